@@ -1,0 +1,51 @@
+"""Prototypical Networks (Snell, Swersky and Zemel, 2017)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fslib.methods.base import FewShotClassifier, check_labels, class_positions
+from fslib.metrics import Metric, squared_euclidean
+
+
+class PrototypicalNetwork(FewShotClassifier):
+    """Represent each class by the mean of its embedded examples; score a query by how near that mean is.
+
+    Snell, Swersky and Zemel, *Prototypical Networks for Few-shot Learning*, 2017, equations 1 and 2. Softmax over
+    the scores gives the probability of each class.
+
+    Args:
+        feature_extractor: any module from images to embeddings, (n, ...) → (n, d).
+        metric: a distance of :mod:`fslib.metrics`. The paper's is the squared Euclidean.
+
+    Example:
+        >>> import torch
+        >>> model = PrototypicalNetwork(torch.nn.Flatten())
+        >>> support, query = torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.5, 0.0]])
+        >>> model(support, torch.tensor([7, 3]), query)          # columns: class 3, class 7
+        tensor([[-2.2500, -0.2500]])
+    """
+
+    def __init__(self, feature_extractor: nn.Module, metric: Metric = squared_euclidean):
+        super().__init__(feature_extractor)
+        self.metric = metric
+
+    def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
+        """Minus the distance of each query to each prototype, (..., m, classes)."""
+        return -self.metric(query, prototypes(support, support_labels))
+
+
+def prototypes(support: Tensor, support_labels: Tensor) -> Tensor:
+    """Mean embedding of each class (Snell et al., 2017, equation 1).
+
+    Args:
+        support: embeddings, (..., n, d).
+        support_labels: (n,) where all episodes share them, else (..., n); any distinct integers.
+
+    Returns:
+        Prototypes, (..., classes, d), in the order of the sorted distinct labels.
+    """
+    check_labels(support_labels, support.shape[-2])
+    members = F.one_hot(class_positions(support_labels)).to(support.dtype)
+    return (members / members.sum(-2, keepdim=True)).mT @ support
