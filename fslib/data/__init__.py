@@ -1,0 +1,49 @@
+"""Data sets for few-shot learning: images grouped into classes, split by class."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from fslib.data.images import ImageSet, check_disjoint, to_input
+from fslib.data import glyphs, omniglot
+
+__all__ = ["ImageSet", "check_disjoint", "load", "to_input"]
+
+_LOADERS = {"glyphs": glyphs.load, "omniglot": omniglot.load}
+SPLITS = ("train", "validation", "test")
+
+
+def load(name: str, split: str = "train", **options: Any) -> ImageSet:
+    """Load one split of a data set.
+
+    ``glyphs`` is made on this machine from the fonts that come with Matplotlib and needs no network.
+    ``omniglot`` is read from ``$FSLIB_DATA/omniglot`` or downloaded there.
+
+    Args:
+        name: ``"glyphs"`` or ``"omniglot"``.
+        split: ``"train"``, ``"validation"``, ``"test"``, or several joined by ``+``, as in ``"train+validation"``.
+            No class is in two of them.
+        options: passed on to :func:`fslib.data.omniglot.load`: ``protocol`` and ``rotations``.
+
+    Raises:
+        ValueError: on an unknown name or split.
+        FileNotFoundError, OSError: if the data is neither here nor to be had, or is damaged.
+
+    Example:
+        >>> test = load("glyphs", "test")
+        >>> test.images.dtype, test.images.shape[1:]
+        (torch.uint8, torch.Size([1, 28, 28]))
+    """
+    if name not in _LOADERS:
+        raise ValueError(f"There is no data set {name!r}{_did_you_mean(name, _LOADERS)}")
+    parts = split.split("+")
+    for part in parts:
+        if part not in SPLITS:
+            raise ValueError(f"There is no split {part!r}{_did_you_mean(part, SPLITS)}")
+    return _LOADERS[name](parts, **options)
+
+
+def _did_you_mean(word: str, known) -> str:
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}."

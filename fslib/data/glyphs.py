@@ -1,0 +1,182 @@
+"""Glyphs: a data set of some 1,900 characters, made from the fonts that come with Matplotlib.
+
+No download and no licence question. Each character is drawn in up to sixteen faces and bent by random affine and
+elastic maps until it looks written by hand: twenty pictures a class, grouped by writing system.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from fslib import files
+from fslib.augmentation import random_warp
+from fslib.data.images import SIDE, ImageSet
+
+VERSION = 1  # raise it when the pictures change, so that old caches are left alone
+EXAMPLES = 20
+
+# Writing systems by split, each named as in the Unicode names of its characters.
+SCRIPTS = {
+    "train": (
+        "LATIN", "CANADIAN SYLLABICS", "CYRILLIC", "ARABIC", "DOMINO TILE", "APL", "HEXAGRAM", "PLAYING CARD",
+    ),
+    "validation": ("GREEK", "NKO", "OLD ITALIC", "OGHAM"),
+    "test": ("GEORGIAN", "ARMENIAN", "LAO", "TIFINAGH", "HEBREW", "LISU"),
+}  # fmt: skip
+
+FACES = [
+    f"{family}{style}"
+    for family, styles in {
+        "DejaVuSans": ("", "-Bold", "-Oblique", "-BoldOblique"),
+        "DejaVuSansMono": ("", "-Bold", "-Oblique", "-BoldOblique"),
+        "DejaVuSerif": ("", "-Bold", "-Italic", "-BoldItalic"),
+        "STIXGeneral": ("", "Bol", "Italic", "BolIta"),
+    }.items()
+    for style in styles
+]
+
+_DRAWN, _FRAME, _MASTER = 44, 64, 32  # longer side of a glyph, of the frame around it, of the frame averaged
+_SAME = 0.005  # mean difference of two masters below which two characters look the same
+
+
+def load(splits: Sequence[str]) -> ImageSet:
+    """Load Glyphs; the first call on a machine makes the pictures, later ones read them from the cache.
+
+    Args:
+        splits: any of ``"train"``, ``"validation"``, ``"test"``.
+
+    Returns:
+        Images (n, 1, 28, 28); ``domains`` holds the face, an index into :data:`FACES`.
+    """
+    images, faces, characters = _cached(files.cache_dir() / f"glyphs-{VERSION}-matplotlib-{matplotlib.__version__}.npz")
+    scripts = [script_of(chr(code)) for code in characters]
+    kept = [i for i, script in enumerate(scripts) if any(script in SCRIPTS[split] for split in splits)]
+    return ImageSet(
+        name=f"Glyphs {'+'.join(splits)}",
+        images=images[kept].reshape(-1, 1, SIDE, SIDE),
+        labels=torch.arange(len(kept)).repeat_interleave(EXAMPLES),
+        class_names=[unicodedata.name(chr(characters[i])) for i in kept],
+        class_groups=[scripts[i].capitalize() for i in kept],
+        domains=faces[kept].flatten(),
+    )
+
+
+def script_of(character: str) -> str | None:
+    """The writing system of a character, or None if it is in none of ours."""
+    name = unicodedata.name(character, "")
+    return next((script for scripts in SCRIPTS.values() for script in scripts if name.startswith(script + " ")), None)
+
+
+@functools.cache
+def _cached(path: Path) -> tuple[Tensor, Tensor, list[int]]:
+    """Images (classes, 20, 28, 28), faces (classes, 20) and code points, read from ``path`` or made there."""
+    if not path.exists():
+        images, faces, characters = make()
+        with files.atomic_write(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, images=images, faces=faces, characters=characters)
+    try:
+        with np.load(path) as stored:
+            images, faces = torch.from_numpy(stored["images"]), torch.from_numpy(stored["faces"])
+            return images, faces, stored["characters"].tolist()
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise OSError(f"The cached data set {path} is damaged; delete it, and it is made again.") from error
+
+
+def make() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make all pictures: images (classes, 20, 28, 28), faces (classes, 20), code points (classes,)."""
+    fonts = [_font(face) for face in FACES]
+    covers = [_covered(face) for face in FACES]
+    masters, owners, drawn_in, characters = [], [], [], []
+    for code, drawn in _distinct(fonts, covers).items():
+        for face, master in drawn.items():
+            masters.append(master)
+            owners.append(len(characters))
+            drawn_in.append(face)
+        characters.append(code)
+    which = _in_turn(np.array(owners))
+    ink = torch.from_numpy(np.stack(masters))[:, None]
+    random = torch.Generator().manual_seed(0)
+    images = [
+        random_warp(ink[part], 14, 0.17, 0.25, 0.07, elastic=0.10, size=SIDE, generator=random)
+        for part in torch.from_numpy(which.flatten()).split(4000)
+    ]
+    paper = 255 - (torch.cat(images).clamp(0, 1) * 255).round().to(torch.uint8)
+    return (
+        paper.reshape(-1, EXAMPLES, SIDE, SIDE).numpy(),
+        np.array(drawn_in)[which],
+        np.array(characters),
+    )
+
+
+def draw(character: str, font: ImageFont.FreeTypeFont) -> np.ndarray | None:
+    """Ink of one character, cropped, fitted into its frame and averaged, (32, 32) in [0, 1]; None if blank."""
+    left, top, right, bottom = font.getbbox(character)
+    picture = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+    ImageDraw.Draw(picture).text((-left, -top), character, fill=255, font=font)
+    inked = picture.getbbox()
+    if inked is None:
+        return None
+    picture = picture.crop(inked)
+    ratio = _DRAWN / max(picture.size)
+    width, height = (max(1, round(ratio * side)) for side in picture.size)
+    frame = Image.new("L", (_FRAME, _FRAME))
+    frame.paste(picture.resize((width, height), Image.Resampling.BILINEAR), ((_FRAME - width) // 2, (_FRAME - height) // 2))
+    return np.asarray(frame.reduce(_FRAME // _MASTER), dtype=np.float32) / 255
+
+
+def _font(face: str) -> ImageFont.FreeTypeFont:
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{face}.ttf")
+    # Basic layout draws one glyph a character and gives the same pictures with or without a shaping library.
+    return ImageFont.truetype(io.BytesIO(path.read_bytes()), 48, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _covered(face: str) -> set[int]:
+    """Code points that a face has a glyph for."""
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{face}.ttf")
+    return set(matplotlib.ft2font.FT2Font(str(path)).get_charmap())
+
+
+def _distinct(fonts: list[ImageFont.FreeTypeFont], covers: list[set[int]]) -> dict[int, dict[int, np.ndarray]]:
+    """Characters that are not blank and do not look like one before them; for each, its masters by face."""
+    drawn: dict[int, dict[int, np.ndarray]] = {}
+    for code in sorted(filter(_wanted, set().union(*covers)), key=_keeping_order):
+        masters = {face: draw(chr(code), font) for face, font in enumerate(fonts) if code in covers[face]}
+        if all(master is not None for master in masters.values()):
+            drawn[code] = masters
+    codes = list(drawn)
+    first = torch.from_numpy(np.stack([next(iter(masters.values())) for masters in drawn.values()])).flatten(1)
+    apart = torch.cdist(first, first, p=1) / first.shape[1]
+    return {code: drawn[code] for i, code in enumerate(codes) if i == 0 or apart[i, :i].min() > _SAME}
+
+
+def _wanted(code: int) -> bool:
+    """Letters, numbers and signs of our writing systems; no accented compositions, no presentation forms."""
+    character = chr(code)
+    return (
+        script_of(character) is not None
+        and unicodedata.category(character)[0] in "LNS"
+        and not unicodedata.decomposition(character)
+    )
+
+
+def _keeping_order(code: int) -> tuple[int, int]:
+    """Test scripts first: of two characters that look the same, the one a new script needs is kept."""
+    split = next(i for i, s in enumerate(("test", "validation", "train")) if script_of(chr(code)) in SCRIPTS[s])
+    return split, code
+
+
+def _in_turn(owners: np.ndarray) -> np.ndarray:
+    """For each class, which masters its 20 pictures come from: its faces in turn, (classes, 20)."""
+    first = np.searchsorted(owners, np.arange(owners[-1] + 1))
+    count = np.bincount(owners)
+    return first[:, None] + np.arange(EXAMPLES) % count[:, None]

@@ -1,0 +1,133 @@
+"""Omniglot: 1,623 characters of 50 alphabets, each drawn once by 20 people (Lake et al., 2015)."""
+
+from __future__ import annotations
+
+import functools
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fslib import files
+from fslib.data.images import ImageSet, shrink
+
+PARTS = {"images_background": 964, "images_evaluation": 659}
+DRAWERS = 20
+
+# The split by Vinyals et al. (2016), whose lists the authors of Prototypical Networks published.
+_TEST = {
+    "Kannada", "Keble", "Malayalam", "Manipuri", "Mongolian", "Old_Church_Slavonic_(Cyrillic)", "Oriya", "Sylheti",
+    "Syriac_(Serto)", "Tengwar", "Tibetan", "ULOG",
+}  # fmt: skip
+_TEST_GURMUKHI = {f"Gurmukhi/character{number}" for number in (42, 43, 44, 45)}
+_VALIDATION = {"Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)"}
+
+
+def load(splits: Sequence[str], protocol: str = "vinyals", rotations: bool = True) -> ImageSet:
+    """Load Omniglot at 28 × 28.
+
+    Args:
+        splits: any of ``"train"``, ``"validation"``, ``"test"``.
+        protocol: ``"vinyals"`` mixes both published parts and divides 1,623 characters into 1,028 for training,
+            172 for validation and 423 for testing, mostly by alphabet; it is what the papers' tables use.
+            ``"lake"`` trains on the 30 background alphabets and tests on the 20 others; it has no validation split.
+        rotations: let each character turned by 90°, 180° and 270° be three more classes, as the papers do.
+
+    Returns:
+        Images (n, 1, 28, 28); ``domains`` holds the drawer, 0 … 19.
+    """
+    if protocol not in ("vinyals", "lake"):
+        raise ValueError(f"There is no protocol {protocol!r}; there are 'vinyals' and 'lake'.")
+    if protocol == "lake" and "validation" in splits:
+        raise ValueError("The Lake protocol has no validation split; use 'train' or 'test', or protocol='vinyals'.")
+    images, characters = _read_all(files.data_dir() / "omniglot")
+    split_of = _vinyals if protocol == "vinyals" else _lake
+    kept = [i for i, character in enumerate(characters) if split_of(character) in splits]
+    names = [characters[i].split("/", 1)[1] for i in kept]
+    chosen = images[kept]
+    if rotations:
+        chosen = torch.cat([chosen.rot90(k, (-2, -1)) for k in range(4)])
+        names = names + [f"{name} turned {90 * k}°" for k in (1, 2, 3) for name in names]
+    return ImageSet(
+        name=f"Omniglot {'+'.join(splits)} ({protocol})",
+        images=chosen.reshape(-1, 1, *chosen.shape[-2:]),
+        labels=torch.arange(len(names)).repeat_interleave(DRAWERS),
+        class_names=names,
+        class_groups=[name.split("/")[0] for name in names],
+        domains=torch.arange(DRAWERS).repeat(len(names)),
+    )
+
+
+def _vinyals(character: str) -> str:
+    _, alphabet, number = character.split("/")
+    if alphabet in _TEST or f"{alphabet}/{number}" in _TEST_GURMUKHI:
+        return "test"
+    return "validation" if alphabet in _VALIDATION else "train"
+
+
+def _lake(character: str) -> str:
+    return "train" if character.startswith("images_background/") else "test"
+
+
+@functools.cache
+def _read_all(folder: Path) -> tuple[Tensor, list[str]]:
+    """All pictures, uint8 (1623, 20, 28, 28), and the characters as part/alphabet/characterNN."""
+    images, characters = [], []
+    for part, count in PARTS.items():
+        found = _read_part(folder, part)
+        if len(found) != count or any(len(drawings) != DRAWERS for drawings in found.values()):
+            raise OSError(
+                f"{folder / part} should hold {count} characters of {DRAWERS} drawings each, but is incomplete; "
+                "delete it and load again, or copy it again."
+            )
+        characters += found
+        images += [shrink(drawings) for drawings in found.values()]
+    return torch.from_numpy(np.stack(images)), characters
+
+
+def _read_part(folder: Path, part: str) -> dict[str, list[np.ndarray]]:
+    """Drawings of each character of one part, in order, from ``part/`` or ``part.zip``, whichever is there."""
+    if (folder / part).is_dir():
+        pictures = {p.relative_to(folder).as_posix(): p.read_bytes() for p in (folder / part).rglob("*.png")}
+    else:
+        pictures = _unzip(_archive(folder, part))
+    drawings: dict[str, list[np.ndarray]] = {}
+    for name in sorted(pictures):
+        picture = np.array(Image.open(io.BytesIO(pictures[name])).convert("L"))
+        drawings.setdefault(name.rsplit("/", 1)[0], []).append(picture)
+    return drawings
+
+
+def _unzip(archive: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return {name: opened.read(name) for name in opened.namelist() if name.endswith(".png")}
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise OSError(
+            f"{archive} is damaged or cut short ({archive.stat().st_size:,} bytes); delete it and load again."
+        ) from error
+
+
+def _archive(folder: Path, part: str) -> Path:
+    """The local archive of one part, downloaded and checked by torchvision if it is not there yet."""
+    archive = folder / f"{part}.zip"
+    if not archive.exists():
+        from torchvision.datasets import Omniglot  # slow to import, and seldom needed
+        from torchvision.datasets.utils import download_url
+
+        checksum = Omniglot.zips_md5[part]
+        try:
+            with files.atomic_write(archive) as temporary:
+                address = f"{Omniglot.download_url_prefix}/{part}.zip"
+                download_url(address, str(temporary.parent), filename=temporary.name, md5=checksum)
+        except (OSError, RuntimeError) as error:
+            raise FileNotFoundError(
+                f"Omniglot is not in {folder} and could not be downloaded ({error}); put {part}.zip there, "
+                "or set FSLIB_DATA to the folder that holds omniglot/."
+            ) from error
+    return archive
