@@ -1,0 +1,134 @@
+"""Measure a model on thousands of episodes, and say how sure the figure is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from fslib.data import ImageSet
+from fslib.devices import default_device, evaluation_mode
+from fslib.episodes import EpisodeSampler
+from fslib.methods import FewShotClassifier
+from fslib.methods.base import check_finite
+
+CHUNK_BYTES = 128 * 2**20  # memory for the tensors of one chunk of episodes
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy over episodes.
+
+    Attributes:
+        per_episode: fraction of the queries that were right in each episode, (episodes,).
+    """
+
+    per_episode: Tensor
+
+    @property
+    def mean(self) -> float:
+        """Mean over episodes."""
+        return self.per_episode.double().mean().item()
+
+    @property
+    def ci95(self) -> float:
+        """Half-width of the 95 % interval of the mean over episodes; see :func:`ci95`."""
+        return ci95(self.per_episode)
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:.2f} % ± {100 * self.ci95:.2f} ({len(self.per_episode):,} episodes)"
+
+    __repr__ = __str__
+
+
+def ci95(values: Tensor) -> float:
+    """Half-width of the 95 % interval of a mean, 1.96 · s / √n.
+
+    It covers the draw of the episodes: which classes and which examples. It does not cover the luck of training,
+    for which the model is trained again under other seeds.
+    """
+    if len(values) < 2:
+        return math.inf
+    return 1.96 * values.double().std().item() / math.sqrt(len(values))
+
+
+def embed_all(
+    model: FewShotClassifier, data: ImageSet, device: torch.device | str | None = None, batch: int = 512
+) -> Tensor:
+    """Embed every image of a data set once, in evaluation mode and float32.
+
+    Returns:
+        Embeddings, (n, d), on the device.
+
+    Raises:
+        ValueError: if an embedding holds NaN or infinity.
+    """
+    device = torch.device(device or default_device())
+    model.to(device, memory_format=torch.channels_last)
+    with evaluation_mode(model), torch.inference_mode():
+        parts = [
+            model.embed(data.inputs(indices).to(device, memory_format=torch.channels_last))
+            for indices in torch.arange(len(data)).split(batch)
+        ]
+        return check_finite(torch.cat(parts))
+
+
+def evaluate(
+    model: FewShotClassifier,
+    data: ImageSet,
+    *,
+    way: int = 5,
+    shot: int = 1,
+    query: int = 15,
+    episodes: int = 10_000,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    chunk: int | None = None,
+    progress: bool = False,
+) -> Accuracy:
+    """Accuracy of a model over random episodes.
+
+    Every image is embedded once; then episodes are compared many at a time. The model is in evaluation mode, so
+    the answer to one query does not depend on the others, and is put back into its former mode afterwards.
+
+    Args:
+        model: to measure.
+        data: images of classes that the model was not trained on.
+        way: classes in an episode.
+        shot: support examples of each class.
+        query: query examples of each class.
+        episodes: more make the interval narrower, by the square root.
+        seed: the same seed gives the same episodes, to this model or another.
+        device: default, a GPU if there is one.
+        chunk: episodes compared at once; default, as many as fit into some 128 MB.
+        progress: show a bar.
+
+    Returns:
+        The accuracies, their mean and its 95 % interval.
+
+    Example:
+        >>> from fslib import backbones, data, methods
+        >>> model = methods.PrototypicalNetwork(backbones.Conv4())
+        >>> print(evaluate(model, data.load("glyphs", "test"), episodes=1000))     # doctest: +SKIP
+        51.60 % ± 0.55 (1,000 episodes)
+    """
+    sampler = EpisodeSampler(data, way, shot, query, episodes, seed)
+    embeddings = embed_all(model, data, device)
+    chunk = chunk or _chunk(way, shot, query, embeddings.shape[1:].numel())
+    accuracies = []
+    with evaluation_mode(model), torch.inference_mode():
+        for start in tqdm(range(0, episodes, chunk), disable=not progress):
+            stack = sampler[start : start + chunk]
+            labels, targets = (part.to(embeddings.device) for part in (stack.support_labels, stack.query_labels))
+            scores = model.compare(embeddings[stack.support], labels, embeddings[stack.query])
+            accuracies.append((scores.argmax(-1) == targets).float().mean(-1).cpu())
+    return Accuracy(torch.cat(accuracies))
+
+
+def _chunk(way: int, shot: int, query: int, dim: int) -> int:
+    """Episodes that fit into the memory set aside: gathered embeddings, their centred copies, and scores."""
+    floats = 3 * way * (shot + query) * dim + 4 * way * query * way
+    return max(1, CHUNK_BYTES // (4 * floats))

@@ -1,0 +1,150 @@
+"""One short loop that trains any method on episodes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from fslib import files
+from fslib.data import ImageSet, to_input
+from fslib.devices import autocast, default_device
+from fslib.episodes import EpisodeSampler
+from fslib.methods import FewShotClassifier
+
+Augment = Callable[..., Tensor]
+
+
+@dataclass
+class History:
+    """What happened in training: one entry an episode.
+
+    Attributes:
+        loss: of each episode.
+        accuracy: fraction of its queries that were right.
+        seconds: time spent in the loop, all runs of a resumed training together.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def fit(
+    model: FewShotClassifier,
+    data: ImageSet,
+    *,
+    way: int = 20,
+    shot: int = 1,
+    query: int = 5,
+    episodes: int = 600,
+    learning_rate: float = 3e-3,
+    augment: Augment | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    bfloat16: bool | None = None,
+    checkpoint: str | Path | None = None,
+    save_every: int = 100,
+    progress: bool = True,
+) -> History:
+    """Train a model on episodes: draw one, embed it, compare, and step down the loss.
+
+    The optimiser is Adam under a one-cycle learning rate (Smith and Topin, 2018): up to ``learning_rate`` over the
+    first tenth of the episodes, then down to nothing. Images are held in ``channels_last`` order and embedded in
+    bfloat16 where the device is fast at it; distances stay in float32.
+
+    Args:
+        model: is moved to the device and left in training mode.
+        data: images of the training classes.
+        way: classes in an episode.
+        shot: support examples of each class.
+        query: query examples of each class.
+        episodes: one optimiser step each.
+        learning_rate: the highest of the cycle.
+        augment: called as ``augment(images, generator=generator)`` on every episode's images.
+        seed: of the episodes, the augmentation, and whatever the model draws.
+        device: default, a GPU if there is one.
+        bfloat16: embed in bfloat16; default, where the device multiplies it in hardware.
+        checkpoint: a file to save to while training. If it is there already, training goes on from it, and ends
+            with the weights that an uninterrupted run would have had.
+        save_every: episodes from one save to the next.
+        progress: show a bar.
+
+    Returns:
+        The history of losses and accuracies.
+
+    Raises:
+        ValueError: if the checkpoint belongs to other settings, or the loss stops being a number.
+    """
+    device = torch.device(device or default_device())
+    model.to(device, memory_format=torch.channels_last).train()
+    images = data.images.to(device)
+    sampler = EpisodeSampler(data, way, shot, query, episodes, seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=episodes + 1, pct_start=0.1, cycle_momentum=False
+    )
+    settings = dict(
+        data=data.name, way=way, shot=shot, query=query, episodes=episodes, learning_rate=learning_rate, seed=seed
+    )
+    history = History()
+    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        if checkpoint and Path(checkpoint).exists():
+            history = _restore(Path(checkpoint), settings, state)
+        before, start = history.seconds, time.perf_counter()
+        bar = tqdm(range(len(history.loss), episodes), initial=len(history.loss), total=episodes, disable=not progress)
+        for i in bar:
+            episode = sampler[i]
+            batch = to_input(images[torch.cat([episode.support, episode.query]).to(device)])
+            if augment:
+                batch = augment(batch, generator=torch.Generator(device).manual_seed(seed * 1_000_003 + i))
+            with autocast(device, bfloat16):
+                embeddings = model.embed(batch.contiguous(memory_format=torch.channels_last))
+            support, queries = embeddings.split([len(episode.support), len(episode.query)])
+            scores = model.compare(support, episode.support_labels.to(device), queries)
+            targets = episode.query_labels.to(device)
+            loss = model.loss(scores, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            history.loss.append(loss.item())
+            history.accuracy.append((scores.argmax(-1) == targets).float().mean().item())
+            history.seconds = before + time.perf_counter() - start
+            if not loss.isfinite():
+                raise ValueError(f"The loss became {loss.item()} at episode {i}; lower the learning rate.")
+            if checkpoint and ((i + 1) % save_every == 0 or i + 1 == episodes):
+                _save(Path(checkpoint), settings, state, history)
+            if i % 10 == 0:
+                bar.set_postfix(loss=f"{history.loss[-1]:.3f}", accuracy=f"{history.accuracy[-1]:.0%}")
+    return history
+
+
+def _save(path: Path, settings: dict[str, Any], state: dict[str, Any], history: History) -> None:
+    saved = {name: part.state_dict() for name, part in state.items()}
+    saved |= {"settings": settings, "history": vars(history), "random": torch.get_rng_state()}
+    with files.atomic_write(path) as temporary:
+        torch.save(saved, temporary)
+
+
+def _restore(path: Path, settings: dict[str, Any], state: dict[str, Any]) -> History:
+    try:
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise ValueError(f"{path} is not a checkpoint that can be read; delete it to start anew.") from error
+    differs = {name: (saved["settings"].get(name), value) for name, value in settings.items() if saved["settings"].get(name) != value}
+    if differs:
+        was = ", ".join(f"{name} was {old} and is now {new}" for name, (old, new) in differs.items())
+        raise ValueError(f"{path} belongs to another training ({was}); delete it, or choose another file.")
+    for name, part in state.items():
+        part.load_state_dict(saved[name])
+    torch.set_rng_state(saved["random"])
+    return History(**saved["history"])
