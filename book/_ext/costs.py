@@ -1,0 +1,108 @@
+"""Say what each chapter costs to run: a line under its title, and the directive `{status}`, a table of all.
+
+A notebook declares its cost in its metadata, `{"fslib": {"cost": {"cpu_seconds": 30, "memory_mb": 900,
+"download_mb": 0}}}`. `tests/notebooks_plugin.py` measures it at each run, leaves the measurement in
+`_build/costs.json`, and fails the notebook that costs much more than it says.
+"""
+
+import json
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+HEADINGS = ["Chapter", "CPU s, declared", "measured", "Memory MB, declared", "measured", "Download MB"]
+
+
+def declared(source: Path) -> dict:
+    """What the notebook says it costs; nothing if it does not say, or is no notebook."""
+    if source.suffix != ".ipynb":
+        return {}
+    metadata = json.loads(source.read_text(encoding="utf8"))["metadata"]
+    return metadata.get("fslib", {}).get("cost", {})
+
+
+def measured(book: Path) -> dict:
+    """What each notebook took when it last ran, by its path in the book."""
+    file = book / "_build" / "costs.json"
+    return json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
+
+
+def in_words(cost: dict) -> str:
+    """One line for the reader."""
+    download = f"{cost['download_mb']:g} MB to download" if cost["download_mb"] else "no download"
+    return f"Runs in about {cost['cpu_seconds']:g} CPU seconds · {cost['memory_mb']:g} MB of memory · {download}"
+
+
+def cost_line(app, doctree) -> None:
+    """Put the cost under the title of a chapter."""
+    cost = declared(Path(app.env.doc2path(app.env.docname)))
+    title = next(doctree.findall(nodes.title), None)
+    if cost and title:
+        line = nodes.paragraph("", in_words(cost), classes=["cost"])
+        title.parent.insert(title.parent.index(title) + 1, line)
+
+
+class StatusTable(nodes.General, nodes.Element):
+    """Where the table will stand, once all titles are known."""
+
+
+class Status(SphinxDirective):
+    """`{status}`: a table of all chapters and their costs."""
+
+    def run(self):
+        return [StatusTable()]
+
+
+def fill_status(app, doctree, docname) -> None:
+    """Replace each `{status}` by its table."""
+    for place in list(doctree.findall(StatusTable)):
+        place.replace_self(status_table(app, docname))
+
+
+def status_table(app, docname: str) -> nodes.Node:
+    ran = measured(Path(app.srcdir))
+    rows = []
+    for chapter in sorted(name for name in app.env.found_docs if name.startswith("chapters/")):
+        says, took = declared(Path(app.env.doc2path(chapter))), ran.get(f"{chapter}.ipynb", {})
+        link = nodes.reference(
+            "",
+            app.env.titles[chapter].astext(),
+            refuri=app.builder.get_relative_uri(docname, chapter),
+            internal=True,
+        )
+        numbers = [
+            says.get("cpu_seconds"),
+            took.get("cpu_seconds"),
+            says.get("memory_mb"),
+            took.get("memory_mb"),
+            says.get("download_mb"),
+        ]
+        rows.append([link, *(nodes.Text("–" if n is None else f"{n:,.0f}") for n in numbers)])
+    return table([[nodes.Text(h) for h in HEADINGS]], rows)
+
+
+def table(head: list, body: list) -> nodes.Node:
+    """A table whose first column is words and the others numbers."""
+
+    def rows(content):
+        for cells in content:
+            row = nodes.row()
+            for i, cell in enumerate(cells):
+                row += nodes.entry("", nodes.paragraph("", "", cell), classes=["number"] if i else [])
+            yield row
+
+    columns = len(head[0])
+    group = nodes.tgroup("", cols=columns)
+    group += [nodes.colspec(colwidth=1) for _ in range(columns)]
+    group += nodes.thead("", *rows(head))
+    group += nodes.tbody("", *rows(body))
+    return nodes.table("", group, classes=["numbers"])
+
+
+def setup(app):
+    app.add_node(StatusTable)
+    app.add_directive("status", Status)
+    app.connect("doctree-read", cost_line)
+    app.connect("doctree-resolved", fill_status)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

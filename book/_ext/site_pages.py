@@ -1,0 +1,42 @@
+"""Make the pages of the site lighter: no script twice, none unused, and none that keeps a reader waiting."""
+
+import re
+from pathlib import Path
+
+ICON_SCRIPT = re.compile(r'<script defer src="[^"]*/scripts/fontawesome\.js[^"]*"></script>')
+CAN_WAIT = re.compile(
+    r'<script ((?:data-[\w-]+="[^"]*" )?src="[^"]*(?:doctools|sphinx_highlight|clipboard\.min|copybutton'
+    r'|sphinx-book-theme|togglebutton|design-tabs|searchtools|language_data|searchindex)\.js[^"]*")>'
+)
+
+
+def each_script_once(app, pagename, templatename, context, doctree) -> None:
+    """Drop Thebe, which is not used here, and inline scripts that came in twice."""
+    seen, keep = set(), []
+    for script in context.get("script_files", []):
+        body = getattr(script, "attributes", {}).get("body")
+        name = str(getattr(script, "filename", script))
+        if "thebe" in name or (body and ("THEBE_JS_URL" in body or body in seen)):
+            continue
+        seen.add(body)
+        keep.append(script)
+    context["script_files"] = keep
+
+
+def light_scripts(app, exception) -> None:
+    """Drop the icon script, for the icon font is enough, and let search and buttons wait for the page."""
+    if exception or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        old = page.read_text(encoding="utf8")
+        new = ICON_SCRIPT.sub("", old)
+        if page.name != "search.html":  # its own inline script needs the others at once
+            new = CAN_WAIT.sub(r"<script defer \1>", new)
+        if new != old:
+            page.write_text(new, encoding="utf8")
+
+
+def setup(app):
+    app.connect("html-page-context", each_script_once, priority=900)  # after the theme has added its own
+    app.connect("build-finished", light_scripts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
