@@ -1,0 +1,55 @@
+# `make book` is all a reader needs; `make test` is what a change must pass.
+PYTHON ?= python3
+VENV   ?= .venv
+
+BUILD     := _build
+INSTALLED := $(VENV)/.installed
+RAN       := $(BUILD)/.notebooks-ran
+SOURCES   := pyproject.toml $(wildcard chapters/*.ipynb) \
+             $(shell find fslib results tests/notebooks_plugin.py -name '*.py' -o -name '*.json')
+
+# The kernel is the environment's own, and nothing in a home folder changes what a notebook does.
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export IPYTHONDIR := $(CURDIR)/$(BUILD)/home/ipython
+export JUPYTER_CONFIG_DIR := $(CURDIR)/$(BUILD)/home/jupyter
+
+.PHONY: book test serve lint address clean
+.DELETE_ON_ERROR:
+
+book: $(INSTALLED) $(RAN)
+	jupyter-book build . --all -W -n --keep-going
+	python -m pytest -q tests/test_site.py
+	@echo "The book is at $(CURDIR)/$(BUILD)/html/index.html"
+
+test: $(INSTALLED)
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --ignore=tests/test_site.py
+	@rm -f $(RAN)
+	@$(MAKE) --no-print-directory $(RAN)
+
+serve:
+	@echo "The book is at http://localhost:8000 (stop with Ctrl-C)"
+	@$(PYTHON) -m http.server --directory $(BUILD)/html 8000
+
+lint: $(INSTALLED)
+	ruff check .
+	mypy
+
+address: $(INSTALLED)
+	python book/_ext/address.py
+
+clean:
+	rm -rf $(BUILD)
+
+$(INSTALLED): pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	python -m pip install --quiet -e ".[book,test]"
+	@touch $@
+
+# Each notebook runs once, as a test; the book is built from that run. The cache does not see the
+# package, so it goes when anything changed. Two threads everywhere, so that CPU seconds compare.
+$(RAN): $(INSTALLED) $(SOURCES)
+	rm -rf $(BUILD)/.jupyter_cache
+	mkdir -p $(IPYTHONDIR)
+	OMP_NUM_THREADS=2 python -m pytest -q -p tests.notebooks_plugin --nbval-lax --nbval-build=$(BUILD) \
+		--nbval-cell-timeout=300 --durations=5 chapters
+	@touch $@
