@@ -1,0 +1,259 @@
+"""Checks a reader runs on an answer to an exercise.
+
+A check tries the answer on fresh random data and says what is wrong with it, not only that it is. It prints one
+sentence and returns whether the answer is right. An answer that is still the placeholder ``...`` is left in peace.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fslib.episodes import Episode
+from fslib.methods import prototypes
+from fslib.metrics import squared_euclidean
+
+
+def _check(problem: Callable[[Any], str | None]) -> Callable[[Any], bool]:
+    """Make a check from a function that names the problem with an answer, or returns None."""
+
+    def check(answer: Any) -> bool:
+        try:
+            found = problem(answer)
+        except NotImplementedError:
+            print("Not answered yet.")
+            return False
+        except Exception as error:
+            found = f"your answer raised {type(error).__name__}: {error}"
+        print(f"✗ Not yet: {found}" if found else "✓ Right.")
+        return not found
+
+    check.__doc__ = f"{problem.__doc__}\n\nPrints one sentence; returns whether the answer is right."
+    check.__name__ = check.__qualname__ = problem.__name__
+    check.__module__ = __name__
+    return check
+
+
+def _given(value: Any) -> Any:
+    """The value, unless it is still the placeholder."""
+    if value is ... or value is None:
+        raise NotImplementedError
+    return value
+
+
+def _shape_problem(value: Any, shape: tuple[int, ...]) -> str | None:
+    if not isinstance(value, Tensor):
+        return f"the answer should be a tensor, but is a {type(value).__name__}."
+    if tuple(value.shape) != shape:
+        return f"the shape should be {shape}, but is {tuple(value.shape)}."
+    return None
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a.to(b.dtype), b, atol=1e-4, rtol=1e-4)
+
+
+# Chapter 1: the few-shot problem ------------------------------------------------------------------------------
+
+
+@_check
+def nearest_neighbour(classify: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 1.1: the label of the support example nearest to each query."""
+    support, labels, query = torch.randn(7, 5), torch.tensor([40, 10, 30, 10, 20, 40, 20]), torch.randn(50, 5)
+    distances = squared_euclidean(query, support)
+    answer = _given(classify(support, labels, query))
+    if problem := _shape_problem(answer, (50,)):
+        return problem
+    if torch.equal(answer, labels[distances.argmin(1)]):
+        return None
+    if torch.equal(answer, distances.argmin(1)):
+        return "you return the position of the nearest support example; return the label at that position."
+    if torch.equal(answer, labels[distances.argmax(1)]):
+        return "you pick the farthest example; the nearest has the smallest distance."
+    if torch.equal(answer, labels[(query @ support.T).argmax(1)]):
+        return "you compare by inner products, which favour long vectors; compare by distances."
+    if torch.equal(answer, labels[(query[:, None] - support).sum(-1).argmin(1)]):
+        return "the differences must be squared before they are summed, or plus and minus cancel."
+    return "some labels are not those of the nearest support example."
+
+
+@_check
+def weights_per_picture(number: float) -> str | None:
+    """Exercise 1.2: weights of a Conv-4 with a linear layer to five classes, for each of 25 pictures."""
+    weights = sum(64 * 9 * c + 64 + 128 for c in (1, 64, 64, 64)) + 64 * 5 + 5
+    if math.isclose(_given(number), weights / 25, rel_tol=0.01):
+        return None
+    if math.isclose(number, weights, rel_tol=0.01):
+        return "that is the number of weights; divide it by the number of pictures."
+    if math.isclose(number, weights / 5, rel_tol=0.01):
+        return "five classes with five pictures each make 25 pictures."
+    return "count every parameter of the network, with sum(p.numel() for p in network.parameters())."
+
+
+@_check
+def zero_shot(classify: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 1.3: the class whose description is nearest to the description predicted for each query."""
+    described, predicted = torch.rand(6, 4).round(), torch.rand(40, 4)
+    described[:, 0] = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0, 1.0])
+    described += 0.01 * torch.arange(6)[:, None]  # no two classes described alike
+    answer = _given(classify(predicted, described))
+    if problem := _shape_problem(answer, (40,)):
+        return problem
+    distances = squared_euclidean(predicted, described)
+    if torch.equal(answer, distances.argmin(1)):
+        return None
+    if torch.equal(answer, distances.argmax(1)):
+        return "you pick the class whose description is farthest."
+    return "for each query, pick the class (a row of the second argument) at the smallest distance."
+
+
+# Chapter 2: episodes ------------------------------------------------------------------------------------------
+
+
+@_check
+def draw_episode(draw: Callable[[Tensor, int, int, int], Episode]) -> str | None:
+    """Exercise 2.1: draw(labels, way, shot, query) returns an Episode of indices."""
+    labels = torch.randperm(12).repeat_interleave(9)[torch.randperm(108)]
+    drawn = []
+    for _ in range(30):
+        episode = _given(draw(labels, 6, 2, 3))
+        for name, index, size in (("support", episode.support, 12), ("query", episode.query, 18)):
+            if problem := _shape_problem(index, (size,)):
+                return f"{name}: {problem}"
+        support, query = labels[episode.support].reshape(6, 2), labels[episode.query].reshape(6, 3)
+        if (support != support[:, :1]).any() or (query != query[:, :1]).any():
+            return "examples should be grouped by class: all of the first class, then all of the second, and so on."
+        if len(support[:, 0].unique()) < 6:
+            return "a class came twice in one episode; draw classes without replacement."
+        if not torch.equal(support[:, 0], query[:, 0]):
+            return "support and query must hold the same classes in the same order."
+        if set(episode.support.tolist()) & set(episode.query.tolist()):
+            return "an example stands in both support and query, so the answer leaks; split one draw in two."
+        if len({*episode.support.tolist(), *episode.query.tolist()}) < 30:
+            return "an example came twice; draw examples without replacement."
+        drawn.append(tuple(episode.support.tolist()))
+    if len(set(drawn)) == 1:
+        return "every episode is the same; draw at random."
+    return None
+
+
+@_check
+def interval(half_width: Callable[[Tensor], Any]) -> str | None:
+    """Exercise 2.2: half-width of the 95 % interval of the mean."""
+    values = 0.5 + 0.1 * torch.randn(400, dtype=torch.float64)
+    right = 1.96 * values.std().item() / 20
+    answer = float(_given(half_width(values)))
+    if math.isclose(answer, right, rel_tol=0.01):
+        return None
+    if math.isclose(answer, values.std().item(), rel_tol=0.01) or math.isclose(answer, 20 * right, rel_tol=0.01):
+        return "that is the spread of single episodes; the mean of n episodes varies √n times less."
+    if math.isclose(answer, right / 1.96, rel_tol=0.01):
+        return "that is the standard error; the 95 % interval reaches 1.96 of them to each side."
+    if math.isclose(answer, 2 * right, rel_tol=0.01):
+        return "that is the whole width; the half-width is asked for."
+    return "divide the standard deviation by the square root of the number of episodes, and multiply by 1.96."
+
+
+@_check
+def episodes_needed(count: Callable[[float, float], Any]) -> str | None:
+    """Exercise 2.3: episodes for an interval of a given half-width, from the standard deviation of one."""
+    answer = _given(count(0.08, 0.002))
+    right = math.ceil((1.96 * 0.08 / 0.002) ** 2)
+    if abs(answer - right) <= 1:
+        return None
+    if math.isclose(answer, 1.96 * 0.08 / 0.002, rel_tol=0.02):
+        return "half the width takes four times the episodes: the ratio must be squared."
+    return "solve 1.96 · s / √n = half-width for n."
+
+
+# Chapter 6: Prototypical Networks -------------------------------------------------------------------------------
+
+
+@_check
+def class_means(means: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 6.1: the mean embedding of each class, in the order of the sorted labels."""
+    labels = torch.tensor([7, -2, 7, 30, -2, 7, 30, 30, 30])
+    support = torch.randn(9, 4)
+    answer, right = _given(means(support, labels)), prototypes(support, labels)
+    if isinstance(answer, Tensor) and answer.shape == (4,):
+        return "you averaged all classes together; there should be one mean for each class."
+    if problem := _shape_problem(answer, (3, 4)):
+        return problem
+    if _close(answer, right):
+        return None
+    if _close(answer, right * torch.tensor([[2.0], [3.0], [4.0]])):
+        return "those are sums; divide each by the number of examples of its class."
+    if _close(answer, right * torch.tensor([[2.0], [3.0], [4.0]]) / 3):
+        return "classes have different numbers of examples; divide each sum by its own."
+    if _close(answer, right[[1, 0, 2]]):
+        return "the rows stand in the order in which the labels appear; sort the labels."
+    return "the rows are not the class means."
+
+
+@_check
+def linear_form(weights_and_bias: Callable[[Tensor], tuple[Tensor, Tensor]]) -> str | None:
+    """Exercise 6.2: weight and bias of the linear classifier that equals a Prototypical Network."""
+    centers, query = torch.randn(5, 8), torch.randn(40, 8)
+    weight, bias = _given(weights_and_bias(centers))
+    if problem := _shape_problem(weight, (5, 8)):
+        return f"weight: {problem}"
+    if problem := _shape_problem(bias, (5,)):
+        return f"bias: {problem}"
+    norms = centers.square().sum(1)
+    if _close(weight, 2 * centers) and _close(bias, -norms):
+        return None
+    if _close(bias, norms):
+        return "the bias should lower the score of long prototypes: look at its sign."
+    if _close(weight, centers):
+        return "the weight misses the 2 of −2 q·p."
+    if _close(weight, -2 * centers):
+        return "scores are minus distances: look at the sign of the weight."
+    if _close(bias, -norms.sqrt()):
+        return "the bias holds the squared length of each prototype."
+    agree = (query @ weight.T + bias).softmax(1) - (-squared_euclidean(query, centers)).softmax(1)
+    if agree.abs().max() < 1e-4:
+        return None
+    return "expand ‖q − p‖² and drop the term that is the same for all classes."
+
+
+@_check
+def nearest_example(scores: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 6.3: score each class by minus the distance to its nearest example."""
+    labels = torch.tensor([3, 1, 3, 2, 1, 2, 3])
+    support, query = torch.randn(7, 4), torch.randn(20, 4)
+    distances = squared_euclidean(query, support)
+    per_class = [distances[:, labels == c] for c in (1, 2, 3)]
+    answer = _given(scores(support, labels, query))
+    if problem := _shape_problem(answer, (20, 3)):
+        return problem
+    if _close(answer, -torch.stack([d.min(1).values for d in per_class], 1)):
+        return None
+    if _close(answer, torch.stack([d.min(1).values for d in per_class], 1)):
+        return "near should score high: put a minus before the distance."
+    if _close(answer, -torch.stack([d.mean(1) for d in per_class], 1)):
+        return "you average the distances of a class; take the smallest."
+    if _close(answer, -squared_euclidean(query, prototypes(support, labels))):
+        return "that is the distance to the mean; take the distance to the nearest example."
+    return "for each class, take the smallest squared distance to one of its examples, with a minus."
+
+
+@_check
+def temperature(scaled: Callable[[Tensor, float], Tensor]) -> str | None:
+    """Exercise 6.4: probabilities at a temperature; higher is softer."""
+    scores = torch.randn(6, 5)
+    answer = _given(scaled(scores, 4.0))
+    if problem := _shape_problem(answer, (6, 5)):
+        return problem
+    if _close(answer, (scores / 4).softmax(-1)):
+        return None
+    if _close(answer, (scores * 4).softmax(-1)):
+        return "a higher temperature should make the probabilities softer, and yours are sharper: divide."
+    if _close(answer, (scores / 4).softmax(0)):
+        return "the probabilities of one query should sum to one: take the softmax over the classes."
+    if _close(answer, scores.softmax(-1) / 4):
+        return "scale the scores before the softmax, not the probabilities after it."
+    return "divide the scores by the temperature, then take the softmax over the last axis."

@@ -1,0 +1,154 @@
+"""Figures of the book: one message each, said in the title; classes told apart by shape as well as colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from fslib.data import ImageSet
+from fslib.episodes import Episode
+
+# Paul Tol's bright scheme: told apart by readers of every kind of colour vision.
+COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")
+MARKERS = ("o", "s", "^", "D", "P", "v", "X")
+
+
+def use_style() -> None:
+    """Set the look of all figures: crisp vector output in a notebook, open axes, quiet grid."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (6.4, 3.6),
+            "figure.constrained_layout.use": True,
+            "axes.prop_cycle": plt.cycler(color=COLORS),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": "medium",
+            "axes.titleweight": "bold",
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#DDDDDD",
+            "grid.linewidth": 0.6,
+            "legend.frameon": False,
+            "lines.linewidth": 2,
+            "svg.hashsalt": "fslib",  # the same figure gives the same file
+        }
+    )
+    try:
+        from IPython import get_ipython
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:
+        return
+    if get_ipython() is not None:
+        set_matplotlib_formats("svg")
+
+
+def show_images(
+    images: Tensor, columns: int = 10, titles: Sequence[str] | None = None, title: str = "", size: float = 0.7
+) -> Figure:
+    """Show pictures in a grid.
+
+    Args:
+        images: uint8, dark ink on white paper, (n, 1, h, w), or network input, float, ink = 1.
+        columns: pictures a row.
+        titles: one a picture.
+        title: of the figure.
+        size: of a picture, in inches.
+    """
+    rows = -(-len(images) // columns)
+    height = size * rows * (1.35 if titles else 1) + (0.35 if title else 0)
+    figure, axes = plt.subplots(rows, columns, figsize=(size * columns, height), squeeze=False)
+    for i, ax in enumerate(axes.flat):
+        ax.axis("off")
+        if i < len(images):
+            _picture(ax, images[i])
+            if titles:
+                ax.set_title(titles[i], fontsize="small", fontweight="normal", loc="center")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize="medium")
+    return figure
+
+
+def show_episode(data: ImageSet, episode: Episode, queries: int = 5, title: str = "") -> Figure:
+    """Show one task: a row for each class, its support examples left of the line and some of its queries right."""
+    support = episode.support.reshape(episode.way, -1)
+    query = episode.query.reshape(episode.way, -1)[:, :queries]
+    width = support.shape[1] + query.shape[1]
+    figure, axes = plt.subplots(
+        episode.way, width + 1, squeeze=False, figsize=(0.7 * (width + 0.4) + 0.6, 0.7 * episode.way + 0.6),
+        width_ratios=[1] * support.shape[1] + [0.35] + [1] * query.shape[1],
+    )  # fmt: skip
+    for c in range(episode.way):
+        gap = axes[c, support.shape[1]]
+        gap.axvline(0.5, color="#888888", linewidth=1)
+        gap.set_xlim(0, 1)
+        for ax, index in zip(np.delete(axes[c], support.shape[1]), [*support[c], *query[c]]):
+            _picture(ax, data.images[index])
+        for ax in axes[c]:
+            ax.axis("off")
+        axes[c, 0].text(-0.15, 0.5, f"{c}", transform=axes[c, 0].transAxes, ha="right", va="center")
+    axes[0, 0].set_title("support", fontweight="normal")
+    axes[0, support.shape[1] + 1].set_title("query", fontweight="normal")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize="medium")
+    return figure
+
+
+def show_regions(
+    ax: Axes,
+    classify: Callable[[Tensor], Tensor],
+    points: Tensor,
+    labels: Tensor,
+    limits: tuple[float, float, float, float] = (-3, 3, -2, 2),
+) -> None:
+    """Paint which class a classifier gives to each point of the plane, and the examples on top.
+
+    Args:
+        ax: where to paint.
+        classify: from points (n, 2) to scores (n, classes).
+        points: examples, (n, 2).
+        labels: their classes, (n,).
+        limits: left, right, bottom, top.
+    """
+    left, right, bottom, top = limits
+    x, y = torch.meshgrid(torch.linspace(left, right, 241), torch.linspace(bottom, top, 161), indexing="xy")
+    winner = classify(torch.stack([x, y], -1).reshape(-1, 2)).argmax(-1).reshape(x.shape)
+    rgb = np.array([plt.matplotlib.colors.to_rgb(color) for color in COLORS])
+    ax.imshow(0.75 + 0.25 * rgb[winner], extent=limits, origin="lower", aspect="equal", interpolation="nearest")
+    for c in labels.unique().tolist():
+        ax.scatter(*points[labels == c].T, color=COLORS[c], marker=MARKERS[c], edgecolor="white", s=45, label=f"class {c}")
+    ax.grid(False)
+    ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
+
+
+def show_accuracies(accuracies: Mapping[str, Any], title: str, chance: float | None = None) -> Figure:
+    """Show accuracies with their 95 % intervals as points on one scale.
+
+    Args:
+        accuracies: name → something with ``mean`` and ``ci95``, as :func:`fslib.evaluation.evaluate` returns.
+        title: the message.
+        chance: accuracy of guessing, drawn as a line.
+    """
+    figure, ax = plt.subplots(figsize=(6.4, 0.5 * len(accuracies) + 1.1))
+    for row, (name, accuracy) in enumerate(reversed(accuracies.items())):
+        ax.errorbar(100 * accuracy.mean, row, xerr=100 * accuracy.ci95, fmt="o", capsize=4, color=COLORS[0])
+        ax.annotate(
+            f"{100 * accuracy.mean:.1f}", (100 * accuracy.mean, row), (0, 7), textcoords="offset points", ha="center"
+        )
+    if chance is not None:
+        ax.axvline(100 * chance, color="#888888", linestyle="--", linewidth=1.2)
+        ax.annotate("chance", (100 * chance, 1), (4, 0), xycoords=("data", "axes fraction"), textcoords="offset points", va="top", color="#555555")
+    ax.set(yticks=range(len(accuracies)), yticklabels=reversed(accuracies), xlim=(0, 100), xlabel="accuracy, %", title=title)
+    ax.set_ylim(-0.5, len(accuracies) - 0.4)
+    ax.grid(axis="y", visible=False)
+    return figure
+
+
+def _picture(ax: Axes, image: Tensor) -> None:
+    ink = image[0] if image.is_floating_point() else 1 - image[0].float() / 255
+    ax.imshow(ink.cpu(), cmap="gray_r", vmin=0, vmax=1)
