@@ -1,9 +1,12 @@
 """Run each notebook once, as a test, and build the book from that very run.
 
-A pytest plugin on top of nbval: `python -m pytest -p tests.notebooks_plugin --nbval-lax --nbval-build=_build chapters`.
+A pytest plugin on top of nbval:
+
+    python -m pytest -p tests.notebooks_plugin --nbval-lax --nbval-build=_build chapters
+
 A notebook that passed goes into the cache that Jupyter Book reads, and what it cost into `_build/costs.json`.
 A notebook that cost much more than its metadata says, or says nothing, fails with its last cell.
-It uses private parts of nbval (`test_outputs`, `cell_num`, `parent.nb`, `parent.kernel`): hence the pin in pyproject.toml.
+nbval is pinned for its private parts that are used here: `test_outputs`, `cell_num`, `parent.nb`, `parent.kernel`.
 """
 
 import copy
@@ -33,7 +36,7 @@ _cost()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--nbval-build", metavar="DIR", type=Path, help="the book's build folder, for cache and costs")
+    parser.addoption("--nbval-build", metavar="DIR", type=Path, help="the book's build folder")
 
 
 def is_cell(item) -> bool:
@@ -66,7 +69,8 @@ def pytest_runtest_makereport(item, call):
     build = build.resolve()
     note_cost(build / "costs.json", item.path.relative_to(build.parent).as_posix(), cost)
     if len(cells) == sum(cell.cell_type == "code" for cell in notebook.nb.cells):
-        store(build / ".jupyter_cache", item.path, with_outputs(notebook.nb, cells), time.time() - notebook.started)
+        seconds = time.time() - notebook.started
+        store(build / ".jupyter_cache", item.path, with_outputs(notebook.nb, cells), seconds)
 
 
 def overspent(cost: dict, declared: dict) -> str:

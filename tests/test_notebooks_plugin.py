@@ -21,9 +21,9 @@ def run(tmp_path):
         nb.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "fslib": {"cost": cost}}
         (tmp_path / "chapters").mkdir()
         nbformat.write(nb, tmp_path / "chapters" / "one.ipynb")
-        words = [sys.executable, "-m", "pytest", "-p", "tests.notebooks_plugin", "-p", "no:cacheprovider", "-q"]
-        words += ["--nbval-lax", f"--nbval-build={tmp_path / '_build'}", f"--rootdir={tmp_path}", str(tmp_path)]
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        command = f"-m pytest -p no:cacheprovider -p tests.notebooks_plugin --nbval-lax --rootdir={tmp_path}"
+        words = [*command.split(), f"--nbval-build={tmp_path}/_build", str(tmp_path)]
+        done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120)
         cached = list(tmp_path.glob("_build/.jupyter_cache/executed/*/base.ipynb"))
         return done.returncode == 0, done.stdout, cached
 

@@ -31,7 +31,8 @@ def measured(book: Path) -> dict:
 def in_words(cost: dict) -> str:
     """One line for the reader."""
     download = f"{cost['download_mb']:g} MB to download" if cost["download_mb"] else "no download"
-    return f"Runs in about {cost['cpu_seconds']:g} CPU seconds · {cost['memory_mb']:g} MB of memory · {download}"
+    cpu, memory = f"{cost['cpu_seconds']:g} CPU seconds", f"{cost['memory_mb']:g} MB of memory"
+    return f"Runs in about {cpu} · {memory} · {download}"
 
 
 def cost_line(app, doctree) -> None:
