@@ -11,7 +11,7 @@ import math
 import platform
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,36 @@ def over_seeds(records: Iterable[Record]) -> tuple[float, float]:
 def percent(mean: float, ci95: float) -> str:
     """An accuracy as it is printed: ``98.43 ± 0.05 %``."""
     return f"{100 * mean:.2f} ± {100 * ci95:.2f} %"
+
+
+class Table(str):
+    """A Markdown table that a notebook shows as a table."""
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+def table(
+    rows: Mapping[str, Mapping[str, Any]], tasks: Sequence[tuple[int, int]] = ((5, 1), (5, 5), (20, 1), (20, 5))
+) -> Table:
+    """Accuracies in percent with 95 % intervals, one row for each label and one column for each task.
+
+    Args:
+        rows: label → what the records of the row have in common, as for :func:`find`.
+        tasks: way and shot of each column.
+
+    Raises:
+        ValueError: if the ledger holds no record for a cell.
+    """
+    lines = ["| | " + " | ".join(f"{way}-way {shot}-shot" for way, shot in tasks) + " | training runs |"]
+    lines.append("|:--|" + "--:|" * (len(tasks) + 1))
+    for label, wanted in rows.items():
+        cells = [find(**wanted, way=way, shot=shot) for way, shot in tasks]
+        if not all(cells):
+            raise ValueError(f"The ledger lacks a record for the row {label!r}: {dict(wanted)}.")
+        printed = [percent(*over_seeds(cell)).removesuffix(" %") for cell in cells]
+        lines.append(f"| {label} | {' | '.join(printed)} | {len(cells[0])} |")
+    return Table("\n".join(lines))
 
 
 def circumstances(device: torch.device) -> Record:
