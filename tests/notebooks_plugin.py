@@ -6,7 +6,7 @@ A pytest plugin on top of nbval:
 
 A notebook that passed goes into the cache that Jupyter Book reads, and what it cost into `_build/costs.json`.
 A notebook that cost much more than its metadata says, or says nothing, fails with its last cell.
-nbval is pinned for its private parts that are used here: `test_outputs`, `cell_num`, `parent.nb`, `parent.kernel`.
+The pin of nbval is for its private parts: `test_outputs`, `cell_num`, `parent.nb`, `parent.kernel`.
 """
 
 import copy
