@@ -99,12 +99,14 @@ class Table(str):
 
 
 def table(
-    rows: Mapping[str, Mapping[str, Any]], tasks: Sequence[tuple[int, int]] = ((5, 1), (5, 5), (20, 1), (20, 5))
+    rows: Mapping[str, Mapping[str, Any] | Sequence[str]],
+    tasks: Sequence[tuple[int, int]] = ((5, 1), (5, 5), (20, 1), (20, 5)),
 ) -> Table:
     """Accuracies in percent with 95 % intervals, one row for each label and one column for each task.
 
     Args:
-        rows: label → what the records of the row have in common, as for :func:`find`.
+        rows: label → what the records of the row have in common, as for :func:`find`; or, for a row of somebody
+            else's figures, the cells as they are to be printed.
         tasks: way and shot of each column.
 
     Raises:
@@ -113,6 +115,9 @@ def table(
     lines = ["| | " + " | ".join(f"{way}-way {shot}-shot" for way, shot in tasks) + " | training runs |"]
     lines.append("|:--|" + "--:|" * (len(tasks) + 1))
     for label, wanted in rows.items():
+        if not isinstance(wanted, Mapping):
+            lines.append(f"| {label} | {' | '.join(wanted)} | |")
+            continue
         cells = [find(**wanted, way=way, shot=shot) for way, shot in tasks]
         if not all(cells):
             raise ValueError(f"The ledger lacks a record for the row {label!r}: {dict(wanted)}.")
