@@ -1,0 +1,100 @@
+"""Warps stay within their bounds and repeat themselves."""
+
+import math
+
+import pytest
+import torch
+
+from fslib.augmentation import random_warp
+
+STILL = dict(rotation=0, scale=0, shear=0, shift=0)
+
+
+def blobs(n=200, side=28, width=2.0, height=2.0):
+    """Pictures of one soft spot in the middle, (n, 1, side, side)."""
+    place = torch.arange(side) - (side - 1) / 2
+    spot = torch.exp(-((place / height) ** 2)[:, None] - (place / width) ** 2)
+    return spot.expand(n, 1, side, side)
+
+
+def moments(images):
+    """Centre of the ink (n, 2) in pixels, across then down, and its covariance (n, 2, 2)."""
+    down, across = torch.meshgrid(*[torch.arange(side) for side in images.shape[-2:]], indexing="ij")
+    places = torch.stack([across, down], -1).flatten(0, 1).float()
+    ink = images.flatten(1) / images.flatten(1).sum(1, keepdim=True)
+    center = ink @ places
+    away = places - center[:, None]
+    return center, torch.einsum("np,npi,npj->nij", ink, away, away)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_without_bounds_nothing_moves():
+    images = torch.rand(4, 3, 28, 28)
+    torch.testing.assert_close(random_warp(images, **STILL), images, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("elastic", [0, 0.1])
+def test_size_is_as_asked(elastic):
+    images = torch.rand(3, 2, 32, 32)
+    assert random_warp(images, elastic=elastic).shape == (3, 2, 32, 32)
+    assert random_warp(images, elastic=elastic, size=28).shape == (3, 2, 28, 28)
+
+
+def test_generator_decides_the_warp():
+    images = blobs(5) + torch.rand(5, 1, 28, 28)
+    first, again, other = (random_warp(images, elastic=0.1, generator=generator(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_generator_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    random_warp(blobs(5), elastic=0.1, generator=generator())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_image_has_its_own_warp():
+    warped = random_warp(blobs(10), generator=generator())
+    assert len(warped.unique(dim=0)) == 10
+
+
+@pytest.mark.parametrize("bound", [0.05, 0.1, 0.2])
+def test_shift_is_a_fraction_of_the_picture(bound):
+    warped = random_warp(blobs(), **STILL | {"shift": bound}, generator=generator())
+    moved = (moments(warped)[0] - 13.5).abs() / 28
+    assert 0.95 * bound < moved.max() <= bound + 1e-3
+
+
+@pytest.mark.parametrize("bound", [5, 14, 30])
+def test_rotation_is_in_degrees(bound):
+    warped = random_warp(blobs(width=6, height=1), **STILL | {"rotation": bound}, generator=generator())
+    _, spread = moments(warped)
+    angle = 0.5 * torch.atan2(2 * spread[:, 0, 1], spread[:, 0, 0] - spread[:, 1, 1])
+    assert 0.95 * bound < math.degrees(angle.abs().max()) < 1.03 * bound
+
+
+@pytest.mark.parametrize("bound", [0.1, 0.3])
+def test_scale_is_relative_and_apart_for_each_axis(bound):
+    images = blobs(width=4, height=4)
+    _, spread = moments(random_warp(images, **STILL | {"scale": bound}, generator=generator()))
+    _, before = moments(images)
+    width, height = ((spread[:, i, i] / before[:, i, i]).sqrt() for i in (0, 1))
+    for side in (width, height):
+        assert 1 - bound - 0.03 < side.min() < 1 - 0.8 * bound
+        assert 1 + 0.8 * bound < side.max() < 1 + bound + 0.03
+    assert (width / height - 1).abs().max() > bound
+
+
+def test_ink_is_kept_on_average():
+    images = blobs(400)
+    ink = random_warp(images, elastic=0.03, generator=generator()).sum((1, 2, 3)) / images.sum((1, 2, 3))
+    assert abs(ink.mean() - 1) < 0.05
+    assert ink.min() > 0.5 and ink.max() < 2
+
+
+def test_paper_comes_in_from_outside():
+    warped = random_warp(torch.ones(50, 1, 28, 28), **STILL | {"shift": 0.3}, generator=generator())
+    assert warped.min() == 0 and warped.max() <= 1 + 1e-6
