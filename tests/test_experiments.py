@@ -1,0 +1,134 @@
+"""A recipe is trained, measured and entered into the ledger by one command."""
+
+import inspect
+
+import pytest
+import torch
+
+from fslib import data, experiments, ledger, metrics, storage
+from fslib.evaluation import evaluate
+from fslib.experiments import RECIPES, Recipe, main
+from fslib.training import fit
+
+SETTINGS = dict(way=3, shot=1, query=2, episodes=2, learning_rate=1e-3)
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path, tiny):
+    """A recipe over small data, whose records are kept apart; gives the splits it asks for."""
+    asked = []
+    # Twice the pictures of each class, enough for the queries of an evaluation.
+    twice = data.ImageSet("Tiny", tiny.images.repeat(2, 1, 1, 1), tiny.labels.repeat(2), tiny.class_names)
+
+    def load(name, split):
+        asked.append((name, split))
+        return twice
+
+    def evaluate_briefly(*task, episodes, **options):
+        return evaluate(*task, episodes=episodes // 500, **options)
+
+    recipe = Recipe("glyphs", SETTINGS, "euclidean", True, "train+validation", tasks=((5, 1),), keep=True)
+    monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": recipe})
+    monkeypatch.setattr(experiments, "evaluate", evaluate_briefly)
+    monkeypatch.setattr(data, "load", load)
+    monkeypatch.setattr(ledger, "folder", lambda: tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    return asked
+
+
+def test_final_run_enters_its_record_and_keeps_its_weights(toy, tmp_path, capsys):
+    main(["toy/prototypical", "--seed", "3"])
+    assert toy == [("glyphs", "train+validation"), ("glyphs", "test")]
+    (path,) = (tmp_path / "results").rglob("*.json")
+    assert path == tmp_path / "results" / "toy" / "prototypical-5way-1shot-seed3.json"
+    record = ledger.read("toy/prototypical-5way-1shot-seed3")
+    expected = {
+        "command": "python -m fslib.experiments toy/prototypical --seed 3",
+        "method": "prototypical",
+        "dataset": "glyphs",
+        "split": "test",
+        "way": 5,
+        "shot": 1,
+        "query": 15,
+        "seeds": [3],
+        "train_split": "train+validation",
+        "train_episodes": 2,
+        "train_way": 3,
+        "train_augmented": True,
+    }
+    assert {key: record[key] for key in expected} == expected
+    assert 0 < record["mean"] < 1 and 0 < record["ci95"] < 1
+    assert f"{100 * record['mean']:.2f} %" in capsys.readouterr().out
+    model = storage.load(tmp_path / "results" / "toy" / "prototypical-seed3.safetensors")
+    assert model.metric is metrics.euclidean
+
+
+def test_validation_run_keeps_off_the_test_classes(toy, tmp_path):
+    main(["toy/prototypical", "--validate", "--episodes", "4"])
+    assert toy == [("glyphs", "train"), ("glyphs", "validation")]
+    record = ledger.read("toy/prototypical-validation-4-5way-1shot-seed0")
+    assert (
+        record["command"] == "python -m fslib.experiments toy/prototypical --seed 0 --validate --episodes 4"
+    )
+    assert (record["split"], record["train_episodes"]) == ("validation", 4)
+    assert not list((tmp_path / "results").rglob("*.safetensors"))
+
+
+def test_run_repeats_itself_from_its_checkpoint_or_without(toy, tmp_path):
+    checkpoint = tmp_path / "runs" / "toy" / "prototypical-seed0.pt"
+    (first,) = experiments.run("toy/prototypical")
+    weights = torch.load(checkpoint)["model"]
+    (resumed,) = experiments.run("toy/prototypical")
+    checkpoint.unlink()
+    (anew,) = experiments.run("toy/prototypical")
+    assert first["mean"] == resumed["mean"] == anew["mean"]
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in torch.load(checkpoint)["model"].items())
+
+
+def test_seed_decides_the_initial_weights(toy, tmp_path):
+    for seed in (0, 1):
+        experiments.run("toy/prototypical", seed=seed)
+    saved = [
+        torch.load(tmp_path / "runs" / "toy" / f"prototypical-seed{seed}.pt")["model"] for seed in (0, 1)
+    ]
+    first, second = (weights["feature_extractor.0.0.weight"] for weights in saved)
+    assert (first - second).abs().max() > 0.1  # more than two steps of training could move them
+
+
+def test_number_of_episodes_belongs_to_the_recipe(toy, tmp_path):
+    with pytest.raises(SystemExit) as refused:
+        main(["toy/prototypical", "--episodes", "3"])
+    assert "it may differ only with validate." in refused.value.code
+    assert "\n" not in refused.value.code
+    assert toy == [] and not (tmp_path / "runs").exists()
+
+
+def test_missing_data_ends_the_command_in_a_sentence(toy, monkeypatch):
+    def missing(name, split):
+        raise FileNotFoundError("Omniglot is not here.")
+
+    monkeypatch.setattr(data, "load", missing)
+    with pytest.raises(SystemExit, match=r"python -m fslib\.experiments: Omniglot is not here\."):
+        main(["toy/prototypical"])
+
+
+def test_unknown_recipe_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["omniglot/prototypcal"])
+    assert "invalid choice: 'omniglot/prototypcal'" in capsys.readouterr().err
+
+
+def test_without_a_recipe_all_are_listed(capsys):
+    main([])
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == list(RECIPES)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_is_well_formed(name):
+    recipe = RECIPES[name]
+    inspect.signature(fit).bind("model", "data", **recipe.fit)
+    assert name.startswith(f"{recipe.dataset}/")
+    assert getattr(metrics, recipe.metric).__name__ == recipe.metric
+    assert set(recipe.train.split("+")) <= {"train", "validation"}
+    assert recipe.tasks and all(way >= 2 and shot >= 1 for way, shot in recipe.tasks)
