@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fslib.data import ImageSet
-from fslib.devices import default_device, evaluation_mode
+from fslib.devices import default_device, evaluation_mode, place
 from fslib.episodes import EpisodeSampler
 from fslib.methods import FewShotClassifier
 from fslib.methods.base import check_finite
@@ -67,7 +67,7 @@ def embed_all(
         ValueError: if an embedding holds NaN or infinity.
     """
     device = torch.device(device or default_device())
-    model.to(device, memory_format=torch.channels_last)
+    place(model, device)
     with evaluation_mode(model), torch.inference_mode():
         parts = [
             model.embed(data.inputs(indices).to(device, memory_format=torch.channels_last))

@@ -60,9 +60,7 @@ RECIPES = {
     "omniglot/prototypical": Recipe(
         "omniglot", _OMNIGLOT | dict(episodes=4000), augment=True, train="train+validation", keep=True
     ),
-    "omniglot/prototypical-unwarped": Recipe(
-        "omniglot", _OMNIGLOT | dict(episodes=4000), train="train+validation"
-    ),
+    "omniglot/prototypical-unwarped": Recipe("omniglot", _OMNIGLOT | dict(episodes=4000), train="train+validation"),
     "glyphs/prototypical": Recipe("glyphs", _GLYPHS),
     "glyphs/prototypical-5way": Recipe("glyphs", _GLYPHS | dict(way=5)),
     "glyphs/prototypical-60way": Recipe("glyphs", _GLYPHS | dict(way=60)),

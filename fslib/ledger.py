@@ -63,7 +63,7 @@ def find(**wanted: Any) -> list[Record]:
     """All records whose keys have the values wanted, in order of their ids.
 
     Example:
-        >>> [record["seeds"] for record in find(dataset="omniglot", method="prototypical", way=5, shot=1)]  # doctest: +SKIP
+        >>> [r["seeds"] for r in find(dataset="omniglot", method="prototypical", way=5, shot=1)]  # doctest: +SKIP
         [[0]]
     """
     records = (json.loads(path.read_text(encoding="utf8")) for path in sorted(folder().glob("*/*.json")))
@@ -139,7 +139,9 @@ def circumstances(device: torch.device) -> Record:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
@@ -151,7 +153,9 @@ _RESULT = re.compile(
     r"|(?:ms|milliseconds?|seconds?|minutes?|hours?)\b)|±\s?\d"
 )
 # What is not a result of ours: mathematics, code, the level of an interval, and markup.
-_NOT_OURS = re.compile(r"\$\$.*?\$\$|\$[^$\n]+\$|```.*?```|`[^`\n]+`|<[^>]+>|\b95\s?%\s+(?:confidence\s+)?interval", re.DOTALL)
+_NOT_OURS = re.compile(
+    r"\$\$.*?\$\$|\$[^$\n]+\$|```.*?```|`[^`\n]+`|<[^>]+>|\b95\s?%\s+(?:confidence\s+)?interval", re.DOTALL
+)
 _CITATION = re.compile(r"\{cite|\]\(https?://(?:arxiv\.org|doi\.org|proceedings\.|openreview\.net)")
 
 

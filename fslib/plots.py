@@ -121,7 +121,8 @@ def show_regions(
     rgb = np.array([plt.matplotlib.colors.to_rgb(color) for color in COLORS])
     ax.imshow(0.75 + 0.25 * rgb[winner], extent=limits, origin="lower", aspect="equal", interpolation="nearest")
     for c in labels.unique().tolist():
-        ax.scatter(*points[labels == c].T, color=COLORS[c], marker=MARKERS[c], edgecolor="white", s=45, label=f"class {c}")
+        x, y = points[labels == c].T
+        ax.scatter(x, y, s=45, color=COLORS[c], marker=MARKERS[c], edgecolor="white", label=f"class {c}")
     ax.grid(False)
     ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
 
@@ -135,15 +136,16 @@ def show_accuracies(accuracies: Mapping[str, Any], title: str, chance: float | N
         chance: accuracy of guessing, drawn as a line.
     """
     figure, ax = plt.subplots(figsize=(6.4, 0.5 * len(accuracies) + 1.1))
-    for row, (name, accuracy) in enumerate(reversed(accuracies.items())):
+    names = list(accuracies)[::-1]
+    for row, accuracy in enumerate(accuracies[name] for name in names):
         ax.errorbar(100 * accuracy.mean, row, xerr=100 * accuracy.ci95, fmt="o", capsize=4, color=COLORS[0])
         ax.annotate(
             f"{100 * accuracy.mean:.1f}", (100 * accuracy.mean, row), (0, 7), textcoords="offset points", ha="center"
         )
     if chance is not None:
         ax.axvline(100 * chance, color="#888888", linestyle="--", linewidth=1.2)
-        ax.annotate("chance", (100 * chance, 1), (4, 0), xycoords=("data", "axes fraction"), textcoords="offset points", va="top", color="#555555")
-    ax.set(yticks=range(len(accuracies)), yticklabels=reversed(accuracies), xlim=(0, 100), xlabel="accuracy, %", title=title)
+        ax.text(100 * chance + 1, 0.98, "chance", transform=ax.get_xaxis_transform(), va="top", color="#555555")
+    ax.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 100), xlabel="accuracy, %", title=title)
     ax.set_ylim(-0.5, len(accuracies) - 0.4)
     ax.grid(axis="y", visible=False)
     return figure

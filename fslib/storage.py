@@ -28,7 +28,7 @@ def save(model: methods.FewShotClassifier, path: str | Path, dtype: torch.dtype 
         )
     config = {
         "method": type(model).__name__,
-        "metric": model.metric.__name__,
+        "metric": getattr(model.metric, "__name__", None),
         "backbone": type(backbone).__name__,
         "backbone_config": backbone.config,
     }

@@ -14,8 +14,8 @@ from tqdm.auto import tqdm
 
 from fslib import files
 from fslib.data import ImageSet, to_input
-from fslib.devices import autocast, default_device
-from fslib.episodes import EpisodeSampler
+from fslib.devices import autocast, default_device, place
+from fslib.episodes import Episode, EpisodeSampler
 from fslib.methods import FewShotClassifier
 
 Augment = Callable[..., Tensor]
@@ -83,7 +83,7 @@ def fit(
         ValueError: if the checkpoint belongs to other settings, or the loss stops being a number.
     """
     device = torch.device(device or default_device())
-    model.to(device, memory_format=torch.channels_last).train()
+    place(model, device).train()
     images = data.images.to(device)
     sampler = EpisodeSampler(data, way, shot, query, episodes, seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
@@ -91,7 +91,14 @@ def fit(
         optimizer, learning_rate, total_steps=episodes + 1, pct_start=0.1, cycle_momentum=False
     )
     settings = dict(
-        data=data.name, way=way, shot=shot, query=query, episodes=episodes, learning_rate=learning_rate, seed=seed
+        data=data.name,
+        way=way,
+        shot=shot,
+        query=query,
+        episodes=episodes,
+        learning_rate=learning_rate,
+        augment=getattr(augment, "__qualname__", str(augment)),
+        seed=seed,
     )
     history = History()
     state = {"model": model, "optimizer": optimizer, "schedule": schedule}
@@ -106,18 +113,13 @@ def fit(
             batch = to_input(images[torch.cat([episode.support, episode.query]).to(device)])
             if augment:
                 batch = augment(batch, generator=torch.Generator(device).manual_seed(seed * 1_000_003 + i))
-            with autocast(device, bfloat16):
-                embeddings = model.embed(batch.contiguous(memory_format=torch.channels_last))
-            support, queries = embeddings.split([len(episode.support), len(episode.query)])
-            scores = model.compare(support, episode.support_labels.to(device), queries)
-            targets = episode.query_labels.to(device)
-            loss = model.loss(scores, targets)
+            loss, accuracy = _answer(model, batch, episode, bfloat16)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
             history.loss.append(loss.item())
-            history.accuracy.append((scores.argmax(-1) == targets).float().mean().item())
+            history.accuracy.append(accuracy.item())
             history.seconds = before + time.perf_counter() - start
             if not loss.isfinite():
                 raise ValueError(f"The loss became {loss.item()} at episode {i}; lower the learning rate.")
@@ -126,6 +128,16 @@ def fit(
             if i % 10 == 0:
                 bar.set_postfix(loss=f"{history.loss[-1]:.3f}", accuracy=f"{history.accuracy[-1]:.0%}")
     return history
+
+
+def _answer(model: FewShotClassifier, images: Tensor, episode: Episode, bfloat16: bool | None) -> tuple[Tensor, Tensor]:
+    """Loss and accuracy of one episode, its images given support first."""
+    with autocast(images.device, bfloat16):
+        embeddings = model.embed(images.contiguous(memory_format=torch.channels_last))
+    support, query = embeddings.split([len(episode.support), len(episode.query)])
+    scores = model.compare(support, episode.support_labels.to(images.device), query)
+    targets = episode.query_labels.to(images.device)
+    return model.loss(scores, targets), (scores.argmax(-1) == targets).float().mean()
 
 
 def _save(path: Path, settings: dict[str, Any], state: dict[str, Any], history: History) -> None:
@@ -140,10 +152,13 @@ def _restore(path: Path, settings: dict[str, Any], state: dict[str, Any]) -> His
         saved = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:
         raise ValueError(f"{path} is not a checkpoint that can be read; delete it to start anew.") from error
-    differs = {name: (saved["settings"].get(name), value) for name, value in settings.items() if saved["settings"].get(name) != value}
-    if differs:
-        was = ", ".join(f"{name} was {old} and is now {new}" for name, (old, new) in differs.items())
-        raise ValueError(f"{path} belongs to another training ({was}); delete it, or choose another file.")
+    was = saved["settings"]
+    if differs := [
+        f"{key} was {was.get(key)} and is now {settings[key]}" for key in settings if was.get(key) != settings[key]
+    ]:
+        raise ValueError(
+            f"{path} belongs to another training ({', '.join(differs)}); delete it, or choose another file."
+        )
     for name, part in state.items():
         part.load_state_dict(saved[name])
     torch.set_rng_state(saved["random"])

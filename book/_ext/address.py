@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BRANCH = "main"
 CELL_ID = "first-cell"
 
-FIRST_CELL = '''\
+FIRST_CELL = """\
 # In Colab the book's package is not there yet: fetch it. Where it is installed, this does nothing.
 import importlib.util
 import subprocess
@@ -25,7 +25,7 @@ if importlib.util.find_spec("fslib") is None:
     try:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
     except subprocess.CalledProcessError:
-        sys.exit("fslib could not be installed: is the network on? Then run this cell again.")'''
+        sys.exit("fslib could not be installed: is the network on? Then run this cell again.")"""
 
 
 def urls(root: Path = ROOT) -> tuple[str, str]:

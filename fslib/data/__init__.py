@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from fslib.data.images import ImageSet, check_disjoint, to_input
 from fslib.data import glyphs, omniglot
+from fslib.data.images import ImageSet, check_disjoint, to_input
 
 __all__ = ["ImageSet", "check_disjoint", "load", "to_input"]
 

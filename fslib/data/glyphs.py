@@ -59,7 +59,7 @@ def load(splits: Sequence[str]) -> ImageSet:
         Images (n, 1, 28, 28); ``domains`` holds the face, an index into :data:`FACES`.
     """
     images, faces, characters = _cached(files.cache_dir() / f"glyphs-{VERSION}-matplotlib-{matplotlib.__version__}.npz")
-    scripts = [script_of(chr(code)) for code in characters]
+    scripts = [script_of(chr(code)) or "" for code in characters]
     kept = [i for i, script in enumerate(scripts) if any(script in SCRIPTS[split] for split in splits)]
     return ImageSet(
         name=f"Glyphs {'+'.join(splits)}",
@@ -81,9 +81,9 @@ def script_of(character: str) -> str | None:
 def _cached(path: Path) -> tuple[Tensor, Tensor, list[int]]:
     """Images (classes, 20, 28, 28), faces (classes, 20) and code points, read from ``path`` or made there."""
     if not path.exists():
-        images, faces, characters = make()
+        new_images, new_faces, new_characters = make()
         with files.atomic_write(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, images=images, faces=faces, characters=characters)
+            np.savez(stream, images=new_images, faces=new_faces, characters=new_characters)
     try:
         with np.load(path) as stored:
             images, faces = torch.from_numpy(stored["images"]), torch.from_numpy(stored["faces"])
@@ -96,7 +96,10 @@ def make() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Make all pictures: images (classes, 20, 28, 28), faces (classes, 20), code points (classes,)."""
     fonts = [_font(face) for face in FACES]
     covers = [_covered(face) for face in FACES]
-    masters, owners, drawn_in, characters = [], [], [], []
+    masters: list[np.ndarray] = []
+    owners: list[int] = []  # the class of each master
+    drawn_in: list[int] = []  # and its face
+    characters: list[int] = []
     for code, drawn in _distinct(fonts, covers).items():
         for face, master in drawn.items():
             masters.append(master)
@@ -121,7 +124,7 @@ def make() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def draw(character: str, font: ImageFont.FreeTypeFont) -> np.ndarray | None:
     """Ink of one character, cropped, fitted into its frame and averaged, (32, 32) in [0, 1]; None if blank."""
     left, top, right, bottom = font.getbbox(character)
-    picture = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+    picture = Image.new("L", (max(1, int(right - left)), max(1, int(bottom - top))))
     ImageDraw.Draw(picture).text((-left, -top), character, fill=255, font=font)
     inked = picture.getbbox()
     if inked is None:
@@ -130,7 +133,8 @@ def draw(character: str, font: ImageFont.FreeTypeFont) -> np.ndarray | None:
     ratio = _DRAWN / max(picture.size)
     width, height = (max(1, round(ratio * side)) for side in picture.size)
     frame = Image.new("L", (_FRAME, _FRAME))
-    frame.paste(picture.resize((width, height), Image.Resampling.BILINEAR), ((_FRAME - width) // 2, (_FRAME - height) // 2))
+    corner = (_FRAME - width) // 2, (_FRAME - height) // 2
+    frame.paste(picture.resize((width, height), Image.Resampling.BILINEAR), corner)
     return np.asarray(frame.reduce(_FRAME // _MASTER), dtype=np.float32) / 255
 
 
@@ -151,8 +155,9 @@ def _distinct(fonts: list[ImageFont.FreeTypeFont], covers: list[set[int]]) -> di
     drawn: dict[int, dict[int, np.ndarray]] = {}
     for code in sorted(filter(_wanted, set().union(*covers)), key=_keeping_order):
         masters = {face: draw(chr(code), font) for face, font in enumerate(fonts) if code in covers[face]}
-        if all(master is not None for master in masters.values()):
-            drawn[code] = masters
+        inked = {face: master for face, master in masters.items() if master is not None}
+        if inked:
+            drawn[code] = inked
     codes = list(drawn)
     first = torch.from_numpy(np.stack([next(iter(masters.values())) for masters in drawn.values()])).flatten(1)
     apart = torch.cdist(first, first, p=1) / first.shape[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,7 +103,7 @@ def to_input(images: Any) -> Tensor:
     return 1 - pictures.float() / 255
 
 
-def shrink(pictures: Sequence[np.ndarray]) -> np.ndarray:
+def shrink(pictures: Iterable[np.ndarray]) -> np.ndarray:
     """Shrink uint8 pictures, each (h, w), to (n, 28, 28) by Pillow's antialiased bilinear filter."""
     small = [Image.fromarray(p).resize((SIDE, SIDE), Image.Resampling.BILINEAR) for p in pictures]
     return np.stack([np.asarray(p) for p in small])

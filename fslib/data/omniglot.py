@@ -77,7 +77,8 @@ def _lake(character: str) -> str:
 @functools.cache
 def _read_all(folder: Path) -> tuple[Tensor, list[str]]:
     """All pictures, uint8 (1623, 20, 28, 28), and the characters as part/alphabet/characterNN."""
-    images, characters = [], []
+    images: list[np.ndarray] = []
+    characters: list[str] = []
     for part, count in PARTS.items():
         found = _read_part(folder, part)
         if len(found) != count or any(len(drawings) != DRAWERS for drawings in found.values()):
