@@ -124,9 +124,7 @@ def test_a_batch_is_converted_picture_by_picture(leading, side):
         assert torch.equal(inputs[index], to_input(batch[index])[0])
 
 
-@pytest.mark.parametrize(
-    "wrong", [torch.rand(28, 28), np.zeros((28, 28)), torch.zeros(28, dtype=torch.uint8)]
-)
+@pytest.mark.parametrize("wrong", [torch.rand(28, 28), np.zeros((28, 28)), torch.zeros(28, dtype=torch.uint8)])
 def test_pictures_that_are_not_uint8_planes_are_refused(wrong):
     with pytest.raises(ValueError, match="Pictures must be uint8, dark ink on white paper") as raised:
         to_input(wrong)
@@ -184,6 +182,17 @@ def test_no_glyph_is_an_accented_composition(glyphs):
 @pytest.mark.parametrize("lookalikes", ["AΑА", "BΒВ", "HΗН", "OΟО", "cс", "oοо", "xх"])
 def test_letters_that_look_the_same_are_one_class(glyphs, lookalikes):
     assert len(set(characters(glyphs)) & set(lookalikes)) <= 1
+
+
+@pytest.mark.parametrize("character", "éΆйﬁª①")
+def test_compositions_and_presentation_forms_are_not_drawn(character):
+    assert glyphs_module._wanted(ord("e")) and not glyphs_module._wanted(ord(character))
+
+
+@pytest.mark.parametrize("lookalikes, kept", [("AΑА", "Α"), ("BΒВ", "Β"), ("AБ", "AБ"), ("лA", "Aл")])
+def test_of_lookalikes_the_one_from_the_smaller_split_is_kept(lookalikes, kept):
+    fonts = [glyphs_module._font("DejaVuSans")]
+    assert [*map(chr, glyphs_module._distinct(fonts, [set(map(ord, lookalikes))]))] == list(kept)
 
 
 @pytest.mark.xfail(strict=True, reason="_distinct compares only the first face of each character")
@@ -392,9 +401,7 @@ def test_without_network_and_copy_it_says_where_to_put_one(tmp_path, monkeypatch
 
     monkeypatch.setenv("FSLIB_DATA", str(tmp_path))
     monkeypatch.setattr(utils, "download_url", download)
-    with pytest.raises(
-        FileNotFoundError, match=r"put images_background\.zip there, or set FSLIB_DATA"
-    ) as raised:
+    with pytest.raises(FileNotFoundError, match=r"put images_background\.zip there, or set FSLIB_DATA") as raised:
         data.load("omniglot", "test")
     assert str(tmp_path / "omniglot") in str(raised.value) and str(error) in str(raised.value)
     assert not list((tmp_path / "omniglot").iterdir())

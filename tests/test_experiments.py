@@ -67,9 +67,7 @@ def test_validation_run_keeps_off_the_test_classes(toy, tmp_path):
     main(["toy/prototypical", "--validate", "--episodes", "4"])
     assert toy == [("glyphs", "train"), ("glyphs", "validation")]
     record = ledger.read("toy/prototypical-validation-4-5way-1shot-seed0")
-    assert (
-        record["command"] == "python -m fslib.experiments toy/prototypical --seed 0 --validate --episodes 4"
-    )
+    assert record["command"] == "python -m fslib.experiments toy/prototypical --seed 0 --validate --episodes 4"
     assert (record["split"], record["train_episodes"]) == ("validation", 4)
     assert not list((tmp_path / "results").rglob("*.safetensors"))
 
@@ -88,9 +86,7 @@ def test_run_repeats_itself_from_its_checkpoint_or_without(toy, tmp_path):
 def test_seed_decides_the_initial_weights(toy, tmp_path):
     for seed in (0, 1):
         experiments.run("toy/prototypical", seed=seed)
-    saved = [
-        torch.load(tmp_path / "runs" / "toy" / f"prototypical-seed{seed}.pt")["model"] for seed in (0, 1)
-    ]
+    saved = [torch.load(tmp_path / "runs" / "toy" / f"prototypical-seed{seed}.pt")["model"] for seed in (0, 1)]
     first, second = (weights["feature_extractor.0.0.weight"] for weights in saved)
     assert (first - second).abs().max() > 0.1  # more than two steps of training could move them
 

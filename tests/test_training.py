@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 
 import numpy as np
 import pytest
@@ -22,19 +23,19 @@ def network(seed=0) -> PrototypicalNetwork:
     return PrototypicalNetwork(nn.Sequential(*layers))
 
 
-def noisy(images, generator):
-    return images + 0.1 * torch.randn(images.shape, generator=generator)
-
-
-def interrupt_at(episode):
+def interrupt_at(call):
+    """An augmentation that adds noise, and at one call is the user who presses Ctrl-C."""
     calls = itertools.count()
 
-    def augment(images, generator):
-        if next(calls) == episode:
+    def noisy(images, generator):
+        if next(calls) == call:
             raise KeyboardInterrupt
-        return noisy(images, generator)
+        return images + 0.1 * torch.randn(images.shape, generator=generator)
 
-    return augment
+    return noisy
+
+
+noisy = interrupt_at(None)
 
 
 def assert_same_state(a, b):
@@ -92,12 +93,22 @@ def test_resumed_training_repeats_no_saved_episode(tiny, tmp_path):
     fit(network(), tiny, **settings, augment=interrupt_at(3))  # starts with 9, needs no more than three
 
 
-def test_finished_training_is_not_done_again(tiny, checkpoint):
+def test_finished_training_is_not_done_again(tiny, tmp_path):
     first, second = network(), network(seed=1)
-    fit(first, tiny, **SHORT)
-    history = fit(second, tiny, **SHORT, checkpoint=checkpoint, augment=interrupt_at(0))
-    assert len(history.loss) == 12
+    trained = fit(first, tiny, **SHORT, checkpoint=tmp_path / "run.pt", augment=noisy)
+    restored = fit(second, tiny, **SHORT, checkpoint=tmp_path / "run.pt", augment=interrupt_at(0))
+    assert restored.loss == trained.loss
     assert_same_state(first, second)
+
+
+@pytest.mark.xfail(strict=True, reason="the settings hold the address of an augmentation that is no plain function")
+def test_training_resumes_with_an_augmentation_that_is_an_object(tiny, tmp_path):
+    class Noisy:
+        def __call__(self, images, generator):
+            return noisy(images, generator)
+
+    for augment in (Noisy(), Noisy()):  # the second as another process would make it
+        fit(network(), tiny, **SHORT, checkpoint=tmp_path / "run.pt", augment=augment)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +119,12 @@ def test_finished_training_is_not_done_again(tiny, checkpoint):
         ({"query": 3}, "query was 2 and is now 3"),
         ({"episodes": 13}, "episodes was 12 and is now 13"),
         ({"learning_rate": 0.5}, "learning_rate was 0.003 and is now 0.5"),
+        ({"augment": noisy}, "augment was None and is now interrupt_at.<locals>.noisy"),
         ({"seed": 7, "way": 4}, "way was 3 and is now 4, seed was 0 and is now 7"),
     ],
 )
 def test_checkpoint_of_other_settings_is_refused(tiny, checkpoint, setting, said):
-    with pytest.raises(ValueError, match=rf"belongs to another training \({said}\)"):
+    with pytest.raises(ValueError, match=re.escape(f"belongs to another training ({said})")):
         fit(network(), tiny, **SHORT | setting, checkpoint=checkpoint)
 
 
