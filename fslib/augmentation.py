@@ -45,8 +45,12 @@ def random_warp(
     angle, tangent = uniform(math.radians(rotation)), uniform(shear)
     stretch, move = 1 + uniform(scale, 2, 1), 2 * uniform(shift, 2, 1)
     cos, sin = angle.cos(), angle.sin()
-    turn = torch.stack([torch.stack([cos, tangent * cos - sin], 1), torch.stack([sin, tangent * sin + cos], 1)], 1)
-    grid = F.affine_grid(torch.cat([turn / stretch, move], 2), [n, 1, side, side], align_corners=False)
+    turn = torch.stack(
+        [torch.stack([cos, tangent * cos - sin], 1), torch.stack([sin, tangent * sin + cos], 1)], 1
+    )
+    grid = F.affine_grid(
+        torch.cat([turn / stretch, move], 2), [n, 1, side, side], align_corners=False
+    )
     if elastic:
         knots = elastic * torch.randn(n, 2, 5, 5, generator=generator, device=images.device)
         field = F.interpolate(knots, size=(side, side), mode="bicubic", align_corners=True)

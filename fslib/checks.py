@@ -32,7 +32,9 @@ def _check(problem: Callable[[Any], str | None]) -> Callable[[Any], bool]:
         print(f"✗ Not yet: {found}" if found else "✓ Right.")
         return not found
 
-    check.__doc__ = f"{problem.__doc__}\n\nPrints one sentence; returns whether the answer is right."
+    check.__doc__ = (
+        f"{problem.__doc__}\n\nPrints one sentence; returns whether the answer is right."
+    )
     check.__name__ = check.__qualname__ = problem.__name__
     check.__module__ = __name__
     return check
@@ -63,7 +65,11 @@ def _close(a: Tensor, b: Tensor) -> bool:
 @_check
 def nearest_neighbour(classify: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str | None:
     """Exercise 1.1: the label of the support example nearest to each query."""
-    support, labels, query = torch.randn(7, 5), torch.tensor([40, 10, 30, 10, 20, 40, 20]), torch.randn(50, 5)
+    support, labels, query = (
+        torch.randn(7, 5),
+        torch.tensor([40, 10, 30, 10, 20, 40, 20]),
+        torch.randn(50, 5),
+    )
     distances = squared_euclidean(query, support)
     answer = _given(classify(support, labels, query))
     if problem := _shape_problem(answer, (50,)):
@@ -91,7 +97,9 @@ def weights_per_picture(number: float) -> str | None:
         return "that is the number of weights; divide it by the number of pictures."
     if math.isclose(number, weights / 5, rel_tol=0.01):
         return "five classes with five pictures each make 25 pictures."
-    return "count every parameter of the network, with sum(p.numel() for p in network.parameters())."
+    return (
+        "count every parameter of the network, with sum(p.numel() for p in network.parameters())."
+    )
 
 
 @_check
@@ -149,7 +157,9 @@ def interval(half_width: Callable[[Tensor], Any]) -> str | None:
     answer = float(_given(half_width(values)))
     if math.isclose(answer, right, rel_tol=0.01):
         return None
-    if math.isclose(answer, values.std().item(), rel_tol=0.01) or math.isclose(answer, 20 * right, rel_tol=0.01):
+    if math.isclose(answer, values.std().item(), rel_tol=0.01) or math.isclose(
+        answer, 20 * right, rel_tol=0.01
+    ):
         return "that is the spread of single episodes; the mean of n episodes varies √n times less."
     if math.isclose(answer, right / 1.96, rel_tol=0.01):
         return "that is the standard error; the 95 % interval reaches 1.96 of them to each side."
@@ -238,7 +248,9 @@ def nearest_example(scores: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str |
         return "you average the distances of a class; take the smallest."
     if _close(answer, -squared_euclidean(query, prototypes(support, labels))):
         return "that is the distance to the mean; take the distance to the nearest example."
-    return "for each class, take the smallest squared distance to one of its examples, with a minus."
+    return (
+        "for each class, take the smallest squared distance to one of its examples, with a minus."
+    )
 
 
 @_check
@@ -253,7 +265,9 @@ def temperature(scaled: Callable[[Tensor, float], Tensor]) -> str | None:
     if _close(answer, (scores * 4).softmax(-1)):
         return "a higher temperature should make the probabilities softer, and yours are sharper: divide."
     if _close(answer, (scores / 4).softmax(0)):
-        return "the probabilities of one query should sum to one: take the softmax over the classes."
+        return (
+            "the probabilities of one query should sum to one: take the softmax over the classes."
+        )
     if _close(answer, scores.softmax(-1) / 4):
         return "scale the scores before the softmax, not the probabilities after it."
     return "divide the scores by the temperature, then take the softmax over the last axis."

@@ -71,14 +71,24 @@ class EpisodeSampler:
         (torch.Size([5]), torch.Size([100, 75]))
     """
 
-    def __init__(self, labels, way: int = 5, shot: int = 1, query: int = 15, episodes: int = 1000, seed: int = 0):
+    def __init__(
+        self,
+        labels,
+        way: int = 5,
+        shot: int = 1,
+        query: int = 15,
+        episodes: int = 1000,
+        seed: int = 0,
+    ):
         labels = torch.as_tensor(getattr(labels, "labels", labels))
         for name, value in dict(way=way, shot=shot, query=query, episodes=episodes).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, but is {value}.")
         self.classes, sizes = (array.numpy() for array in labels.unique(return_counts=True))
         if way > len(self.classes):
-            raise ValueError(f"A {way}-way episode needs {way} classes, but the data set has {len(self.classes)}.")
+            raise ValueError(
+                f"A {way}-way episode needs {way} classes, but the data set has {len(self.classes)}."
+            )
         if shot + query > sizes.min():
             raise ValueError(
                 f"{shot} support and {query} query examples make {shot + query} of each class, "
@@ -110,7 +120,9 @@ class EpisodeSampler:
         # A counter-based generator: each episode number starts its own stream, with nothing to run through first.
         random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, index]))
         rows = random.choice(len(self.classes), self.way, replace=False)
-        keys = np.where(self._exists[rows], random.random((self.way, self._exists.shape[1])), np.inf)
+        keys = np.where(
+            self._exists[rows], random.random((self.way, self._exists.shape[1])), np.inf
+        )
         columns = keys.argsort(1)[:, : self.shot + self.query]
         return rows, self._examples[rows[:, None], columns]
 

@@ -39,7 +39,9 @@ class Accuracy:
         return ci95(self.per_episode)
 
     def __str__(self) -> str:
-        return f"{100 * self.mean:.2f} % ± {100 * self.ci95:.2f} ({len(self.per_episode):,} episodes)"
+        return (
+            f"{100 * self.mean:.2f} % ± {100 * self.ci95:.2f} ({len(self.per_episode):,} episodes)"
+        )
 
     __repr__ = __str__
 
@@ -56,7 +58,10 @@ def ci95(values: Tensor) -> float:
 
 
 def embed_all(
-    model: FewShotClassifier, data: ImageSet, device: torch.device | str | None = None, batch: int = 512
+    model: FewShotClassifier,
+    data: ImageSet,
+    device: torch.device | str | None = None,
+    batch: int = 512,
 ) -> Tensor:
     """Embed every image of a data set once, in evaluation mode and float32.
 
@@ -125,7 +130,9 @@ def evaluate(
     with evaluation_mode(model), torch.inference_mode():
         for start in tqdm(range(0, episodes, chunk), disable=not progress):
             stack = sampler[start : start + chunk]
-            labels, targets = (part.to(embeddings.device) for part in (stack.support_labels, stack.query_labels))
+            labels, targets = (
+                part.to(embeddings.device) for part in (stack.support_labels, stack.query_labels)
+            )
             scores = model.compare(embeddings[stack.support], labels, embeddings[stack.query])
             accuracies.append((scores.argmax(-1) == targets).float().mean(-1).cpu())
     return Accuracy(torch.cat(accuracies))

@@ -58,9 +58,15 @@ _GLYPHS = dict(way=20, shot=1, query=5, episodes=400, learning_rate=3e-3)
 
 RECIPES = {
     "omniglot/prototypical": Recipe(
-        "omniglot", _OMNIGLOT | dict(episodes=4000), augment=True, train="train+validation", keep=True
+        "omniglot",
+        _OMNIGLOT | dict(episodes=4000),
+        augment=True,
+        train="train+validation",
+        keep=True,
     ),
-    "omniglot/prototypical-unwarped": Recipe("omniglot", _OMNIGLOT | dict(episodes=4000), train="train+validation"),
+    "omniglot/prototypical-unwarped": Recipe(
+        "omniglot", _OMNIGLOT | dict(episodes=4000), train="train+validation"
+    ),
     "glyphs/prototypical": Recipe("glyphs", _GLYPHS),
     "glyphs/prototypical-5way": Recipe("glyphs", _GLYPHS | dict(way=5)),
     "glyphs/prototypical-60way": Recipe("glyphs", _GLYPHS | dict(way=60)),
@@ -69,7 +75,11 @@ RECIPES = {
 
 
 def run(
-    name: str, seed: int = 0, validate: bool = False, episodes: int | None = None, runs: str | Path = "runs"
+    name: str,
+    seed: int = 0,
+    validate: bool = False,
+    episodes: int | None = None,
+    runs: str | Path = "runs",
 ) -> list[ledger.Record]:
     """Train by a recipe, evaluate on 10,000 episodes of each task, and write the records.
 
@@ -85,7 +95,9 @@ def run(
     """
     recipe = RECIPES[name]
     if episodes and not validate:
-        raise ValueError("The number of episodes is part of the recipe; it may differ only with validate.")
+        raise ValueError(
+            "The number of episodes is part of the recipe; it may differ only with validate."
+        )
     settings = recipe.fit | ({"episodes": episodes} if episodes else {})
     train, split = ("train", "validation") if validate else (recipe.train, "test")
     label = f"{name}-validation-{settings['episodes']}" if validate else name
@@ -130,21 +142,29 @@ def run(
             }
         )
         ledger.write(records[-1])
-        print(f"{label}, seed {seed}, {way}-way {shot}-shot, {split} classes: {accuracy}", flush=True)
+        print(
+            f"{label}, seed {seed}, {way}-way {shot}-shot, {split} classes: {accuracy}", flush=True
+        )
     return records
 
 
 def _command(name: str, seed: int, validate: bool, episodes: int | None) -> str:
     parts = ["python", "-m", "fslib.experiments", name, "--seed", str(seed)]
-    return shlex.join(parts + ["--validate"] * validate + ["--episodes", str(episodes)] * bool(episodes))
+    return shlex.join(
+        parts + ["--validate"] * validate + ["--episodes", str(episodes)] * bool(episodes)
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m fslib.experiments", description="Train and measure by recipe.")
+    parser = argparse.ArgumentParser(
+        prog="python -m fslib.experiments", description="Train and measure by recipe."
+    )
     parser.add_argument("recipe", nargs="?", choices=RECIPES, help="leave it out for a list")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--validate", action="store_true", help="train on train, measure on validation classes")
+    parser.add_argument(
+        "--validate", action="store_true", help="train on train, measure on validation classes"
+    )
     parser.add_argument("--episodes", type=int, help="training episodes, only with --validate")
     chosen = parser.parse_args(arguments)
     if chosen.recipe is None:

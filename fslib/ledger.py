@@ -43,11 +43,19 @@ def write(record: Record) -> Path:
     """
     if missing := [key for key in KEYS if key not in record]:
         raise ValueError(f"A record needs the keys {', '.join(missing)}.")
-    if nested := [key for key, value in record.items() if not isinstance(value, str | int | float | list | None)]:
-        raise ValueError(f"A record is flat, but {', '.join(nested)} is not a number, a text or a list.")
+    if nested := [
+        key
+        for key, value in record.items()
+        if not isinstance(value, str | int | float | list | None)
+    ]:
+        raise ValueError(
+            f"A record is flat, but {', '.join(nested)} is not a number, a text or a list."
+        )
     path = folder() / f"{record['id']}.json"
     with files.atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+        temporary.write_text(
+            json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf8"
+        )
     return path
 
 
@@ -66,7 +74,9 @@ def find(**wanted: Any) -> list[Record]:
         >>> [r["seeds"] for r in find(dataset="omniglot", method="prototypical", way=5, shot=1)]  # doctest: +SKIP
         [[0]]
     """
-    records = (json.loads(path.read_text(encoding="utf8")) for path in sorted(folder().glob("*/*.json")))
+    records = (
+        json.loads(path.read_text(encoding="utf8")) for path in sorted(folder().glob("*/*.json"))
+    )
     return [r for r in records if all(r.get(key) == value for key, value in wanted.items())]
 
 
@@ -112,7 +122,9 @@ def table(
     Raises:
         ValueError: if the ledger holds no record for a cell.
     """
-    lines = ["| | " + " | ".join(f"{way}-way {shot}-shot" for way, shot in tasks) + " | training runs |"]
+    lines = [
+        "| | " + " | ".join(f"{way}-way {shot}-shot" for way, shot in tasks) + " | training runs |"
+    ]
     lines.append("|:--|" + "--:|" * (len(tasks) + 1))
     for label, wanted in rows.items():
         if not isinstance(wanted, Mapping):
@@ -128,19 +140,30 @@ def table(
 
 def circumstances(device: torch.device) -> Record:
     """Device, versions and commit of a measurement made now."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu, {torch.get_num_threads()} threads"
+    )
     packages = ("torch", "torchvision", "numpy", "matplotlib")
     return {
         "device": name,
-        "versions": ", ".join([f"python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)]),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "fslib") else ""),
+        "versions": ", ".join(
+            [f"python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)]
+        ),
+        "commit": _git("rev-parse", "--short", "HEAD")
+        + ("+" if _git("status", "--porcelain", "fslib") else ""),
     }
 
 
 def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -154,7 +177,8 @@ _RESULT = re.compile(
 )
 # What is not a result of ours: mathematics, code, the level of an interval, and markup.
 _NOT_OURS = re.compile(
-    r"\$\$.*?\$\$|\$[^$\n]+\$|```.*?```|`[^`\n]+`|<[^>]+>|\b95\s?%\s+(?:confidence\s+)?interval", re.DOTALL
+    r"\$\$.*?\$\$|\$[^$\n]+\$|```.*?```|`[^`\n]+`|<[^>]+>|\b95\s?%\s+(?:confidence\s+)?interval",
+    re.DOTALL,
 )
 _CITATION = re.compile(r"\{cite|\]\(https?://(?:arxiv\.org|doi\.org|proceedings\.|openreview\.net)")
 

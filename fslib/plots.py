@@ -51,7 +51,11 @@ def use_style() -> None:
 
 
 def show_images(
-    images: Tensor, columns: int = 10, titles: Sequence[str] | None = None, title: str = "", size: float = 0.7
+    images: Tensor,
+    columns: int = 10,
+    titles: Sequence[str] | None = None,
+    title: str = "",
+    size: float = 0.7,
 ) -> Figure:
     """Show pictures in a grid.
 
@@ -116,18 +120,30 @@ def show_regions(
         limits: left, right, bottom, top.
     """
     left, right, bottom, top = limits
-    x, y = torch.meshgrid(torch.linspace(left, right, 241), torch.linspace(bottom, top, 161), indexing="xy")
+    x, y = torch.meshgrid(
+        torch.linspace(left, right, 241), torch.linspace(bottom, top, 161), indexing="xy"
+    )
     winner = classify(torch.stack([x, y], -1).reshape(-1, 2)).argmax(-1).reshape(x.shape)
     rgb = np.array([plt.matplotlib.colors.to_rgb(color) for color in COLORS])
-    ax.imshow(0.75 + 0.25 * rgb[winner], extent=limits, origin="lower", aspect="equal", interpolation="nearest")
+    ax.imshow(
+        0.75 + 0.25 * rgb[winner],
+        extent=limits,
+        origin="lower",
+        aspect="equal",
+        interpolation="nearest",
+    )
     for c in labels.unique().tolist():
         x, y = points[labels == c].T
-        ax.scatter(x, y, s=45, color=COLORS[c], marker=MARKERS[c], edgecolor="white", label=f"class {c}")
+        ax.scatter(
+            x, y, s=45, color=COLORS[c], marker=MARKERS[c], edgecolor="white", label=f"class {c}"
+        )
     ax.grid(False)
     ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
 
 
-def show_accuracies(accuracies: Mapping[str, Any], title: str, chance: float | None = None) -> Figure:
+def show_accuracies(
+    accuracies: Mapping[str, Any], title: str, chance: float | None = None
+) -> Figure:
     """Show accuracies with their 95 % intervals as points on one scale.
 
     Args:
@@ -138,14 +154,33 @@ def show_accuracies(accuracies: Mapping[str, Any], title: str, chance: float | N
     figure, ax = plt.subplots(figsize=(6.4, 0.5 * len(accuracies) + 1.1))
     names = list(accuracies)[::-1]
     for row, accuracy in enumerate(accuracies[name] for name in names):
-        ax.errorbar(100 * accuracy.mean, row, xerr=100 * accuracy.ci95, fmt="o", capsize=4, color=COLORS[0])
+        ax.errorbar(
+            100 * accuracy.mean, row, xerr=100 * accuracy.ci95, fmt="o", capsize=4, color=COLORS[0]
+        )
         ax.annotate(
-            f"{100 * accuracy.mean:.1f}", (100 * accuracy.mean, row), (0, 7), textcoords="offset points", ha="center"
+            f"{100 * accuracy.mean:.1f}",
+            (100 * accuracy.mean, row),
+            (0, 7),
+            textcoords="offset points",
+            ha="center",
         )
     if chance is not None:
         ax.axvline(100 * chance, color="#888888", linestyle="--", linewidth=1.2)
-        ax.text(100 * chance + 1, 0.98, "chance", transform=ax.get_xaxis_transform(), va="top", color="#555555")
-    ax.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 100), xlabel="accuracy, %", title=title)
+        ax.text(
+            100 * chance + 1,
+            0.98,
+            "chance",
+            transform=ax.get_xaxis_transform(),
+            va="top",
+            color="#555555",
+        )
+    ax.set(
+        yticks=range(len(names)),
+        yticklabels=names,
+        xlim=(0, 100),
+        xlabel="accuracy, %",
+        title=title,
+    )
     ax.set_ylim(-0.5, len(accuracies) - 0.4)
     ax.grid(axis="y", visible=False)
     return figure

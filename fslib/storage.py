@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from fslib import backbones, files, methods, metrics
 
 
-def save(model: methods.FewShotClassifier, path: str | Path, dtype: torch.dtype | None = None) -> None:
+def save(
+    model: methods.FewShotClassifier, path: str | Path, dtype: torch.dtype | None = None
+) -> None:
     """Save a classifier: its weights as safetensors, and how to build it as JSON in the file's header.
 
     Args:
@@ -21,7 +23,9 @@ def save(model: methods.FewShotClassifier, path: str | Path, dtype: torch.dtype 
         dtype: of the stored weights; ``torch.float16`` halves the file. Default, as they are.
     """
     backbone = model.feature_extractor
-    if not hasattr(methods, type(model).__name__) or not hasattr(backbones, type(backbone).__name__):
+    if not hasattr(methods, type(model).__name__) or not hasattr(
+        backbones, type(backbone).__name__
+    ):
         raise ValueError(
             "Only a method of fslib.methods over a network of fslib.backbones can be saved, "
             f"but this is a {type(model).__name__} over a {type(backbone).__name__}; save its state_dict instead."
@@ -55,7 +59,9 @@ def load(path: str | Path) -> methods.FewShotClassifier:
             config = json.loads((stored.metadata() or {})["fslib"])
             weights = {name: stored.get_tensor(name) for name in stored.keys()}
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a classifier that fslib.save has written, or it is damaged.") from error
+        raise ValueError(
+            f"{path} is not a classifier that fslib.save has written, or it is damaged."
+        ) from error
     backbone = getattr(backbones, config["backbone"])(**config["backbone_config"])
     model = getattr(methods, config["method"])(backbone, metric=getattr(metrics, config["metric"]))
     model.load_state_dict(weights)

@@ -107,12 +107,19 @@ def fit(
         if checkpoint and Path(checkpoint).exists():
             history = _restore(Path(checkpoint), settings, state)
         before, start = history.seconds, time.perf_counter()
-        bar = tqdm(range(len(history.loss), episodes), initial=len(history.loss), total=episodes, disable=not progress)
+        bar = tqdm(
+            range(len(history.loss), episodes),
+            initial=len(history.loss),
+            total=episodes,
+            disable=not progress,
+        )
         for i in bar:
             episode = sampler[i]
             batch = to_input(images[torch.cat([episode.support, episode.query]).to(device)])
             if augment:
-                batch = augment(batch, generator=torch.Generator(device).manual_seed(seed * 1_000_003 + i))
+                batch = augment(
+                    batch, generator=torch.Generator(device).manual_seed(seed * 1_000_003 + i)
+                )
             loss, accuracy = _answer(model, batch, episode, bfloat16)
             optimizer.zero_grad()
             loss.backward()
@@ -122,15 +129,21 @@ def fit(
             history.accuracy.append(accuracy.item())
             history.seconds = before + time.perf_counter() - start
             if not loss.isfinite():
-                raise ValueError(f"The loss became {loss.item()} at episode {i}; lower the learning rate.")
+                raise ValueError(
+                    f"The loss became {loss.item()} at episode {i}; lower the learning rate."
+                )
             if checkpoint and ((i + 1) % save_every == 0 or i + 1 == episodes):
                 _save(Path(checkpoint), settings, state, history)
             if i % 10 == 0:
-                bar.set_postfix(loss=f"{history.loss[-1]:.3f}", accuracy=f"{history.accuracy[-1]:.0%}")
+                bar.set_postfix(
+                    loss=f"{history.loss[-1]:.3f}", accuracy=f"{history.accuracy[-1]:.0%}"
+                )
     return history
 
 
-def _answer(model: FewShotClassifier, images: Tensor, episode: Episode, bfloat16: bool | None) -> tuple[Tensor, Tensor]:
+def _answer(
+    model: FewShotClassifier, images: Tensor, episode: Episode, bfloat16: bool | None
+) -> tuple[Tensor, Tensor]:
     """Loss and accuracy of one episode, its images given support first."""
     with autocast(images.device, bfloat16):
         embeddings = model.embed(images.contiguous(memory_format=torch.channels_last))
@@ -151,10 +164,14 @@ def _restore(path: Path, settings: dict[str, Any], state: dict[str, Any]) -> His
     try:
         saved = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:
-        raise ValueError(f"{path} is not a checkpoint that can be read; delete it to start anew.") from error
+        raise ValueError(
+            f"{path} is not a checkpoint that can be read; delete it to start anew."
+        ) from error
     was = saved["settings"]
     if differs := [
-        f"{key} was {was.get(key)} and is now {settings[key]}" for key in settings if was.get(key) != settings[key]
+        f"{key} was {was.get(key)} and is now {settings[key]}"
+        for key in settings
+        if was.get(key) != settings[key]
     ]:
         raise ValueError(
             f"{path} belongs to another training ({', '.join(differs)}); delete it, or choose another file."

@@ -64,7 +64,10 @@ def main() -> None:
     repository, site = urls()
     for path in sorted(ROOT.glob("chapters/*.ipynb")):
         old = path.read_text(encoding="utf8")
-        new = json.dumps(with_first_cell(json.loads(old), repository), indent=1, ensure_ascii=False) + "\n"
+        new = (
+            json.dumps(with_first_cell(json.loads(old), repository), indent=1, ensure_ascii=False)
+            + "\n"
+        )
         _write_if_new(path, old, new)
     path = ROOT / "CITATION.cff"
     old = path.read_text(encoding="utf8")
@@ -80,7 +83,11 @@ def _write_if_new(path: Path, old: str, new: str) -> None:
 def configure(app, config) -> None:
     repository, site = urls()
     buttons = {f"use_{name}_button": True for name in ("repository", "issues", "edit_page")}
-    config.html_theme_options |= {"repository_url": repository, "repository_branch": BRANCH, **buttons}
+    config.html_theme_options |= {
+        "repository_url": repository,
+        "repository_branch": BRANCH,
+        **buttons,
+    }
     config.html_baseurl = config.ogp_site_url = site
 
 

@@ -11,7 +11,14 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-HEADINGS = ["Chapter", "CPU s, declared", "measured", "Memory MB, declared", "measured", "Download MB"]
+HEADINGS = [
+    "Chapter",
+    "CPU s, declared",
+    "measured",
+    "Memory MB, declared",
+    "measured",
+    "Download MB",
+]
 
 
 def declared(source: Path) -> dict:
@@ -90,7 +97,9 @@ def table(head: list, body: list) -> nodes.Node:
         for cells in content:
             row = nodes.row()
             for i, cell in enumerate(cells):
-                row += nodes.entry("", nodes.paragraph("", "", cell), classes=["number"] if i else [])
+                row += nodes.entry(
+                    "", nodes.paragraph("", "", cell), classes=["number"] if i else []
+                )
             yield row
 
     columns = len(head[0])

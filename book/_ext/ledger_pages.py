@@ -16,7 +16,9 @@ from fslib import ledger
 class Result(SphinxRole):
     def run(self):
         record = ledger.read(self.text)
-        return [nodes.inline("", ledger.percent(record["mean"], record["ci95"]), classes=["result"])], []
+        return [
+            nodes.inline("", ledger.percent(record["mean"], record["ci95"]), classes=["result"])
+        ], []
 
 
 class MarkdownDirective(SphinxDirective):
@@ -40,7 +42,10 @@ class LedgerRuns(MarkdownDirective):
         runs = {}
         for record in ledger.find():
             runs.setdefault(record["command"], record)
-        lines = ["| command | trained on | measured on | training | device |", "|:--|:--|:--|--:|:--|"]
+        lines = [
+            "| command | trained on | measured on | training | device |",
+            "|:--|:--|:--|--:|:--|",
+        ]
         lines += [
             f"| `{command}` | {r['train_split']} | {r['split']} | {r['train_seconds'] / 60:.0f} min | {r['device']} |"
             for command, r in runs.items()

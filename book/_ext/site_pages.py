@@ -37,6 +37,8 @@ def light_scripts(app, exception) -> None:
 
 
 def setup(app):
-    app.connect("html-page-context", each_script_once, priority=900)  # after the theme has added its own
+    app.connect(
+        "html-page-context", each_script_once, priority=900
+    )  # after the theme has added its own
     app.connect("build-finished", light_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -45,7 +45,11 @@ FACES = [
     for style in styles
 ]
 
-_DRAWN, _FRAME, _MASTER = 44, 64, 32  # longer side of a glyph, of the frame around it, of the frame averaged
+_DRAWN, _FRAME, _MASTER = (
+    44,
+    64,
+    32,
+)  # longer side of a glyph, of the frame around it, of the frame averaged
 _SAME = 0.005  # mean difference of two masters below which two characters look the same
 
 
@@ -58,9 +62,13 @@ def load(splits: Sequence[str]) -> ImageSet:
     Returns:
         Images (n, 1, 28, 28); ``domains`` holds the face, an index into :data:`FACES`.
     """
-    images, faces, characters = _cached(files.cache_dir() / f"glyphs-{VERSION}-matplotlib-{matplotlib.__version__}.npz")
+    images, faces, characters = _cached(
+        files.cache_dir() / f"glyphs-{VERSION}-matplotlib-{matplotlib.__version__}.npz"
+    )
     scripts = [script_of(chr(code)) or "" for code in characters]
-    kept = [i for i, script in enumerate(scripts) if any(script in SCRIPTS[split] for split in splits)]
+    kept = [
+        i for i, script in enumerate(scripts) if any(script in SCRIPTS[split] for split in splits)
+    ]
     return ImageSet(
         name=f"Glyphs {'+'.join(splits)}",
         images=images[kept].reshape(-1, 1, SIDE, SIDE),
@@ -74,7 +82,15 @@ def load(splits: Sequence[str]) -> ImageSet:
 def script_of(character: str) -> str | None:
     """The writing system of a character, or None if it is in none of ours."""
     name = unicodedata.name(character, "")
-    return next((script for scripts in SCRIPTS.values() for script in scripts if name.startswith(script + " ")), None)
+    return next(
+        (
+            script
+            for scripts in SCRIPTS.values()
+            for script in scripts
+            if name.startswith(script + " ")
+        ),
+        None,
+    )
 
 
 @functools.cache
@@ -89,7 +105,9 @@ def _cached(path: Path) -> tuple[Tensor, Tensor, list[int]]:
             images, faces = torch.from_numpy(stored["images"]), torch.from_numpy(stored["faces"])
             return images, faces, stored["characters"].tolist()
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise OSError(f"The cached data set {path} is damaged; delete it, and it is made again.") from error
+        raise OSError(
+            f"The cached data set {path} is damaged; delete it, and it is made again."
+        ) from error
 
 
 def make() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -141,7 +159,9 @@ def draw(character: str, font: ImageFont.FreeTypeFont) -> np.ndarray | None:
 def _font(face: str) -> ImageFont.FreeTypeFont:
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{face}.ttf")
     # Basic layout draws one glyph a character and gives the same pictures with or without a shaping library.
-    return ImageFont.truetype(io.BytesIO(path.read_bytes()), 48, layout_engine=ImageFont.Layout.BASIC)
+    return ImageFont.truetype(
+        io.BytesIO(path.read_bytes()), 48, layout_engine=ImageFont.Layout.BASIC
+    )
 
 
 def _covered(face: str) -> set[int]:
@@ -150,18 +170,26 @@ def _covered(face: str) -> set[int]:
     return set(matplotlib.ft2font.FT2Font(str(path)).get_charmap())
 
 
-def _distinct(fonts: list[ImageFont.FreeTypeFont], covers: list[set[int]]) -> dict[int, dict[int, np.ndarray]]:
+def _distinct(
+    fonts: list[ImageFont.FreeTypeFont], covers: list[set[int]]
+) -> dict[int, dict[int, np.ndarray]]:
     """Characters that are not blank and do not look like one before them; for each, its masters by face."""
     drawn: dict[int, dict[int, np.ndarray]] = {}
     for code in sorted(filter(_wanted, set().union(*covers)), key=_keeping_order):
-        masters = {face: draw(chr(code), font) for face, font in enumerate(fonts) if code in covers[face]}
+        masters = {
+            face: draw(chr(code), font) for face, font in enumerate(fonts) if code in covers[face]
+        }
         inked = {face: master for face, master in masters.items() if master is not None}
         if inked:
             drawn[code] = inked
     codes = list(drawn)
-    first = torch.from_numpy(np.stack([next(iter(masters.values())) for masters in drawn.values()])).flatten(1)
+    first = torch.from_numpy(
+        np.stack([next(iter(masters.values())) for masters in drawn.values()])
+    ).flatten(1)
     apart = torch.cdist(first, first, p=1) / first.shape[1]
-    return {code: drawn[code] for i, code in enumerate(codes) if i == 0 or apart[i, :i].min() > _SAME}
+    return {
+        code: drawn[code] for i, code in enumerate(codes) if i == 0 or apart[i, :i].min() > _SAME
+    }
 
 
 def _wanted(code: int) -> bool:
@@ -176,7 +204,11 @@ def _wanted(code: int) -> bool:
 
 def _keeping_order(code: int) -> tuple[int, int]:
     """Test scripts first: of two characters that look the same, the one a new script needs is kept."""
-    split = next(i for i, s in enumerate(("test", "validation", "train")) if script_of(chr(code)) in SCRIPTS[s])
+    split = next(
+        i
+        for i, s in enumerate(("test", "validation", "train"))
+        if script_of(chr(code)) in SCRIPTS[s]
+    )
     return split, code
 
 

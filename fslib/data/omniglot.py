@@ -44,7 +44,9 @@ def load(splits: Sequence[str], protocol: str = "vinyals", rotations: bool = Tru
     if protocol not in ("vinyals", "lake"):
         raise ValueError(f"There is no protocol {protocol!r}; there are 'vinyals' and 'lake'.")
     if protocol == "lake" and "validation" in splits:
-        raise ValueError("The Lake protocol has no validation split; use 'train' or 'test', or protocol='vinyals'.")
+        raise ValueError(
+            "The Lake protocol has no validation split; use 'train' or 'test', or protocol='vinyals'."
+        )
     images, characters = _read_all(files.data_dir() / "omniglot")
     split_of = _vinyals if protocol == "vinyals" else _lake
     kept = [i for i, character in enumerate(characters) if split_of(character) in splits]
@@ -94,7 +96,9 @@ def _read_all(folder: Path) -> tuple[Tensor, list[str]]:
 def _read_part(folder: Path, part: str) -> dict[str, list[np.ndarray]]:
     """Drawings of each character of one part, in order, from ``part/`` or ``part.zip``, whichever is there."""
     if (folder / part).is_dir():
-        pictures = {p.relative_to(folder).as_posix(): p.read_bytes() for p in (folder / part).rglob("*.png")}
+        pictures = {
+            p.relative_to(folder).as_posix(): p.read_bytes() for p in (folder / part).rglob("*.png")
+        }
     else:
         pictures = _unzip(_archive(folder, part))
     drawings: dict[str, list[np.ndarray]] = {}

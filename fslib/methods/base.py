@@ -83,14 +83,18 @@ def class_positions(labels: Tensor) -> Tensor:
     steps = (ordered.diff(dim=-1) != 0).cumsum(-1)
     ranks = F.pad(steps, (1, 0))
     if ranks.ndim > 1 and (ranks[..., -1] != ranks[..., -1].flatten()[0]).any():
-        raise ValueError("Every episode of a batch must have the same number of classes, but they differ.")
+        raise ValueError(
+            "Every episode of a batch must have the same number of classes, but they differ."
+        )
     return torch.zeros_like(labels).scatter(-1, order, ranks)
 
 
 def check_labels(labels: Tensor, examples: int) -> None:
     """Raise unless ``labels`` holds one integer for each of ``examples`` support examples."""
     if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
-        raise ValueError(f"Labels must be integers, but are {labels.dtype}; convert them with labels.long().")
+        raise ValueError(
+            f"Labels must be integers, but are {labels.dtype}; convert them with labels.long()."
+        )
     if labels.ndim == 0 or labels.shape[-1] != examples:
         raise ValueError(
             f"There must be one label for each of the {examples} support examples, "
