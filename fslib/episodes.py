@@ -110,6 +110,8 @@ class EpisodeSampler:
         """Episode number ``index``, or for a slice a stack of episodes along a new first axis."""
         if isinstance(index, slice):
             drawn = [self._draw(i) for i in range(*index.indices(len(self)))]
+            if not drawn:
+                raise IndexError(f"The slice holds none of the {len(self)} episodes.")
             return self._episode(*(np.stack(part) for part in zip(*drawn)))
         if not -len(self) <= index < len(self):
             raise IndexError(f"Episode {index} was asked for, but the sampler holds {len(self)}.")

@@ -152,7 +152,7 @@ def circumstances(device: torch.device) -> Record:
             [f"python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)]
         ),
         "commit": _git("rev-parse", "--short", "HEAD")
-        + ("+" if _git("status", "--porcelain", "fslib") else ""),
+        + ("+" if _git("status", "--porcelain", ".") else ""),
     }
 
 
@@ -172,7 +172,7 @@ def _git(*arguments: str) -> str:
 
 # A result is a percentage, a ± interval, a measured time or a speed ratio.
 _RESULT = re.compile(
-    r"\d[\d,.]*\s?(?:%|percent\b|points?\b|±|×\s+(?:faster|slower)|times\s+(?:faster|slower|as\s+fast)"
+    r"\d[\d,.]*\s?(?:%|percent\b|points?\b|±|[×x]\s+(?:faster|slower)|times\s+(?:faster|slower|as\s+fast)"
     r"|(?:ms|milliseconds?|seconds?|minutes?|hours?)\b)|±\s?\d"
 )
 # What is not a result of ours: mathematics, code, the level of an interval, and markup.

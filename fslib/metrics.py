@@ -16,8 +16,13 @@ from torch import Tensor
 Metric = Callable[[Tensor, Tensor], Tensor]
 
 
+def full_precision(x: Tensor) -> torch.autocast:
+    """A context without autocast on the device of ``x``: bfloat16 is too coarse to compare."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def _pairwise(metric: Metric) -> Metric:
-    """Check shapes, and compute in float32 or better: bfloat16 distances are too coarse to compare."""
+    """Check shapes, and compute in float32 or better."""
 
     @functools.wraps(metric)
     def compute(x: Tensor, y: Tensor) -> Tensor:
@@ -27,7 +32,7 @@ def _pairwise(metric: Metric) -> Metric:
                 f"but got {tuple(x.shape)} and {tuple(y.shape)}."
             )
         dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             return metric(x.to(dtype), y.to(dtype))
 
     return compute

@@ -30,9 +30,14 @@ def save(
             "Only a method of fslib.methods over a network of fslib.backbones can be saved, "
             f"but this is a {type(model).__name__} over a {type(backbone).__name__}; save its state_dict instead."
         )
+    metric = getattr(model.metric, "__name__", "")
+    if getattr(metrics, metric, None) is not model.metric:
+        raise ValueError(
+            f"Only a model with a metric of fslib.metrics can be saved, but this one has {model.metric!r}."
+        )
     config = {
         "method": type(model).__name__,
-        "metric": getattr(model.metric, "__name__", None),
+        "metric": metric,
         "backbone": type(backbone).__name__,
         "backbone_config": backbone.config,
     }
@@ -58,11 +63,12 @@ def load(path: str | Path) -> methods.FewShotClassifier:
         with safe_open(path, framework="pt") as stored:
             config = json.loads((stored.metadata() or {})["fslib"])
             weights = {name: stored.get_tensor(name) for name in stored.keys()}
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        backbone = getattr(backbones, config["backbone"])(**config["backbone_config"])
+        metric = getattr(metrics, config["metric"])
+        model = getattr(methods, config["method"])(backbone, metric=metric)
+    except (SafetensorError, KeyError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path} is not a classifier that fslib.save has written, or it is damaged."
         ) from error
-    backbone = getattr(backbones, config["backbone"])(**config["backbone_config"])
-    model = getattr(methods, config["method"])(backbone, metric=getattr(metrics, config["metric"]))
     model.load_state_dict(weights)
     return model.eval()

@@ -56,7 +56,7 @@ def fit(
     """Train a model on episodes: draw one, embed it, compare, and step down the loss.
 
     The optimiser is Adam under a one-cycle learning rate (Smith and Topin, 2018): up to ``learning_rate`` over the
-    first tenth of the episodes, then down to nothing. Images are held in ``channels_last`` order and embedded in
+    first ninth of the episodes, then down to nothing. Images are held in ``channels_last`` order and embedded in
     bfloat16 where the device is fast at it; distances stay in float32.
 
     Args:
@@ -88,7 +88,11 @@ def fit(
     sampler = EpisodeSampler(data, way, shot, query, episodes, seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=episodes + 1, pct_start=0.1, cycle_momentum=False
+        optimizer,
+        learning_rate,
+        total_steps=episodes + 1,
+        pct_start=0.11,  # 0.1 would divide by zero when nine episodes are asked for
+        cycle_momentum=False,
     )
     settings = dict(
         data=data.name,
@@ -97,7 +101,7 @@ def fit(
         query=query,
         episodes=episodes,
         learning_rate=learning_rate,
-        augment=getattr(augment, "__qualname__", str(augment)),
+        augment=augment and getattr(augment, "__qualname__", type(augment).__qualname__),
         seed=seed,
     )
     history = History()
@@ -163,11 +167,11 @@ def _save(path: Path, settings: dict[str, Any], state: dict[str, Any], history: 
 def _restore(path: Path, settings: dict[str, Any], state: dict[str, Any]) -> History:
     try:
         saved = torch.load(path, weights_only=True, map_location="cpu")
+        was = saved["settings"]
     except Exception as error:
         raise ValueError(
             f"{path} is not a checkpoint that can be read; delete it to start anew."
         ) from error
-    was = saved["settings"]
     if differs := [
         f"{key} was {was.get(key)} and is now {settings[key]}"
         for key in settings
@@ -176,7 +180,10 @@ def _restore(path: Path, settings: dict[str, Any], state: dict[str, Any]) -> His
         raise ValueError(
             f"{path} belongs to another training ({', '.join(differs)}); delete it, or choose another file."
         )
-    for name, part in state.items():
-        part.load_state_dict(saved[name])
+    try:
+        for name, part in state.items():
+            part.load_state_dict(saved[name])
+    except RuntimeError as error:
+        raise ValueError(f"{path} belongs to another network; choose another file.") from error
     torch.set_rng_state(saved["random"])
     return History(**saved["history"])

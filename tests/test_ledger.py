@@ -127,7 +127,6 @@ def test_commit_is_that_of_the_repository(repository):
     assert len(commit) >= 7 and head.startswith(commit)
 
 
-@pytest.mark.xfail(strict=True, reason="git is run in fslib/, where the path fslib names nothing")
 def test_commit_is_marked_when_the_package_was_changed_since(repository):
     (repository / "fslib" / "ledger.py").write_text("new")
     assert ledger.circumstances(torch.device("cpu"))["commit"].endswith("+")

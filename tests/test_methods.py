@@ -68,7 +68,6 @@ def test_columns_follow_the_sorted_labels_whatever_they_are(names):
     assert_same(model()(support, labels, query), double_loop(support, labels, query))
 
 
-@pytest.mark.xfail(strict=True, reason="class_positions scatters int64 into the dtype of the labels")
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
 def test_labels_may_be_integers_of_any_width(dtype):
     support, labels, query = episode(labels=torch.tensor([7, 2, 7, 30, 2]))
@@ -127,7 +126,6 @@ def test_in_evaluation_mode_queries_do_not_see_each_other():
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="prototypes are averaged in bfloat16 inside autocast")
 def test_autocast_costs_no_digits():
     support, labels, query = episode(dim=64)
     support, query = support.float(), query.float()
@@ -136,7 +134,6 @@ def test_autocast_costs_no_digits():
     torch.testing.assert_close(scores, model().compare(support, labels, query))
 
 
-@pytest.mark.xfail(strict=True, reason="prototypes of bfloat16 embeddings are rounded to bfloat16")
 def test_bfloat16_embeddings_are_averaged_in_float32():
     support, labels, query = episode(dim=64)
     support, query = support.bfloat16(), query.bfloat16()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import unicodedata
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from torch import Tensor
 from fslib import files
 from fslib.augmentation import random_warp
 from fslib.data.images import SIDE, ImageSet
+from fslib.metrics import squared_euclidean
 
-VERSION = 1  # raise it when the pictures change, so that old caches are left alone
+VERSION = 2  # raise it when the pictures change, so that old caches are left alone
 EXAMPLES = 20
 
 # Writing systems by split, each named as in the Unicode names of its characters.
@@ -50,7 +52,7 @@ _DRAWN, _FRAME, _MASTER = (
     64,
     32,
 )  # longer side of a glyph, of the frame around it, of the frame averaged
-_SAME = 0.005  # mean difference of two masters below which two characters look the same
+_SAME = 0.002  # mean squared difference of two masters below which two characters look the same
 
 
 def load(splits: Sequence[str]) -> ImageSet:
@@ -104,7 +106,7 @@ def _cached(path: Path) -> tuple[Tensor, Tensor, list[int]]:
         with np.load(path) as stored:
             images, faces = torch.from_numpy(stored["images"]), torch.from_numpy(stored["faces"])
             return images, faces, stored["characters"].tolist()
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise OSError(
             f"The cached data set {path} is damaged; delete it, and it is made again."
         ) from error
@@ -183,13 +185,13 @@ def _distinct(
         if inked:
             drawn[code] = inked
     codes = list(drawn)
-    first = torch.from_numpy(
-        np.stack([next(iter(masters.values())) for masters in drawn.values()])
-    ).flatten(1)
-    apart = torch.cdist(first, first, p=1) / first.shape[1]
-    return {
-        code: drawn[code] for i, code in enumerate(codes) if i == 0 or apart[i, :i].min() > _SAME
-    }
+    apart = torch.full((len(codes), len(codes)), torch.inf)
+    for face in set().union(*drawn.values()):
+        rows = torch.tensor([i for i, code in enumerate(codes) if face in drawn[code]])
+        ink = torch.from_numpy(np.stack([drawn[codes[i]][face] for i in rows])).flatten(1)
+        pairs = rows[:, None], rows[None, :]
+        apart[pairs] = apart[pairs].minimum(squared_euclidean(ink, ink) / ink.shape[1])
+    return {code: drawn[code] for i, code in enumerate(codes) if (apart[i, :i] > _SAME).all()}
 
 
 def _wanted(code: int) -> bool:

@@ -51,7 +51,7 @@ class ImageSet(torch.utils.data.Dataset):
         number[list(classes)] = torch.arange(len(classes))
         kept = number[self.labels] >= 0
         return ImageSet(
-            self.name,
+            f"{self.name}, {len(classes)} classes",
             self.images[kept],
             number[self.labels][kept],
             [self.class_names[c] for c in classes],
@@ -88,7 +88,8 @@ def to_input(images: Any) -> Tensor:
         float32, (1, 28, 28) for one picture without a channel axis, else (..., 28, 28).
     """
     if isinstance(images, Image.Image):
-        images = np.array(images.convert("L"))
+        paper = Image.new("RGBA", images.size, "white")  # what is transparent is paper, not ink
+        images = np.array(Image.alpha_composite(paper, images.convert("RGBA")).convert("L"))
     pictures = torch.as_tensor(images)
     if pictures.dtype != torch.uint8 or pictures.ndim < 2:
         raise ValueError(

@@ -86,7 +86,7 @@ def class_positions(labels: Tensor) -> Tensor:
         raise ValueError(
             "Every episode of a batch must have the same number of classes, but they differ."
         )
-    return torch.zeros_like(labels).scatter(-1, order, ranks)
+    return torch.zeros_like(ranks).scatter(-1, order, ranks)
 
 
 def check_labels(labels: Tensor, examples: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fslib.methods.base import FewShotClassifier, check_labels, class_positions
-from fslib.metrics import Metric, squared_euclidean
+from fslib.metrics import Metric, full_precision, squared_euclidean
 
 
 class PrototypicalNetwork(FewShotClassifier):
@@ -47,5 +48,7 @@ def prototypes(support: Tensor, support_labels: Tensor) -> Tensor:
         Prototypes, (..., classes, d), in the order of the sorted distinct labels.
     """
     check_labels(support_labels, support.shape[-2])
-    members = F.one_hot(class_positions(support_labels)).to(support.dtype)
-    return (members / members.sum(-2, keepdim=True)).mT @ support
+    with full_precision(support):
+        support = support.to(torch.promote_types(support.dtype, torch.float32))
+        members = F.one_hot(class_positions(support_labels)).to(support.dtype)
+        return (members / members.sum(-2, keepdim=True)).mT @ support

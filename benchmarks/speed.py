@@ -1,0 +1,142 @@
+"""How much time the design saves: two ratios, each measured side by side in one run.
+
+    python benchmarks/speed.py
+
+*Evaluation*: 10,000 Omniglot 5-way 1-shot episodes by `evaluate`, which embeds each image once, against a loop that
+embeds each episode. The loop is timed on the first 500 of the same episodes. *Training*: one step with the defaults of
+`fit` against one in float32 and the usual order of memory. Equal results are asserted before anything is timed.
+"""
+
+import statistics
+import time
+
+import torch
+
+from fslib import data, ledger
+from fslib.backbones import Conv4
+from fslib.devices import default_device, has_fast_bfloat16, place
+from fslib.episodes import EpisodeSampler
+from fslib.evaluation import evaluate
+from fslib.methods import PrototypicalNetwork
+from fslib.training import fit
+
+DEVICE = default_device()
+
+
+def looped(model, images, sampler):
+    """Accuracy of each episode, embedding each anew."""
+    model.eval()
+    accuracies = []
+    with torch.no_grad():
+        for episode in sampler:
+            support, query = (
+                images.inputs(part).to(DEVICE) for part in (episode.support, episode.query)
+            )
+            answers = model(support, episode.support_labels.to(DEVICE), query).argmax(-1).cpu()
+            accuracies.append((answers == episode.query_labels).float().mean())
+    return torch.stack(accuracies)
+
+
+def evaluation(rounds=3, some=500, episodes=10_000):
+    """Ratios of time, loop over `evaluate`, one a round."""
+    images = data.load("omniglot", "test")
+    model = ledger_model().to(DEVICE)
+    first = EpisodeSampler(images, 5, 1, 15, episodes=some, seed=0)
+    assert torch.equal(
+        looped(model, images, first), evaluate(model, images, episodes=some).per_episode
+    )
+    ratios = []
+    for _ in range(rounds):
+        loop = timed(looped, model, images, first) * episodes / some
+        ratios.append(loop / timed(evaluate, model, images, episodes=episodes))
+    return ratios
+
+
+def training(way, rounds=5, steps=20):
+    """Ratios of time, plain step over `fit`'s step, one a round."""
+    images = data.load("glyphs", "train")
+    plain, ours = plain_training(images, way, 5), our_training(images, way, 5)
+    assert torch.allclose(torch.tensor(plain), torch.tensor(ours), rtol=0.05), (plain, ours)
+    ratios = []
+    for _ in range(rounds):
+        ratios.append(
+            timed(plain_training, images, way, steps) / timed(our_training, images, way, steps)
+        )
+    return ratios
+
+
+def our_training(images, way, steps):
+    """Losses of some steps of `fit` with its defaults."""
+    torch.manual_seed(0)
+    model = PrototypicalNetwork(Conv4())
+    return fit(model, images, way=way, episodes=steps, progress=False).loss
+
+
+def plain_training(images, way, steps):
+    """The same, in float32 and the order of memory that PyTorch starts with."""
+    torch.manual_seed(0)
+    model = PrototypicalNetwork(Conv4()).to(DEVICE).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 3e-3, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False
+    )
+    losses = []
+    for episode in EpisodeSampler(images, way, 1, 5, episodes=steps, seed=0):
+        support, query = (
+            images.inputs(part).to(DEVICE) for part in (episode.support, episode.query)
+        )
+        scores = model(support, episode.support_labels.to(DEVICE), query)
+        loss = model.loss(scores, episode.query_labels.to(DEVICE))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    return losses
+
+
+def ledger_model():
+    """The trained Omniglot network of the book."""
+    from fslib import load
+
+    return place(load(ledger.folder() / "omniglot" / "prototypical-seed0.safetensors"), DEVICE)
+
+
+def timed(function, *arguments, **options):
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    function(*arguments, **options)
+    return time.perf_counter() - start
+
+
+def enter(name, dataset, ratios, way, query, episodes):
+    """Write the median ratio to the ledger, with half the range as its interval."""
+    record = {
+        "id": f"{dataset}/{name}",
+        "command": "python benchmarks/speed.py",
+        "method": name,
+        "dataset": dataset,
+        "split": "test" if dataset == "omniglot" else "train",
+        "way": way,
+        "shot": 1,
+        "query": query,
+        "episodes": episodes,
+        "seeds": [0],
+        "metric": "ratio of times",
+        "mean": round(statistics.median(ratios), 2),
+        "ci95": round((max(ratios) - min(ratios)) / 2, 2),
+        "seconds": 0.0,
+        "bfloat16": has_fast_bfloat16(DEVICE),
+        **ledger.circumstances(DEVICE),
+    }
+    ledger.write(record)
+    print(
+        f"{name}: {record['mean']} times faster, rounds from {min(ratios):.2f} to {max(ratios):.2f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    for way in (20, 60):
+        enter(f"speed-training-{way}way", "glyphs", training(way), way, 5, 20)
+    enter("speed-evaluation", "omniglot", evaluation(), 5, 15, 10_000)

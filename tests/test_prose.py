@@ -1,0 +1,41 @@
+"""What the prose must keep to: no result typed by hand, and every paper in the bibliography."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from fslib import ledger
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("book/*.md"), *ROOT.glob("chapters/*.ipynb"), ROOT / "README.md"])
+PAPER = re.compile(r"https?://(?:arxiv\.org|doi\.org)/[^\s)\"]+")
+
+
+def prose(path):
+    """The text of a page; of a notebook, the Markdown cells and the words for figures."""
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf8")
+    cells = json.loads(path.read_text(encoding="utf8"))["cells"]
+    texts = ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
+    return "\n\n".join(texts)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_no_result_is_typed(path):
+    assert ledger.typed_results(prose(path)) == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_paper_linked_is_in_the_bibliography(path):
+    bibliography = (ROOT / "book" / "references.bib").read_text(encoding="utf8")
+    assert [url for url in PAPER.findall(prose(path)) if f"{{{url}}}" not in bibliography] == []
+
+
+def test_a_typed_result_in_a_chapter_would_be_found(tmp_path):
+    chapter = json.loads((ROOT / "chapters" / "02_episodes.ipynb").read_text(encoding="utf8"))
+    chapter["cells"].append({"cell_type": "markdown", "source": ["Our network reaches 98.4 %."]})
+    changed = tmp_path / "chapter.ipynb"
+    changed.write_text(json.dumps(chapter), encoding="utf8")
+    assert len(ledger.typed_results(prose(changed))) == 1
