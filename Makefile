@@ -13,7 +13,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export IPYTHONDIR := $(CURDIR)/$(BUILD)/home/ipython
 export JUPYTER_CONFIG_DIR := $(CURDIR)/$(BUILD)/home/jupyter
 
-.PHONY: book test serve lint address clean
+.PHONY: book test serve bench lint address clean
 .DELETE_ON_ERROR:
 
 book: $(INSTALLED) $(RAN)
@@ -29,6 +29,9 @@ test: $(INSTALLED)
 serve:
 	@echo "The book is at http://localhost:8000 (stop with Ctrl-C)"
 	@$(PYTHON) -m http.server --directory $(BUILD)/html 8000
+
+bench: $(INSTALLED)
+	python benchmarks/speed.py
 
 lint: $(INSTALLED)
 	ruff check .

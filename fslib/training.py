@@ -101,7 +101,7 @@ def fit(
         query=query,
         episodes=episodes,
         learning_rate=learning_rate,
-        augment=augment and getattr(augment, "__qualname__", type(augment).__qualname__),
+        augment=_name(augment),
         seed=seed,
     )
     history = History()
@@ -143,6 +143,11 @@ def fit(
                     loss=f"{history.loss[-1]:.3f}", accuracy=f"{history.accuracy[-1]:.0%}"
                 )
     return history
+
+
+def _name(augment: Augment | None) -> str | None:
+    """What a checkpoint calls an augmentation, the same in every process."""
+    return None if augment is None else getattr(augment, "__qualname__", type(augment).__qualname__)
 
 
 def _answer(
