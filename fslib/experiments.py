@@ -58,14 +58,10 @@ _GLYPHS = dict(way=20, shot=1, query=5, episodes=400, learning_rate=3e-3)
 
 RECIPES = {
     "omniglot/prototypical": Recipe(
-        "omniglot",
-        _OMNIGLOT | dict(episodes=4000),
-        augment=True,
-        train="train+validation",
-        keep=True,
+        "omniglot", _OMNIGLOT | dict(episodes=4000), train="train+validation", keep=True
     ),
-    "omniglot/prototypical-unwarped": Recipe(
-        "omniglot", _OMNIGLOT | dict(episodes=4000), train="train+validation"
+    "omniglot/prototypical-warped": Recipe(
+        "omniglot", _OMNIGLOT | dict(episodes=4000), train="train+validation", augment=True
     ),
     "glyphs/prototypical": Recipe("glyphs", _GLYPHS),
     "glyphs/prototypical-5way": Recipe("glyphs", _GLYPHS | dict(way=5)),

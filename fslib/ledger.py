@@ -138,6 +138,13 @@ def table(
     return Table("\n".join(lines))
 
 
+def printed(record: Record) -> str:
+    """The value of a record as it is printed: an accuracy in percent, a ratio of times as it is."""
+    if record["metric"] == "accuracy":
+        return percent(record["mean"], record["ci95"])
+    return f"{record['mean']:.1f} ± {record['ci95']:.1f}"
+
+
 def circumstances(device: torch.device) -> Record:
     """Device, versions and commit of a measurement made now."""
     name = (

@@ -1,6 +1,6 @@
 """Render results from the ledger: no page types a number that we measured.
 
-`{result}` is a role: the accuracy of one record, as in {result}`omniglot/prototypical-5way-1shot-seed0`.
+`{result}` is a role: the value of one record, as in {result}`omniglot/prototypical-5way-1shot-seed0`.
 `{ledger-table}` is a directive; each line is a row, a label with the keys its records have in common or, for somebody
 else's figures, a list of cells. `{ledger-runs}` lists every command that has filled the ledger.
 """
@@ -15,10 +15,8 @@ from fslib import ledger
 
 class Result(SphinxRole):
     def run(self):
-        record = ledger.read(self.text)
-        return [
-            nodes.inline("", ledger.percent(record["mean"], record["ci95"]), classes=["result"])
-        ], []
+        value = ledger.printed(ledger.read(self.text))
+        return [nodes.inline("", value, classes=["result"])], []
 
 
 class MarkdownDirective(SphinxDirective):
@@ -40,7 +38,7 @@ class LedgerTable(MarkdownDirective):
 class LedgerRuns(MarkdownDirective):
     def markdown(self) -> str:
         runs = {}
-        for record in ledger.find():
+        for record in ledger.find(metric="accuracy"):
             runs.setdefault(record["command"], record)
         lines = [
             "| command | trained on | measured on | training | device |",
