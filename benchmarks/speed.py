@@ -3,7 +3,7 @@
     python benchmarks/speed.py
 
 *Evaluation*: 10,000 Omniglot 5-way 1-shot episodes by `evaluate`, which embeds each image once, against a loop that
-embeds each episode. The loop is timed on the first 500 of the same episodes. *Training*: one step with the defaults of
+embeds each episode. The loop is timed on the first 200 of the same episodes. *Training*: one step with the defaults of
 `fit` against one in float32 and the usual order of memory; and, for machines without fast bfloat16, the step of `fit`
 in float32 against the same. Equal results are asserted before anything is timed.
 """
@@ -38,7 +38,7 @@ def looped(model, images, sampler):
     return torch.stack(accuracies)
 
 
-def evaluation(rounds=3, some=500, episodes=10_000):
+def evaluation(rounds=3, some=200, episodes=10_000):
     """Ratios of time, loop over `evaluate`, one a round."""
     images = data.load("omniglot", "test")
     model = ledger_model().to(DEVICE)
@@ -53,7 +53,7 @@ def evaluation(rounds=3, some=500, episodes=10_000):
     return ratios
 
 
-def training(way, bfloat16, rounds=5, steps=20):
+def training(way, bfloat16, rounds=5, steps=10):
     """Ratios of time, plain step over `fit`'s step, one a round."""
     images = data.load("glyphs", "train")
     plain, ours = plain_training(images, way, 5), our_training(images, way, 5, bfloat16)
@@ -138,6 +138,6 @@ def enter(name, dataset, ratios, way, query, episodes):
 
 if __name__ == "__main__":
     for way in (20, 60):
-        enter(f"speed-training-{way}way", "glyphs", training(way, None), way, 5, 20)
-        enter(f"speed-training-float32-{way}way", "glyphs", training(way, False), way, 5, 20)
+        enter(f"speed-training-{way}way", "glyphs", training(way, None), way, 5, 10)
+        enter(f"speed-training-float32-{way}way", "glyphs", training(way, False), way, 5, 10)
     enter("speed-evaluation", "omniglot", evaluation(), 5, 15, 10_000)
