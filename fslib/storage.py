@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 
 from fslib import backbones, files, methods, metrics
 
@@ -46,7 +46,7 @@ def save(
         for name, tensor in model.state_dict().items()
     }
     with files.atomic_write(path) as temporary:
-        save_file(weights, temporary, metadata={"fslib": json.dumps(config)})
+        temporary.write_bytes(serialize(weights, metadata={"fslib": json.dumps(config)}))
 
 
 def load(path: str | Path) -> methods.FewShotClassifier:
