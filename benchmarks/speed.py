@@ -56,8 +56,8 @@ def evaluation(rounds=3, some=200, episodes=10_000):
 def training(way, bfloat16, rounds=5, steps=10):
     """Ratios of time, plain step over `fit`'s step, one a round."""
     images = data.load("glyphs", "train")
-    plain, ours = plain_training(images, way, 5), our_training(images, way, 5, bfloat16)
-    assert torch.allclose(torch.tensor(plain), torch.tensor(ours), rtol=0.05), (plain, ours)
+    first, ours = plain_training(images, way, 3)[0], our_training(images, way, 3, bfloat16)[0]
+    assert abs(first / ours - 1) < (1e-3 if bfloat16 is False else 1e-2), (first, ours)
     ratios = []
     for _ in range(rounds):
         plain = timed(plain_training, images, way, steps)

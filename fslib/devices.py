@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
 
 
 def default_device() -> torch.device:
@@ -18,15 +24,53 @@ def default_device() -> torch.device:
     return torch.device("cpu")
 
 
+@functools.cache
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; where it only emulates, autocast would cost time."""
+    """Whether the device multiplies bfloat16 faster than float32.
+
+    A GPU is asked for its generation. A CPU may have the instructions and still be slower with them, so there a
+    product of two matrices is timed in both types, once.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        # Not public in torch yet; a torch without these functions runs in float32.
-        instructions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        return any(getattr(torch.cpu, name, lambda: False)() for name in instructions)
+        return _product_seconds(torch.float32) > 1.2 * _product_seconds(torch.bfloat16)
     return False
+
+
+def _product_seconds(dtype: torch.dtype) -> float:
+    matrix = torch.ones(1024, 1024, dtype=dtype)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        matrix @ matrix
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """Let the C library keep freed memory for the next step instead of handing it back to the system.
+
+    Each training step needs the same large blocks. By default glibc returns them after the step, and the system
+    clears them anew for the next, which can take as long as the arithmetic. Elsewhere this does nothing.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        yield
+        return
+
+    def limit(mmap: int, trim: int) -> None:
+        """From how many bytes on a block is mapped apart, and how many free ones go back to the system."""
+        mallopt(_M_MMAP_THRESHOLD, mmap)
+        mallopt(_M_TRIM_THRESHOLD, trim)
+
+    limit(2**30, 2**31 - 1)
+    try:
+        yield
+    finally:
+        limit(2**25, 2**26)  # where glibc's own adjustment ends
 
 
 def autocast(device: torch.device, enabled: bool | None = None) -> torch.autocast:

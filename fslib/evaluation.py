@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fslib.data import ImageSet
-from fslib.devices import default_device, evaluation_mode, place
+from fslib.devices import default_device, evaluation_mode, kept_memory, place
 from fslib.episodes import EpisodeSampler
 from fslib.methods import FewShotClassifier
 from fslib.methods.base import check_finite
@@ -73,7 +73,7 @@ def embed_all(
     """
     device = torch.device(device or default_device())
     place(model, device)
-    with evaluation_mode(model), torch.inference_mode():
+    with evaluation_mode(model), kept_memory(), torch.inference_mode():
         parts = [
             model.embed(data.inputs(indices).to(device, memory_format=torch.channels_last))
             for indices in torch.arange(len(data)).split(batch)

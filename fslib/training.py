@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from fslib import files
 from fslib.data import ImageSet, to_input
-from fslib.devices import autocast, default_device, place
+from fslib.devices import autocast, default_device, kept_memory, place
 from fslib.episodes import Episode, EpisodeSampler
 from fslib.methods import FewShotClassifier
 
@@ -70,7 +70,7 @@ def fit(
         augment: called as ``augment(images, generator=generator)`` on every episode's images.
         seed: of the episodes, the augmentation, and whatever the model draws.
         device: default, a GPU if there is one.
-        bfloat16: embed in bfloat16; default, where the device multiplies it in hardware.
+        bfloat16: embed in bfloat16; default, where the device multiplies it faster than float32.
         checkpoint: a file to save to while training. If it is there already, training goes on from it, and ends
             with the weights that an uninterrupted run would have had.
         save_every: episodes from one save to the next.
@@ -106,7 +106,7 @@ def fit(
     )
     history = History()
     state = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with kept_memory(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         if checkpoint and Path(checkpoint).exists():
             history = _restore(Path(checkpoint), settings, state)
