@@ -22,7 +22,7 @@ def random_warp(
     """Send each image through its own random affine map and, on top, a smooth random displacement.
 
     The affine parameters are drawn uniformly between minus and plus the stated bounds. The displacement field is
-    bicubic through a 5 × 5 grid of normal draws, after Simard et al. (2003).
+    bicubic through a 5 × 5 grid of normal draws, in the spirit of Simard et al. (2003).
 
     Args:
         images: (n, c, h, w), ink = 1, paper = 0.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class Conv4(nn.Sequential):
     """Four blocks of 3 × 3 convolution, batch norm, ReLU and 2 × 2 max-pooling; then flatten.
 
-    The network of nearly every few-shot paper since Vinyals et al. (2016, section 4.1.1). Each block halves the
+    The standard small network of few-shot learning, from Vinyals et al. (2016, section 4.1.1). Each block halves the
     picture, so 28 × 28 becomes 1 × 1 and the embedding has ``channels`` numbers.
 
     Args:

@@ -39,7 +39,7 @@ def load(splits: Sequence[str], protocol: str = "vinyals", rotations: bool = Tru
         rotations: let each character turned by 90°, 180° and 270° be three more classes, as the papers do.
 
     Returns:
-        Images (n, 1, 28, 28); ``domains`` holds the drawer, 0 … 19.
+        Images (n, 1, 28, 28); ``domains`` holds the number of the drawer within the alphabet, 0 … 19.
     """
     if protocol not in ("vinyals", "lake"):
         raise ValueError(f"There is no protocol {protocol!r}; there are 'vinyals' and 'lake'.")
