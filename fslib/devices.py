@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
 
 

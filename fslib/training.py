@@ -55,7 +55,7 @@ def fit(
 ) -> History:
     """Train a model on episodes: draw one, embed it, compare, and step down the loss.
 
-    The optimiser is Adam under a one-cycle learning rate (Smith and Topin, 2018): up to ``learning_rate`` over the
+    The optimiser is Adam under a one-cycle learning rate (Smith and Topin, 2019): up to ``learning_rate`` over the
     first ninth of the episodes, then down to nothing. Images are held in ``channels_last`` order and embedded in
     bfloat16 where the device is fast at it; distances stay in float32.
 
