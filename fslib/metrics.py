@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 
@@ -21,14 +21,15 @@ def full_precision(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
-def _pairwise(metric: Metric) -> Metric:
+def _pairwise(metric: Metric, name: str = "") -> Metric:
     """Check shapes, and compute in float32 or better."""
+    name = name or metric.__name__
 
     @functools.wraps(metric)
     def compute(x: Tensor, y: Tensor) -> Tensor:
         if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-1]:
             raise ValueError(
-                f"{metric.__name__} compares x (..., n, d) with y (..., m, d), "
+                f"{name} compares x (..., n, d) with y (..., m, d), "
                 f"but got {tuple(x.shape)} and {tuple(y.shape)}."
             )
         dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
@@ -52,10 +53,7 @@ def squared_euclidean(x: Tensor, y: Tensor) -> Tensor:
     Returns:
         Distances, shape (..., n, m), never negative. The gradient is finite everywhere.
     """
-    center = y.detach().mean(-2, keepdim=True)
-    x, y = x - center, y - center
-    norms = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
-    return (norms - 2 * x @ y.mT).clamp_min(0)
+    return _quadratic(x, y).clamp_min(0)
 
 
 @_pairwise
@@ -72,9 +70,7 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
     Returns:
         Distances, shape (..., n, m).
     """
-    squared = squared_euclidean(x, y)
-    apart = squared > 0
-    return torch.where(apart, squared, 1.0).sqrt() * apart
+    return _root(_quadratic(x, y))
 
 
 @_pairwise
@@ -102,4 +98,117 @@ def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
     Returns:
         Distances, shape (..., n, m).
     """
-    return 1 - cosine_similarity(x, y)
+    # Half the squared distance of the unit vectors, for 1 − cos loses its digits where the angle is small.
+    x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
+    zero = (x == 0).all(-1)[..., :, None] | (y == 0).all(-1)[..., None, :]
+    return torch.where(zero, 1.0, _quadratic(x, y).clamp_min(0) / 2)
+
+
+def mahalanobis(x: Tensor, y: Tensor, matrix: Tensor, squared: bool = False) -> Tensor:
+    """Mahalanobis distance with a given matrix M, √((x − y)ᵀ M (x − y)).
+
+    Mahalanobis (1936) takes for M the inverse of a covariance matrix; metric learning takes any positive
+    semi-definite matrix (Xing et al., 2002). The identity gives the Euclidean distance.
+
+    Args:
+        x: (..., n, d)
+        y: (..., m, d)
+        matrix: M, symmetric and positive semi-definite, (d, d).
+        squared: leave out the root.
+
+    Returns:
+        Distances, shape (..., n, m). The gradient is finite everywhere.
+
+    Raises:
+        ValueError: if ``matrix`` has another shape, is not symmetric, or is not positive semi-definite.
+    """
+    _check_positive(matrix, x.shape[-1])
+    result = _pairwise(functools.partial(_quadratic, matrix=matrix), "mahalanobis")(x, y)
+    return result.clamp_min(0) if squared else _root(result)
+
+
+class Mahalanobis(nn.Module):
+    """A Mahalanobis distance to learn: the Euclidean distance after a linear map, ‖L(x − y)‖.
+
+    M = LᵀL is positive semi-definite whatever L is, so any step of gradient descent is allowed (Goldberger et al.,
+    *Neighbourhood Components Analysis*, 2004). With fewer rows than columns, M has low rank: directions in which
+    the classes do not differ are dropped.
+
+    Args:
+        dim: of the vectors, d.
+        rank: rows of L; default, d. At full rank L starts as the identity, so M starts as the Euclidean distance;
+            at a lower one, with random orthonormal rows.
+        squared: leave out the root.
+
+    Attributes:
+        factor: L, (rank, d), the parameter.
+
+    Shape:
+        x (..., n, d), y (..., m, d) → distances (..., n, m).
+    """
+
+    def __init__(self, dim: int, rank: int | None = None, squared: bool = False):
+        super().__init__()
+        rank = dim if rank is None else rank
+        if not 1 <= rank <= dim:
+            raise ValueError(f"The rank must lie between 1 and the dimension {dim}, but is {rank}.")
+        start = torch.eye(dim) if rank == dim else nn.init.orthogonal_(torch.empty(rank, dim))
+        self.factor = nn.Parameter(start)
+        self.squared = squared
+
+    @property
+    def matrix(self) -> Tensor:
+        """M = LᵀL, (d, d)."""
+        return self.factor.mT @ self.factor
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Distances between all pairs."""
+        result = _pairwise(self._projected, "Mahalanobis")(x, y)
+        return result.clamp_min(0) if self.squared else _root(result)
+
+    def _projected(self, x: Tensor, y: Tensor) -> Tensor:
+        if x.shape[-1] != self.factor.shape[1]:
+            raise ValueError(
+                f"This Mahalanobis distance is for vectors of {self.factor.shape[1]} numbers, not {x.shape[-1]}."
+            )
+        x, y = _centred(x, y)  # before the map, which would lose digits too
+        factor = self.factor.to(x.dtype)
+        return _quadratic(x @ factor.mT, y @ factor.mT)
+
+
+def _centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sets moved by the mean of ``y``."""
+    center = y.detach().mean(-2, keepdim=True)
+    return x - center, y - center
+
+
+def _quadratic(x: Tensor, y: Tensor, matrix: Tensor | None = None) -> Tensor:
+    """(x − y)ᵀ M (x − y) for all pairs; without ``matrix``, ‖x − y‖². Expanded, it may come out just below zero."""
+    x, y = _centred(x, y)
+    mapped_x, mapped_y = (x, y) if matrix is None else (x @ matrix.to(x), y @ matrix.to(y))
+    norms = (mapped_x * x).sum(-1)[..., :, None] + (mapped_y * y).sum(-1)[..., None, :]
+    return norms - 2 * mapped_x @ y.mT
+
+
+def _root(squared: Tensor) -> Tensor:
+    """The square root, with gradient zero at zero and, for what rounding left, below."""
+    tiny = torch.finfo(squared.dtype).tiny  # an even power of two, so that its root is exact
+    return squared.clamp_min(tiny).sqrt() - tiny**0.5
+
+
+def _check_positive(matrix: Tensor, dim: int) -> None:
+    if matrix.shape != (dim, dim):
+        raise ValueError(
+            f"M must be of shape {(dim, dim)} for vectors of {dim} numbers, but is {tuple(matrix.shape)}."
+        )
+    matrix = matrix.detach().to(torch.promote_types(matrix.dtype, torch.float32))
+    if not matrix.isfinite().all():
+        raise ValueError("M must be finite, but holds NaN or infinity.")
+    scale = matrix.abs().max()
+    if (matrix - matrix.mT).abs().max() > 1e-5 * scale:
+        raise ValueError("M must be symmetric; (M + Mᵀ) / 2 gives the same distances.")
+    least = torch.linalg.eigvalsh(matrix)[0]
+    if least < -1e-5 * scale:
+        raise ValueError(
+            f"M must be positive semi-definite, but has the eigenvalue {least.item():.3g}."
+        )

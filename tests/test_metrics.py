@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fslib import metrics
 
@@ -99,3 +101,244 @@ def test_shapes_that_do_not_match_are_named(metric, x, y):
     with pytest.raises(ValueError, match=f"{metric.__name__} compares .* but got") as raised:
         metric(torch.zeros(x), torch.zeros(y))
     assert str(raised.value).endswith(f"{x} and {y}.")
+
+
+# Mahalanobis ------------------------------------------------------------------------------------
+
+
+def positive_matrix(dim, rank=None):
+    """A random M, symmetric and positive semi-definite."""
+    factor = torch.randn(rank or dim, dim, dtype=torch.float64)
+    return factor.T @ factor
+
+
+def learnable(dim, rank=None, **options):
+    """A Mahalanobis distance that has left its start."""
+    metric = metrics.Mahalanobis(dim, rank, **options).double()
+    torch.nn.init.normal_(metric.factor)
+    return metric
+
+
+@pytest.mark.parametrize("rank", [5, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_mahalanobis_is_that_of_scipy(seed, rank):
+    torch.manual_seed(seed)
+    x, y = torch.randn(7, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    matrix, learned = positive_matrix(5, rank), learnable(5, rank)
+    for ours, theirs in [
+        (metrics.mahalanobis(x, y, matrix), cdist(x, y, "mahalanobis", VI=matrix)),
+        (learned(x, y).detach(), cdist(x, y, "mahalanobis", VI=learned.matrix.detach())),
+    ]:
+        torch.testing.assert_close(ours, torch.from_numpy(theirs), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_mahalanobis_of_any_shape_is_a_double_loop(seed, squared):
+    torch.manual_seed(seed)
+    x, y = (torch.randn(*map(int, shape), dtype=torch.float64) for shape in random_shapes(seed))
+    learned = learnable(x.shape[-1], squared=squared)
+    matrix = learned.matrix.detach()
+    leading = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    loop = torch.empty(*leading, x.shape[-2], y.shape[-2], dtype=torch.float64)
+    for *episode, i, j in np.ndindex(*loop.shape):
+        a, b = (z.expand(*leading, *z.shape[-2:])[*episode] for z in (x, y))
+        value = (a[i] - b[j]) @ matrix @ (a[i] - b[j])
+        loop[*episode, i, j] = value if squared else value.sqrt()
+    for ours in (metrics.mahalanobis(x, y, matrix, squared=squared), learned(x, y).detach()):
+        torch.testing.assert_close(ours, loop, rtol=0, atol=1e-10)
+
+
+def test_with_the_identity_it_is_euclidean():
+    torch.manual_seed(0)
+    x, y = torch.randn(6, 4), torch.randn(3, 4)
+    for squared, metric in [(False, metrics.euclidean), (True, metrics.squared_euclidean)]:
+        for ours in (
+            metrics.mahalanobis(x, y, torch.eye(4), squared=squared),
+            metrics.Mahalanobis(4, squared=squared)(x, y),
+        ):
+            torch.testing.assert_close(ours, metric(x, y))
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_gradient_of_mahalanobis_is_the_slope(squared):
+    torch.manual_seed(0)
+    x, y = (torch.randn(2, n, 4, dtype=torch.float64, requires_grad=True) for n in (3, 2))
+    factor = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    learned = metrics.Mahalanobis(4, 3, squared=squared)
+    assert torch.autograd.gradcheck(
+        lambda x, y, factor: torch.func.functional_call(learned, {"factor": factor}, (x, y)),
+        (x, y, factor),
+    )
+    # M moves as LᵀL, so that it stays symmetric while it is moved
+    assert torch.autograd.gradcheck(
+        lambda x, y, factor: metrics.mahalanobis(x, y, factor.T @ factor, squared), (x, y, factor)
+    )
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_gradient_of_mahalanobis_is_finite_where_vectors_coincide(squared):
+    torch.manual_seed(0)
+    x = torch.randn(4, 8, requires_grad=True)
+    y = torch.cat([x.detach()[:2], torch.zeros(1, 8)]).requires_grad_()
+    matrix = positive_matrix(8, 3).float().requires_grad_()
+    learned = metrics.Mahalanobis(8, 3, squared=squared)
+    metrics.mahalanobis(x, y, matrix, squared=squared).sum().backward()
+    learned(x, y).sum().backward()
+    learned(x, x.detach()).diagonal().sum().backward()
+    for leaf in (x, y, matrix, learned.factor):
+        assert leaf.grad.isfinite().all()
+
+
+def test_a_vector_is_at_distance_zero_from_itself():
+    x = torch.randn(1, 8)
+    assert metrics.euclidean(x, x) == metrics.mahalanobis(x, x, torch.eye(8)) == 0
+    assert metrics.Mahalanobis(8, 3)(x, x) == 0
+
+
+@pytest.mark.parametrize("rank", [1, 3, 6])
+def test_learnable_matrix_has_the_rank_of_its_factor(rank):
+    torch.manual_seed(0)
+    learned = metrics.Mahalanobis(6, rank)
+    assert [name for name, _ in learned.named_parameters()] == ["factor"]
+    assert learned.factor.shape == (rank, 6) and learned.matrix.shape == (6, 6)
+    torch.testing.assert_close(learned.factor @ learned.factor.T, torch.eye(rank))
+    torch.testing.assert_close(learned.matrix, learned.factor.T @ learned.factor)
+    assert torch.linalg.matrix_rank(learned.matrix) == rank
+    assert (learned.matrix == torch.eye(6)).all() == (rank == 6)
+
+
+def test_learning_reaches_the_factor():
+    """A step of descent makes the distance that it descends on smaller."""
+    torch.manual_seed(0)
+    x, y = torch.randn(5, 4), torch.randn(3, 4)
+    learned = metrics.Mahalanobis(4, 2)
+    before = learned(x, y).mean()
+    before.backward()
+    assert (learned.factor.grad != 0).all()
+    torch.optim.SGD(learned.parameters(), lr=0.1).step()
+    assert learned(x, y).mean() < before
+
+
+@pytest.mark.parametrize("rank", [0, -1, 5])
+def test_rank_is_at_most_the_dimension(rank):
+    with pytest.raises(ValueError, match=f"between 1 and the dimension 4, but is {rank}"):
+        metrics.Mahalanobis(4, rank)
+
+
+@pytest.mark.parametrize("x, y", [((4, 3), (5, 2)), ((3,), (5, 3)), ((4, 3), (3,))])
+def test_mahalanobis_names_shapes_that_do_not_match(x, y):
+    for name, metric in [
+        ("mahalanobis", lambda x, y: metrics.mahalanobis(x, y, torch.eye(3))),
+        ("Mahalanobis", metrics.Mahalanobis(3)),
+    ]:
+        with pytest.raises(ValueError, match=f"{name} compares .* but got") as raised:
+            metric(torch.zeros(x), torch.zeros(y))
+        assert str(raised.value).endswith(f"{x} and {y}.")
+
+
+def test_mahalanobis_is_for_vectors_of_one_dimension():
+    with pytest.raises(ValueError, match="for vectors of 3 numbers, not 4"):
+        metrics.Mahalanobis(3)(torch.zeros(2, 4), torch.zeros(2, 4))
+
+
+NOT_SYMMETRIC = torch.tensor([[1.0, 0.5], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    "matrix, message",
+    [
+        (torch.eye(3), r"of shape \(2, 2\) for vectors of 2 numbers, but is \(3, 3\)"),
+        (torch.ones(2), r"of shape \(2, 2\) for vectors of 2 numbers, but is \(2,\)"),
+        (torch.eye(2)[None], r"of shape \(2, 2\) for vectors of 2 numbers, but is \(1, 2, 2\)"),
+        (NOT_SYMMETRIC, "must be symmetric"),
+        (1e-6 * NOT_SYMMETRIC, "must be symmetric"),
+        (torch.diag(torch.tensor([1.0, -0.5])), r"semi-definite, but has the eigenvalue -0\.5"),
+        (torch.diag(torch.tensor([0.0, -1e-6])), "semi-definite, but has the eigenvalue -1e-06"),
+        (torch.tensor([[0.0, 1.0], [1.0, 0.0]]), "semi-definite, but has the eigenvalue -1"),
+        (torch.eye(2) * torch.nan, "M must"),
+    ],
+)
+def test_matrix_that_gives_no_distance_is_refused(matrix, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.mahalanobis(torch.zeros(3, 2), torch.zeros(4, 2), matrix)
+
+
+def test_rounding_makes_no_matrix_indefinite():
+    """Nor does it make a distance of a matrix of low rank negative, nor its root NaN."""
+    torch.manual_seed(0)
+    x = torch.randn(40, 64)
+    for matrix in (positive_matrix(64, 2).float(), torch.zeros(64, 64)):
+        values = metrics.mahalanobis(x, x, matrix, squared=True)
+        assert values.min() >= 0 and metrics.mahalanobis(x, x, matrix).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64])
+def test_matrix_of_another_type(dtype):
+    torch.manual_seed(0)
+    x, y = torch.randn(5, 3), torch.randn(4, 3)
+    values = metrics.mahalanobis(x, y, (2 * torch.eye(3)).to(dtype))
+    torch.testing.assert_close(values, 2**0.5 * metrics.euclidean(x, y))
+
+
+def every_metric(dim):
+    """The metrics without weights, a Mahalanobis distance, and one of few directions to learn."""
+    torch.manual_seed(0)
+    matrix = positive_matrix(dim).float()
+    learned = metrics.Mahalanobis(dim, dim // 50)
+    return [*DEFINITIONS, lambda x, y: metrics.mahalanobis(x, y, matrix), learned]
+
+
+def test_mahalanobis_under_autocast_and_in_bfloat16_costs_no_digits():
+    for metric in every_metric(100)[-2:]:
+        x, y = torch.randn(30, 100).bfloat16(), torch.randn(10, 100).bfloat16()
+        exact = metric(x.double(), y.double())
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            cast = metric(x.float(), y.float())
+        for values in (cast, metric(x, y)):
+            assert values.dtype == torch.float32
+            torch.testing.assert_close(values.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+# Long vectors -----------------------------------------------------------------------------------
+
+
+def worst(metric, x, y):
+    """The largest relative error in float32."""
+    exact = metric(x.double(), y.double())
+    return ((metric(x, y).double() - exact).abs() / exact.abs()).max().item()
+
+
+@pytest.mark.parametrize("center", [1, 10, 100])
+def test_float32_keeps_its_digits_in_1600_dimensions(center):
+    measured = every_metric(1600)
+    x, y = center + torch.randn(50, 1600), center + torch.randn(30, 1600)
+    errors = [worst(metric, x, y) for metric in measured]
+    assert max(errors) < 1e-5, errors
+    if center == 100:
+        assert worst(torch.cdist, x, y) > 1e-3  # what PyTorch does unless told not to
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most numbers that any tensor holds, forward and backward."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **kwargs or {})
+        for part in result if isinstance(result, list | tuple) else [result]:
+            if isinstance(part, torch.Tensor):
+                self.numbers = max(self.numbers, part.numel())
+        return result
+
+
+def test_no_tensor_holds_all_differences():
+    n, m, d = 60, 70, 50
+    x, y = torch.randn(n, d, requires_grad=True), torch.randn(m, d, requires_grad=True)
+    for metric in every_metric(d):
+        with Largest() as largest:
+            metric(x, y).sum().backward()
+        assert n * m <= largest.numbers <= max(n * m, n * d, m * d)
+    with Largest() as largest:
+        (x[:, None] - y).square().sum()
+    assert largest.numbers == n * m * d  # the mode would see it
