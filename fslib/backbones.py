@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -14,12 +15,13 @@ class Conv4(nn.Sequential):
     Args:
         channels: of every block.
         in_channels: of the images.
+        unit: scale every embedding to length one, so that embeddings lie on a sphere.
 
     Shape:
         images (n, in_channels, h, w) with h, w ≥ 16 → embeddings (n, channels · ⌊h/16⌋ · ⌊w/16⌋).
     """
 
-    def __init__(self, channels: int = 64, in_channels: int = 1):
+    def __init__(self, channels: int = 64, in_channels: int = 1, unit: bool = False):
         super().__init__(
             conv_block(in_channels, channels),
             conv_block(channels, channels),
@@ -27,7 +29,7 @@ class Conv4(nn.Sequential):
             conv_block(channels, channels),
             nn.Flatten(),
         )
-        self.config = dict(channels=channels, in_channels=in_channels)
+        self.config = dict(channels=channels, in_channels=in_channels, unit=unit)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
@@ -37,7 +39,8 @@ class Conv4(nn.Sequential):
                 f"Conv4 takes images of shape (n, {channels}, height, width), 16 pixels a side or more, "
                 f"but got {tuple(images.shape)}."
             )
-        return super().forward(images)
+        embeddings = super().forward(images)
+        return F.normalize(embeddings.float(), dim=-1) if self.config["unit"] else embeddings
 
 
 def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:

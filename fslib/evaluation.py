@@ -14,8 +14,10 @@ from fslib.devices import default_device, evaluation_mode, kept_memory, place
 from fslib.episodes import EpisodeSampler
 from fslib.methods import FewShotClassifier
 from fslib.methods.base import check_finite
+from fslib.metrics import Metric, squared_euclidean
 
-CHUNK_BYTES = 128 * 2**20  # memory for the tensors of one chunk of episodes
+# For one chunk of episodes; more is slower, for memory that is new must be cleared.
+CHUNK_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,28 @@ class Accuracy:
 
 
 def ci95(values: Tensor) -> float:
-    """Half-width of the 95 % interval of a mean, 1.96 · s / √n.
+    """Half-width of the 95 % interval of a mean, t · σ / √n with Student's t, which is 1.96 for many values.
 
-    It covers the draw of the episodes: which classes and which examples. It does not cover the luck of training,
+    Over episodes it covers their draw: which classes and which examples. It does not cover the luck of training,
     for which the model is trained again under other seeds.
     """
-    if len(values) < 2:
+    n = len(values)
+    if n < 2:
         return math.inf
-    return 1.96 * values.double().std().item() / math.sqrt(len(values))
+    return student95(n - 1) * values.double().std().item() / math.sqrt(n)
+
+
+def student95(freedom: int) -> float:
+    """The 97.5 % point of Student's t with that many degrees of freedom."""
+    if freedom <= 6:
+        return (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469)[freedom - 1]
+    z, f = 1.959964, freedom  # Abramowitz and Stegun, 1964, 26.7.5
+    return (
+        z
+        + (z**3 + z) / (4 * f)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * f**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * f**3)
+    )
 
 
 def embed_all(
@@ -110,7 +126,7 @@ def evaluate(
         seed: the same seed gives the same episodes, to this model or another.
         device: default, a GPU if there is one.
         embeddings: what :func:`embed_all` gave for this model and data, to measure more than once; default, embed.
-        chunk: episodes compared at once; default, as many as fit into some 128 MB.
+        chunk: episodes compared at once; default, as many as fit into some 32 MB.
         progress: show a bar.
 
     Returns:
@@ -126,7 +142,7 @@ def evaluate(
     if embeddings is None:
         embeddings = embed_all(model, data, device)
     chunk = chunk or _chunk(way, shot, query, embeddings.shape[1:].numel())
-    accuracies = []
+    accuracies = torch.empty(episodes)  # at once: small pieces would lie scattered in freed memory
     with evaluation_mode(model), torch.inference_mode():
         for start in tqdm(range(0, episodes, chunk), disable=not progress):
             stack = sampler[start : start + chunk]
@@ -134,11 +150,32 @@ def evaluate(
                 part.to(embeddings.device) for part in (stack.support_labels, stack.query_labels)
             )
             scores = model.compare(embeddings[stack.support], labels, embeddings[stack.query])
-            accuracies.append((scores.argmax(-1) == targets).float().mean(-1).cpu())
-    return Accuracy(torch.cat(accuracies))
+            accuracies[start : start + chunk] = (scores.argmax(-1) == targets).float().mean(-1)
+    return Accuracy(accuracies)
+
+
+def recall_at_1(embeddings: Tensor, labels: Tensor, metric: Metric = squared_euclidean) -> Accuracy:
+    """How often the nearest other image is of one's own class, the measure of retrieval (Oh Song et al., 2016).
+
+    Args:
+        embeddings: of all images, (n, d).
+        labels: their classes, (n,).
+        metric: a distance of :mod:`fslib.metrics`.
+
+    Returns:
+        The fraction in each class, in the place of episodes, with its mean and 95 % interval over classes.
+    """
+    labels = labels.to(embeddings.device)
+    found = []
+    for rows in torch.arange(len(labels), device=embeddings.device).split(512):
+        distances = metric(embeddings[rows], embeddings)
+        distances[torch.arange(len(rows)), rows] = torch.inf  # oneself
+        found.append(labels[distances.argmin(1)] == labels[rows])
+    right = torch.cat(found).float()
+    return Accuracy(torch.stack([right[labels == c].mean() for c in labels.unique()]).cpu())
 
 
 def _chunk(way: int, shot: int, query: int, dim: int) -> int:
-    """Episodes that fit into the memory set aside: gathered embeddings, their centred copies, and scores."""
+    """Episodes that fit into :data:`CHUNK_BYTES`: gathered embeddings, their centred copies, and scores."""
     floats = 3 * way * (shot + query) * dim + 4 * way * query * way
     return max(1, CHUNK_BYTES // (4 * floats))

@@ -12,22 +12,24 @@ A run saves as it goes and, started again, takes up where it stopped.
 from __future__ import annotations
 
 import argparse
+import functools
+import inspect
 import shlex
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fslib import data, ledger, metrics, storage
+from fslib import data, ledger, losses, metrics, objectives, storage
 from fslib.augmentation import random_warp
 from fslib.backbones import Conv4
 from fslib.devices import default_device
-from fslib.evaluation import evaluate
-from fslib.methods import PrototypicalNetwork
-from fslib.training import fit
+from fslib.evaluation import Accuracy, embed_all, evaluate, recall_at_1
+from fslib.methods import FewShotClassifier, PrototypicalNetwork
+from fslib.training import Objective, fit
 
 
 @dataclass(frozen=True)
@@ -37,20 +39,58 @@ class Recipe:
     Attributes:
         dataset: a name for :func:`fslib.data.load`.
         fit: settings of :func:`fslib.training.fit`.
+        loss: a function of :mod:`fslib.objectives` or a class of :mod:`fslib.losses` to train with; default, the
+            method's own.
+        loss_settings: of that loss.
         metric: a distance of :mod:`fslib.metrics`.
+        temperature: of the softmax.
+        unit: whether embeddings have length one.
         augment: whether to warp the training images with :func:`fslib.augmentation.random_warp`.
         train: the training split of the final run.
         tasks: way and shot of each evaluation.
+        recall: whether to measure recall@1 too.
         keep: whether to commit the weights of the final run, in half precision, beside the records.
     """
 
     dataset: str
     fit: dict[str, Any]
+    loss: str | None = None
+    loss_settings: dict[str, float] = field(default_factory=dict)
     metric: str = "squared_euclidean"
+    temperature: float = 1.0
+    unit: bool = False
     augment: bool = False
     train: str = "train"
     tasks: tuple[tuple[int, int], ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
+    recall: bool = False
     keep: bool = False
+
+    def model(self) -> PrototypicalNetwork:
+        """The network, not yet trained."""
+        metric = getattr(metrics, self.metric)
+        return PrototypicalNetwork(Conv4(unit=self.unit), metric, self.temperature)
+
+    def changed(self, changes: Mapping[str, float]) -> Recipe:
+        """The recipe with other settings of ``fit`` or of the loss."""
+        known = self.fit | self.loss_settings | {"temperature": self.temperature}
+        if unknown := [key for key in changes if key not in known]:
+            raise ValueError(f"The recipe has no setting {unknown[0]}; it has {', '.join(known)}.")
+        return replace(
+            self,
+            fit={key: changes.get(key, value) for key, value in self.fit.items()},
+            loss_settings={k: changes.get(k, v) for k, v in self.loss_settings.items()},
+            temperature=changes.get("temperature", self.temperature),
+        )
+
+    def objective(self, classes: int) -> Objective | None:
+        """What training lowers, where it is not the method's own loss."""
+        if self.loss is None:
+            return None
+        if hasattr(objectives, self.loss):
+            return functools.partial(getattr(objectives, self.loss), **self.loss_settings)
+        loss = getattr(losses, self.loss)
+        weights = [classes, 64] if "classes" in inspect.signature(loss).parameters else []
+        return loss(*weights, **self.loss_settings)
 
 
 _OMNIGLOT = dict(way=60, shot=1, query=5, learning_rate=3e-3)
@@ -67,6 +107,26 @@ RECIPES = {
     "glyphs/prototypical-5way": Recipe("glyphs", _GLYPHS | dict(way=5)),
     "glyphs/prototypical-60way": Recipe("glyphs", _GLYPHS | dict(way=60)),
     "glyphs/prototypical-unsquared": Recipe("glyphs", _GLYPHS, metric="euclidean"),
+    "glyphs/prototypical-tempered": Recipe("glyphs", _GLYPHS, temperature=16.0),
+}
+# The losses of chapter 4: all see the same batches, 20 classes with 6 pictures each.
+_BATCHES = _GLYPHS | dict(episodes=1000)
+RECIPES |= {
+    f"glyphs/loss-{name}": Recipe(
+        "glyphs", _BATCHES, loss, settings, unit=loss not in (None, "n_pair"), recall=True
+    )
+    for name, loss, settings in (
+        ("prototypical", None, {}),
+        ("contrastive", "contrastive", dict(margin=1.0)),
+        ("triplet-all", "triplet_all", dict(margin=0.1)),
+        ("triplet-hard", "triplet_hard", dict(margin=0.2)),
+        ("triplet-semi-hard", "triplet_semi_hard", dict(margin=0.1)),
+        ("n-pair", "n_pair", dict(penalty=0.001)),
+        ("normalized-softmax", "NormalizedSoftmaxLoss", dict(scale=10.0)),
+        ("cosface", "CosFaceLoss", dict(margin=0.3, scale=15.0)),
+        ("arcface", "ArcFaceLoss", dict(margin=0.3, scale=15.0)),
+        ("supcon", "SupConLoss", dict(temperature=0.03)),
+    )
 }
 
 
@@ -74,7 +134,7 @@ def run(
     name: str,
     seed: int = 0,
     validate: bool = False,
-    episodes: int | None = None,
+    changes: Mapping[str, float] | None = None,
     runs: str | Path = "runs",
 ) -> list[ledger.Record]:
     """Train by a recipe, evaluate on 10,000 episodes of each task, and write the records.
@@ -83,72 +143,96 @@ def run(
         name: of the recipe.
         seed: of the initial weights, the training episodes and the augmentation.
         validate: train on the training classes and measure on the validation classes, to choose a recipe.
-        episodes: another number of training episodes than the recipe's, only with ``validate``.
+        changes: other settings of ``fit`` or of the loss than the recipe's, only with ``validate``.
         runs: folder for checkpoints.
 
     Returns:
         The records, as they are in the ledger.
     """
-    recipe = RECIPES[name]
-    if episodes and not validate:
-        raise ValueError(
-            "The number of episodes is part of the recipe; it may differ only with validate."
-        )
-    settings = recipe.fit | ({"episodes": episodes} if episodes else {})
-    train, split = ("train", "validation") if validate else (recipe.train, "test")
-    label = f"{name}-validation-{settings['episodes']}" if validate else name
+    changes = changes or {}
+    if changes and not validate:
+        raise ValueError("The settings are part of the recipe; they may differ only with validate.")
+    recipe = RECIPES[name].changed(changes)
+    if validate:
+        recipe = replace(recipe, train="train")
+    label = name
+    if validate:
+        parts = [f"{k}{v}" for k, v in changes.items() if k != "episodes"]
+        label = "-".join([name, "validation", str(recipe.fit["episodes"]), *parts])
     torch.manual_seed(seed)
-    model = PrototypicalNetwork(Conv4(), metric=getattr(metrics, recipe.metric))
+    model, images = recipe.model(), data.load(recipe.dataset, recipe.train)
     history = fit(
         model,
-        data.load(recipe.dataset, train),
-        **settings,
+        images,
+        **recipe.fit,
+        objective=recipe.objective(len(images.class_names)),
         augment=random_warp if recipe.augment else None,
         seed=seed,
         checkpoint=Path(runs) / f"{label}-seed{seed}.pt",
     )
     if recipe.keep and not validate:
         storage.save(model, ledger.folder() / f"{name}-seed{seed}.safetensors", torch.float16)
-    measured = data.load(recipe.dataset, split)
-    records = []
+    common = {
+        "command": _command(name, seed, validate, changes),
+        "method": name.split("/")[1],
+        "dataset": recipe.dataset,
+        "split": "validation" if validate else "test",
+        "seeds": [seed],
+        "train_split": recipe.train,
+        **{f"train_{key}": value for key, value in (recipe.fit | recipe.loss_settings).items()},
+        "train_augmented": recipe.augment,
+        "train_temperature": recipe.temperature,
+        "train_seconds": round(history.seconds, 1),
+    }
+    return list(_measure(model, recipe, label, common))
+
+
+def _measure(
+    model: FewShotClassifier, recipe: Recipe, label: str, common: ledger.Record
+) -> Iterator[ledger.Record]:
+    """Evaluate a trained model, and write and give the records."""
+    images = data.load(recipe.dataset, common["split"])
+    start = time.perf_counter()
+    embeddings = embed_all(model, images)
+    results: dict[str, tuple[ledger.Record, Accuracy]] = {}
     for way, shot in recipe.tasks:
-        start = time.perf_counter()
-        accuracy = evaluate(model, measured, way=way, shot=shot, query=15, episodes=10_000, seed=0)
-        records.append(
-            {
-                "id": f"{label}-{way}way-{shot}shot-seed{seed}",
-                "command": _command(name, seed, validate, episodes),
-                "method": name.split("/")[1],
-                "dataset": recipe.dataset,
-                "split": split,
-                "way": way,
-                "shot": shot,
-                "query": 15,
-                "episodes": 10_000,
-                "seeds": [seed],
-                "metric": "accuracy",
-                "mean": round(accuracy.mean, 6),
-                "ci95": round(accuracy.ci95, 6),
-                "seconds": round(time.perf_counter() - start, 1),
-                "train_split": train,
-                **{f"train_{key}": value for key, value in settings.items()},
-                "train_augmented": recipe.augment,
-                "train_seconds": round(history.seconds, 1),
-                **ledger.circumstances(default_device()),
-            }
-        )
-        ledger.write(records[-1])
-        print(
-            f"{label}, seed {seed}, {way}-way {shot}-shot, {split} classes: {accuracy}", flush=True
-        )
-    return records
+        settings: dict[str, Any] = dict(way=way, shot=shot, query=15, episodes=10_000)
+        accuracy = evaluate(model, images, **settings, seed=0, embeddings=embeddings)
+        results[f"{way}way-{shot}shot"] = settings | {"metric": "accuracy"}, accuracy
+    if recipe.recall:
+        none = dict.fromkeys(("way", "shot", "query", "episodes"))
+        recall = recall_at_1(embeddings, images.labels)
+        results["recall@1"] = none | {"metric": "recall@1"}, recall
+    for task, (settings, result) in results.items():
+        record = {
+            "id": f"{label}-{task}-seed{common['seeds'][0]}",
+            **settings,
+            "mean": round(result.mean, 6),
+            "ci95": round(result.ci95, 6),
+            "seconds": round(time.perf_counter() - start, 1),
+            **common,
+            **ledger.circumstances(default_device()),
+        }
+        ledger.write(record)
+        print(f"{label}, {common['split']} classes, {task}: {result}", flush=True)
+        yield record
 
 
-def _command(name: str, seed: int, validate: bool, episodes: int | None) -> str:
+def _command(name: str, seed: int, validate: bool, changes: Mapping[str, float]) -> str:
     parts = ["python", "-m", "fslib.experiments", name, "--seed", str(seed)]
-    return shlex.join(
-        parts + ["--validate"] * validate + ["--episodes", str(episodes)] * bool(episodes)
-    )
+    sets = [f"{key}={value}" for key, value in changes.items()]
+    return shlex.join(parts + ["--validate"] * validate + ["--set", *sets] * bool(sets))
+
+
+def _setting(text: str) -> tuple[str, float]:
+    """``margin=0.5`` as a pair."""
+    key, _, value = text.partition("=")
+    try:
+        return key, int(value) if value.isdecimal() else float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"a setting is name=number, but this is {text!r}"
+        ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -161,14 +245,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--validate", action="store_true", help="train on train, measure on validation classes"
     )
-    parser.add_argument("--episodes", type=int, help="training episodes, only with --validate")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        type=_setting,
+        default=[],
+        metavar="NAME=NUMBER",
+        help="another setting, as in --set episodes=1000 margin=0.2; only with --validate",
+    )
     chosen = parser.parse_args(arguments)
     if chosen.recipe is None:
         for name, recipe in RECIPES.items():
-            print(name, recipe.fit, "warped" if recipe.augment else "")
+            print(name, recipe.fit | recipe.loss_settings, "warped" if recipe.augment else "")
         return
     try:
-        run(chosen.recipe, chosen.seed, chosen.validate, chosen.episodes)
+        run(chosen.recipe, chosen.seed, chosen.validate, dict(chosen.set))
     except (ValueError, OSError) as error:
         raise SystemExit(f"{parser.prog}: {error}") from error
 

@@ -7,7 +7,6 @@ keys are flat. Accuracies are fractions, times are seconds.
 from __future__ import annotations
 
 import json
-import math
 import platform
 import re
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from fslib import files
+from fslib.evaluation import ci95
 
 Record = dict[str, Any]
 
@@ -92,8 +92,7 @@ def over_seeds(records: Iterable[Record]) -> tuple[float, float]:
     means = torch.tensor([r["mean"] for r in records], dtype=torch.float64)
     if len(means) == 1:
         return records[0]["mean"], records[0]["ci95"]
-    t = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}.get(len(means), 2.571)
-    return means.mean().item(), t * means.std().item() / math.sqrt(len(means))
+    return means.mean().item(), ci95(means)
 
 
 def percent(mean: float, ci95: float) -> str:
@@ -110,27 +109,35 @@ class Table(str):
 
 def table(
     rows: Mapping[str, Mapping[str, Any] | Sequence[str]],
-    tasks: Sequence[tuple[int, int]] = ((5, 1), (5, 5), (20, 1), (20, 5)),
+    tasks: Sequence[tuple[int, int] | str] = ((5, 1), (5, 5), (20, 1), (20, 5)),
 ) -> Table:
     """Accuracies in percent with 95 % intervals, one row for each label and one column for each task.
 
     Args:
         rows: label → what the records of the row have in common, as for :func:`find`; or, for a row of somebody
             else's figures, the cells as they are to be printed.
-        tasks: way and shot of each column.
+        tasks: of each column, way and shot, or a measure that has none, such as ``"recall@1"``.
 
     Raises:
         ValueError: if the ledger holds no record for a cell.
     """
-    lines = [
-        "| | " + " | ".join(f"{way}-way {shot}-shot" for way, shot in tasks) + " | training runs |"
+    columns: list[dict[str, Any]] = [
+        {"metric": task}
+        if isinstance(task, str)
+        else {"metric": "accuracy", "way": task[0], "shot": task[1]}
+        for task in tasks
     ]
+    heads = [  # with hyphens that no line ends at
+        f"{column['way']}\u2011way {column['shot']}\u2011shot" if "way" in column else column["metric"]
+        for column in columns
+    ]
+    lines = ["| | " + " | ".join(heads) + " | runs |"]
     lines.append("|:--|" + "--:|" * (len(tasks) + 1))
     for label, wanted in rows.items():
         if not isinstance(wanted, Mapping):
             lines.append(f"| {label} | {' | '.join(wanted)} | |")
             continue
-        cells = [find(**wanted, way=way, shot=shot) for way, shot in tasks]
+        cells = [find(**wanted, **column) for column in columns]
         if not all(cells):
             raise ValueError(f"The ledger lacks a record for the row {label!r}: {dict(wanted)}.")
         printed = [percent(*over_seeds(cell)).removesuffix(" %") for cell in cells]
@@ -140,9 +147,9 @@ def table(
 
 def printed(record: Record) -> str:
     """The value of a record as it is printed: an accuracy in percent, a ratio of times as it is."""
-    if record["metric"] == "accuracy":
-        return percent(record["mean"], record["ci95"])
-    return f"{record['mean']:.1f} ± {record['ci95']:.1f}"
+    if record["metric"] == "ratio of times":
+        return f"{record['mean']:.1f} ± {record['ci95']:.1f}"
+    return percent(record["mean"], record["ci95"])
 
 
 def circumstances(device: torch.device) -> Record:

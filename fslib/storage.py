@@ -38,6 +38,7 @@ def save(
     config = {
         "method": type(model).__name__,
         "metric": metric,
+        "temperature": model.temperature,
         "backbone": type(backbone).__name__,
         "backbone_config": backbone.config,
     }
@@ -65,7 +66,8 @@ def load(path: str | Path) -> methods.FewShotClassifier:
             weights = {name: stored.get_tensor(name) for name in stored.keys()}
         backbone = getattr(backbones, config["backbone"])(**config["backbone_config"])
         metric = getattr(metrics, config["metric"])
-        model = getattr(methods, config["method"])(backbone, metric=metric)
+        method = getattr(methods, config["method"])
+        model = method(backbone, metric=metric, temperature=config.get("temperature", 1.0))
     except (SafetensorError, KeyError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path} is not a classifier that fslib.save has written, or it is damaged."

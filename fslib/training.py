@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from fslib import files
@@ -19,6 +20,7 @@ from fslib.episodes import Episode, EpisodeSampler
 from fslib.methods import FewShotClassifier
 
 Augment = Callable[..., Tensor]
+Objective = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -46,6 +48,7 @@ def fit(
     episodes: int = 600,
     learning_rate: float = 3e-3,
     augment: Augment | None = None,
+    objective: Objective | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
     bfloat16: bool | None = None,
@@ -68,6 +71,9 @@ def fit(
         episodes: one optimiser step each.
         learning_rate: the highest of the cycle.
         augment: called as ``augment(images, generator=generator)`` on every episode's images.
+        objective: what to lower instead of the model's own loss on the queries. It gets the embeddings of the whole
+            episode, (n, d), and the classes of these images in the data set, (n,): an episode is then a batch of
+            ``way`` classes with ``shot + query`` images each. Weights of its own, if it is a module, are trained too.
         seed: of the episodes, the augmentation, and whatever the model draws.
         device: default, a GPU if there is one.
         bfloat16: embed in bfloat16; default, where the device multiplies it faster than float32.
@@ -86,7 +92,11 @@ def fit(
     place(model, device).train()
     images = data.images.to(device)
     sampler = EpisodeSampler(data, way, shot, query, episodes, seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    trained: dict[str, nn.Module] = {"model": model}
+    if isinstance(objective, nn.Module):
+        trained["objective"] = objective.to(device).train()
+    weights = [weight for module in trained.values() for weight in module.parameters()]
+    optimizer = torch.optim.Adam(weights, lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         learning_rate,
@@ -102,10 +112,11 @@ def fit(
         episodes=episodes,
         learning_rate=learning_rate,
         augment=_name(augment),
+        objective=_name(objective),
         seed=seed,
     )
     history = History()
-    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    state = {**trained, "optimizer": optimizer, "schedule": schedule}
     with kept_memory(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         if checkpoint and Path(checkpoint).exists():
@@ -119,12 +130,15 @@ def fit(
         )
         for i in bar:
             episode = sampler[i]
-            batch = to_input(images[torch.cat([episode.support, episode.query]).to(device)])
+            drawn = torch.cat([episode.support, episode.query])
+            batch = to_input(images[drawn.to(device)])
             if augment:
                 batch = augment(
                     batch, generator=torch.Generator(device).manual_seed(seed * 1_000_003 + i)
                 )
-            loss, accuracy = _answer(model, batch, episode, bfloat16)
+            embeddings, loss, accuracy = _answer(model, batch, episode, bfloat16)
+            if objective:
+                loss = objective(embeddings, data.labels[drawn].to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -145,21 +159,26 @@ def fit(
     return history
 
 
-def _name(augment: Augment | None) -> str | None:
-    """What a checkpoint calls an augmentation, the same in every process."""
-    return None if augment is None else getattr(augment, "__qualname__", type(augment).__qualname__)
+def _name(function: Callable | None) -> str | None:
+    """What a checkpoint calls an augmentation or an objective, the same in every process."""
+    if isinstance(function, functools.partial):
+        return f"{_name(function.func)}{function.args}{function.keywords}"
+    return (
+        None if function is None else getattr(function, "__qualname__", type(function).__qualname__)
+    )
 
 
 def _answer(
     model: FewShotClassifier, images: Tensor, episode: Episode, bfloat16: bool | None
-) -> tuple[Tensor, Tensor]:
-    """Loss and accuracy of one episode, its images given support first."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings of one episode, its images given support first, and the loss and accuracy of its queries."""
     with autocast(images.device, bfloat16):
         embeddings = model.embed(images.contiguous(memory_format=torch.channels_last))
     support, query = embeddings.split([len(episode.support), len(episode.query)])
     scores = model.compare(support, episode.support_labels.to(images.device), query)
     targets = episode.query_labels.to(images.device)
-    return model.loss(scores, targets), (scores.argmax(-1) == targets).float().mean()
+    accuracy = (scores.argmax(-1) == targets).float().mean()
+    return embeddings, model.loss(scores, targets), accuracy
 
 
 def _save(path: Path, settings: dict[str, Any], state: dict[str, Any], history: History) -> None:

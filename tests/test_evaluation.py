@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -95,13 +96,33 @@ def test_measuring_changes_no_weight_and_no_buffer(tiny):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_interval_is_that_of_a_normal_mean():
+def test_interval_is_students():
     values = torch.tensor([0.2, 0.4, 0.9, 0.5])
     mean = values.sum() / 4
     spread = math.sqrt(((values - mean) ** 2).sum() / 3)
-    assert ci95(values) == pytest.approx(1.96 * spread / 2)
+    assert ci95(values) == pytest.approx(3.1824 * spread / 2)
     assert Accuracy(values).mean == pytest.approx(0.5)
-    assert str(Accuracy(values)) == "50.00 % ± 28.85 (4 episodes)"
+    assert str(Accuracy(values)) == "50.00 % ± 46.84 (4 episodes)"
+
+
+def test_students_t_is_scipys():
+    for freedom in (*range(1, 40), 599, 9999):
+        assert evaluation.student95(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=1e-3)
+
+
+def test_recall_looks_for_the_nearest_other_image():
+    embeddings = torch.tensor([[0.0], [0.1], [1.0], [1.3], [1.32], [5.0]])
+    labels = torch.tensor([7, 7, 3, 3, 9, 9])
+    assert evaluation.recall_at_1(embeddings, labels).per_episode.tolist() == [0.5, 1.0, 0.5]  # of 3, 7, 9
+    torch.manual_seed(0)
+    embeddings, labels = torch.randn(700, 3), torch.randint(0, 5, (700,))
+    found = []
+    for i in range(700):
+        others = [j for j in range(700) if j != i]
+        nearest = min(others, key=lambda j: (embeddings[i] - embeddings[j]).square().sum())
+        found.append((labels[i] == labels[nearest]).item())
+    naive = [sum(f for f, y in zip(found, labels) if y == c) / (labels == c).sum() for c in range(5)]
+    torch.testing.assert_close(evaluation.recall_at_1(embeddings, labels).per_episode, torch.stack(naive))
 
 
 def test_one_episode_says_nothing_of_the_spread():

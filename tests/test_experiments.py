@@ -1,5 +1,6 @@
 """A recipe is trained, measured and entered into the ledger by one command."""
 
+import dataclasses
 import inspect
 
 import pytest
@@ -27,7 +28,9 @@ def toy(monkeypatch, tmp_path, tiny):
     def evaluate_briefly(*task, episodes, **options):
         return evaluate(*task, episodes=episodes // 500, **options)
 
-    recipe = Recipe("glyphs", SETTINGS, "euclidean", True, "train+validation", tasks=((5, 1),), keep=True)
+    recipe = Recipe(
+        "glyphs", SETTINGS, metric="euclidean", augment=True, train="train+validation", tasks=((5, 1),), keep=True
+    )
     monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": recipe})
     monkeypatch.setattr(experiments, "evaluate", evaluate_briefly)
     monkeypatch.setattr(data, "load", load)
@@ -64,10 +67,10 @@ def test_final_run_enters_its_record_and_keeps_its_weights(toy, tmp_path, capsys
 
 
 def test_validation_run_keeps_off_the_test_classes(toy, tmp_path):
-    main(["toy/prototypical", "--validate", "--episodes", "4"])
+    main(["toy/prototypical", "--validate", "--set", "episodes=4"])
     assert toy == [("glyphs", "train"), ("glyphs", "validation")]
     record = ledger.read("toy/prototypical-validation-4-5way-1shot-seed0")
-    assert record["command"] == "python -m fslib.experiments toy/prototypical --seed 0 --validate --episodes 4"
+    assert record["command"] == "python -m fslib.experiments toy/prototypical --seed 0 --validate --set episodes=4"
     assert (record["split"], record["train_episodes"]) == ("validation", 4)
     assert not list((tmp_path / "results").rglob("*.safetensors"))
 
@@ -91,12 +94,32 @@ def test_seed_decides_the_initial_weights(toy, tmp_path):
     assert (first - second).abs().max() > 0.1  # more than two steps of training could move them
 
 
-def test_number_of_episodes_belongs_to_the_recipe(toy, tmp_path):
+def test_settings_belong_to_the_recipe(toy, tmp_path):
     with pytest.raises(SystemExit) as refused:
-        main(["toy/prototypical", "--episodes", "3"])
-    assert "it may differ only with validate." in refused.value.code
+        main(["toy/prototypical", "--set", "episodes=3"])
+    assert "they may differ only with validate." in refused.value.code
     assert "\n" not in refused.value.code
     assert toy == [] and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "setting, says", [("margin=1", "no setting margin; it has way, shot"), ("episodes", "a setting is name=number")]
+)
+def test_unknown_setting_is_refused(toy, capsys, setting, says):
+    with pytest.raises(SystemExit) as refused:
+        main(["toy/prototypical", "--validate", "--set", setting])
+    assert says in f"{refused.value.code}{capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.recall])
+def test_recipe_with_a_loss_trains_with_it_and_measures_recall(toy, monkeypatch, name):
+    fit_briefly = dict(SETTINGS, query=1, way=2)
+    recipe = dataclasses.replace(RECIPES[name], fit=fit_briefly, tasks=((5, 1),))
+    monkeypatch.setattr(experiments, "RECIPES", {name: recipe})
+    accuracy, recall = experiments.run(name)
+    assert (accuracy["metric"], recall["metric"]) == ("accuracy", "recall@1")
+    assert 0 <= recall["mean"] <= 1 and recall["way"] is None
+    assert {f"train_{key}" for key in recipe.loss_settings} <= set(recall)
 
 
 def test_missing_data_ends_the_command_in_a_sentence(toy, monkeypatch):

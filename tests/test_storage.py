@@ -16,7 +16,7 @@ from fslib.methods import FewShotClassifier, PrototypicalNetwork
 @pytest.fixture
 def model() -> PrototypicalNetwork:
     torch.manual_seed(0)
-    trained = PrototypicalNetwork(Conv4(channels=8), metric=metrics.euclidean)
+    trained = PrototypicalNetwork(Conv4(channels=8, unit=True), metrics.euclidean, temperature=3.0)
     trained(torch.rand(5, 1, 28, 28), torch.arange(5), torch.rand(5, 1, 28, 28))  # moves the batch statistics
     return trained.eval()
 
@@ -46,7 +46,8 @@ def test_all_that_builds_the_model_is_kept(model, tmp_path):
     loaded = fslib.load(tmp_path / "model.safetensors")
     assert not any(module.training for module in loaded.modules())
     assert loaded.metric is metrics.euclidean
-    assert loaded.feature_extractor.config == {"channels": 8, "in_channels": 1}
+    assert loaded.feature_extractor.config == {"channels": 8, "in_channels": 1, "unit": True}
+    assert loaded.temperature == 3.0
 
 
 def test_conv4_in_half_precision_is_small(tmp_path):

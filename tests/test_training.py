@@ -3,13 +3,14 @@
 import itertools
 import random
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from fslib import training
+from fslib import losses, objectives, training
 from fslib.methods import PrototypicalNetwork
 from fslib.training import fit
 
@@ -213,3 +214,52 @@ def test_model_is_left_in_training_mode(tiny):
     model = network().eval()
     fit(model, tiny, **SHORT)
     assert all(module.training for module in model.modules())
+
+
+def test_objective_sees_the_whole_batch_and_its_classes(tiny):
+    seen = []
+
+    def objective(embeddings, labels):
+        seen.append((embeddings.shape, labels))
+        return embeddings.square().mean()
+
+    fit(network(), tiny, **SHORT, objective=objective)
+    (shape, labels), *others = seen
+    assert len(others) == SHORT["episodes"] - 1 and shape == (9, 8)  # 3 classes with 1 + 2 pictures, in 8 numbers
+    assert labels.unique(return_counts=True)[1].tolist() == [3, 3, 3]
+    assert len(torch.cat([labels, *(y for _, y in others)]).unique()) == 8  # classes of the data set
+
+
+def test_objective_takes_the_place_of_the_loss(tiny):
+    model, shrunk = network(), network()
+    fit(model, tiny, **SHORT)
+    history = fit(shrunk, tiny, **SHORT, objective=lambda embeddings, labels: embeddings.square().mean())
+    assert history.loss[-1] < history.loss[0]
+    last = [m.feature_extractor[-1].weight.norm() for m in (shrunk, model)]
+    assert last[0] < last[1]
+
+
+def arcface():
+    torch.manual_seed(1)
+    return losses.ArcFaceLoss(classes=8, dim=8)
+
+
+def test_weights_of_an_objective_are_trained_and_resumed(tiny, tmp_path):
+    whole, start = arcface(), arcface()
+    uninterrupted = network()
+    fit(uninterrupted, tiny, **SHORT, augment=noisy, objective=whole)
+    assert not torch.equal(whole.weight, start.weight)
+    options = dict(SHORT, augment=interrupt_at(7), checkpoint=tmp_path / "run.pt", save_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(), tiny, **options, objective=arcface())
+    resumed, model = arcface(), network()
+    fit(model, tiny, **options | {"augment": noisy}, objective=resumed)
+    assert_same_state(model, uninterrupted)
+    assert_same_state(resumed, whole)
+
+
+def test_checkpoint_of_another_objective_is_refused(tiny, tmp_path):
+    path = tmp_path / "run.pt"
+    fit(network(), tiny, **SHORT, objective=partial(objectives.triplet_all, margin=0.1), checkpoint=path)
+    with pytest.raises(ValueError, match=r"objective was triplet_all.*0\.1.* and is now triplet_all.*0\.2"):
+        fit(network(), tiny, **SHORT, objective=partial(objectives.triplet_all, margin=0.2), checkpoint=path)

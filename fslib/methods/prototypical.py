@@ -19,6 +19,7 @@ class PrototypicalNetwork(FewShotClassifier):
     Args:
         feature_extractor: any module from images to embeddings, (n, ...) → (n, d).
         metric: a distance of :mod:`fslib.metrics`. The paper's is the squared Euclidean.
+        temperature: τ, by which scores are divided. It changes no answer, but how sure the probabilities are.
 
     Example:
         >>> import torch
@@ -28,13 +29,20 @@ class PrototypicalNetwork(FewShotClassifier):
         tensor([[-2.2500, -0.2500]])
     """
 
-    def __init__(self, feature_extractor: nn.Module, metric: Metric = squared_euclidean):
+    def __init__(
+        self,
+        feature_extractor: nn.Module,
+        metric: Metric = squared_euclidean,
+        temperature: float = 1.0,
+    ):
         super().__init__(feature_extractor)
-        self.metric = metric
+        if temperature <= 0:
+            raise ValueError(f"The temperature must be above zero, but is {temperature}.")
+        self.metric, self.temperature = metric, temperature
 
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
-        """Minus the distance of each query to each prototype, (..., m, classes)."""
-        return -self.metric(query, prototypes(support, support_labels))
+        """Minus the distance of each query to each prototype, over the temperature, (..., m, classes)."""
+        return -self.metric(query, prototypes(support, support_labels)) / self.temperature
 
 
 def prototypes(support: Tensor, support_labels: Tensor) -> Tensor:
