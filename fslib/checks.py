@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fslib.episodes import Episode
 from fslib.methods import prototypes
-from fslib.metrics import squared_euclidean
+from fslib.metrics import cosine_similarity, squared_euclidean
 
 
 def _check(problem: Callable[[Any], str | None]) -> Callable[[Any], bool]:
@@ -188,6 +188,270 @@ def episodes_needed(count: Callable[[float, float], Any]) -> str | None:
     return "solve 1.96 · s / √n = half-width for n."
 
 
+# Chapter 3: metrics ---------------------------------------------------------------------------------------------
+
+
+@_check
+def cosines(similarity: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 3.1: the cosine of every row of one matrix with every row of another."""
+    x, y = torch.randn(6, 4) + 0.3, torch.randn(5, 4)
+    answer = _given(similarity(x.clone(), y.clone()))
+    right = cosine_similarity(x, y)
+    if isinstance(answer, Tensor) and answer.shape == (5, 6):
+        return (
+            "rows should stand for x and columns for y; your answer has them the other way round."
+        )
+    if problem := _shape_problem(answer, (6, 5)):
+        return problem
+    if _close(answer, right):
+        return None
+    if _close(answer, x @ y.T):
+        return "those are inner products; divide by the lengths."
+    if _close(answer, 1 - right):
+        return "that is the cosine distance; the cosine itself is asked for."
+    lengths = x.norm(dim=1)[:, None], y.norm(dim=1)
+    if any(_close(answer, x @ y.T / length) for length in lengths):
+        return "only one side is scaled to length one; scale both."
+    if any(_close(answer, x @ y.T / length.square()) for length in lengths) or _close(
+        answer, x @ y.T / (lengths[0] * lengths[1]).square()
+    ):
+        return "the length is the root of the sum of squares."
+    by_column = (x / x.norm(dim=0)) @ (y / y.norm(dim=0)).T
+    if _close(answer, by_column):
+        return "you scale columns; the length of a vector is taken over its row, dim=1."
+    return "each entry should be x·y over the product of the two lengths."
+
+
+@_check
+def shorter_detour(points: tuple[float, float, float]) -> str | None:
+    """Exercise 3.2: three numbers for which the squared distance breaks the triangle inequality."""
+    u, v, w = (float(_given(point)) for point in _given(points))
+    direct, detour = (u - w) ** 2, (u - v) ** 2 + (v - w) ** 2
+    if direct > detour:
+        return None
+    if direct == detour:
+        return "direct way and detour are equally long; put v strictly between u and w."
+    return (
+        f"the direct way is {direct:g} and the detour {detour:g}; make the detour the shorter one."
+    )
+
+
+@_check
+def before_storing(change: Callable[[Tensor], Tensor]) -> str | None:
+    """Exercise 3.3: vectors whose Euclidean ranking is the cosine ranking of the old ones."""
+    vectors, queries = torch.randn(60, 5) * torch.rand(60, 1), torch.randn(40, 5)
+    answer = _given(change(vectors.clone()))
+    if problem := _shape_problem(answer, (60, 5)):
+        return problem
+    wanted = cosine_similarity(queries, vectors).argmax(1)
+    if torch.equal(squared_euclidean(queries, answer.to(queries)).argmin(1), wanted):
+        return None
+    if torch.equal(answer, vectors):
+        return "you changed nothing; long vectors are far from every query."
+    if _close(answer, vectors / vectors.norm(dim=0)):
+        return "you scale columns; scale each vector, a row, to length one."
+    if _close(answer, vectors - vectors.mean(0)):
+        return "moving the vectors changes their angles; what must be alike is their length."
+    return "the nearest neighbours are not those of the cosine: make all lengths equal, keep the directions."
+
+
+@_check
+def scale_needed(scale: Callable[[int, float], float]) -> str | None:
+    """Exercise 3.4: the scale at which a cosine softmax over so many classes could reach a loss."""
+    for ways, loss in ((5, 0.3), (20, 0.05), (64, 1.2)):
+        answer = float(_given(scale(ways, loss)))
+        odds = (ways - 1) / (math.exp(loss) - 1)
+        right = (ways - 1) / ways * math.log(odds)
+        if math.isclose(answer, right, rel_tol=1e-4):
+            continue
+        if math.isclose(answer, math.log(odds), rel_tol=1e-4):
+            return "the best cosine of two classes is −1/(N − 1), so scores lie N/(N − 1) apart: divide by that."
+        if math.isclose(answer, math.log(odds) / 2, rel_tol=1e-4):
+            return "N unit vectors cannot all be opposite: their scores lie N/(N − 1) apart, not 2."
+        if math.isclose(answer, -right, rel_tol=1e-4):
+            return "the sign is wrong: a scale is positive."
+        return f"for {ways} ways and a loss of {loss} your scale is {answer:.3g}, and equation 3.5 gives another loss."
+    return None
+
+
+@_check
+def whitening(factor: Callable[[Tensor], Tensor]) -> str | None:
+    """Exercise 3.5: L with LᵀL equal to the inverse of a covariance matrix."""
+    root = torch.randn(4, 4, dtype=torch.float64) + 2 * torch.eye(4, dtype=torch.float64)
+    covariance = root @ root.T + 0.1 * torch.eye(4, dtype=torch.float64)
+    answer = _given(factor(covariance.clone()))
+    if problem := _shape_problem(answer, (4, 4)):
+        return problem
+    answer, wanted = answer.to(torch.float64), covariance.inverse()
+    if _close(answer.T @ answer, wanted):
+        return None
+    if _close(answer @ answer.T, wanted):
+        return "L Lᵀ is the inverse, but LᵀL is asked for: transpose."
+    if _close(answer, wanted):
+        return "that is M itself; return a factor of it."
+    if _close(answer.T @ answer, covariance) or _close(answer @ answer.T, covariance):
+        return "that is a factor of the covariance; take one of its inverse."
+    return "LᵀL is not the inverse of the covariance."
+
+
+# Chapter 4: losses ----------------------------------------------------------------------------------------------
+
+
+@_check
+def contrastive_loss(loss: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
+    """Exercise 4.1: the contrastive loss, the mean over pairs."""
+    d, same, m = 2 * torch.rand(40), torch.rand(40) < 0.3, 1.2
+    answer = _given(loss(d.clone(), same.clone(), m))
+    if problem := _shape_problem(answer, ()):
+        return problem
+    push = (m - d).clamp_min(0)
+
+    def mean(one_class: Tensor, two_classes: Tensor) -> Tensor:
+        return torch.where(same, one_class, two_classes).mean()
+
+    if _close(answer, mean(d.square(), push.square())):
+        return None
+    wrong = {
+        "pull and push are swapped: pairs of one class have same = True.": mean(
+            push.square(), d.square()
+        ),
+        "the squares are missing.": mean(d, push),
+        "the push is not squared.": mean(d.square(), push),
+        "the pull is not squared.": mean(d, push.square()),
+        "the maximum with zero is missing: pairs beyond the margin cost nothing.": mean(
+            d.square(), (m - d).square()
+        ),
+        "square after the subtraction: (m − d)², not m − d².": mean(
+            d.square(), (m - d.square()).clamp_min(0)
+        ),
+        "take one mean over all pairs, not one over each kind.": d[same].square().mean()
+        + push[~same].square().mean(),
+        "that is the sum; take the mean over pairs.": 40 * mean(d.square(), push.square()),
+        "that is half the loss of equation 4.1.": mean(d.square(), push.square()) / 2,
+    }
+    for problem, value in wrong.items():
+        if _close(answer, value):
+            return problem
+    return "the value is not that of equation 4.1."
+
+
+@_check
+def count_triplets(count: Callable[[int, int], float]) -> str | None:
+    """Exercise 4.2: the number of triplets in a batch of so many classes and examples of each."""
+    for classes, each in ((20, 6), (3, 2), (7, 5)):
+        answer = _given(count(classes, each))
+        n = classes * each
+        right = n * (each - 1) * (n - each)
+        if answer == right:
+            continue
+        wrong = {
+            n * each * (n - each): "an example is not its own positive.",
+            n * (each - 1) * (n - 1): "a negative is of another class.",
+            n * (each - 1) * (classes - 1): "a class has more than one negative to offer.",
+            right / 2: "anchor and positive play different parts, so either order counts.",
+        }
+        return wrong.get(
+            answer, f"{classes} classes with {each} examples have {right:,}, not {answer}."
+        )
+    return None
+
+
+@_check
+def hardest(find: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> str | None:
+    """Exercise 4.3: distance to the farthest positive and to the nearest negative of each example."""
+    labels = torch.tensor([5, 2, 9, 5, 2, 9, 9, 5])
+    points = torch.randn(8, 3)
+    distances = squared_euclidean(points, points).sqrt()
+    answer = _given(find(distances.clone(), labels.clone()))
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        return "return two things, the farthest positives and the nearest negatives."
+    positive, negative = (_given(part) for part in answer)
+    for name, part in (("positive", positive), ("negative", negative)):
+        if problem := _shape_problem(part, (8,)):
+            return f"{name}: {problem}"
+    same = labels[:, None] == labels
+    itself = torch.eye(8, dtype=torch.bool)
+    far = distances.masked_fill(~same | itself, -torch.inf).amax(1)
+    near = distances.masked_fill(same, torch.inf).amin(1)
+    if _close(positive, far) and _close(negative, near):
+        return None
+    if _close(positive, near) and _close(negative, far):
+        return "positives come first, negatives second."
+    if _close(positive, distances.masked_fill(~same | itself, torch.inf).amin(1)):
+        return "that is the nearest positive; the hardest is the farthest."
+    if _close(positive, distances.amax(1)):
+        return "the farthest positive must be of the same class."
+    if _close(negative, distances.masked_fill(same, -torch.inf).amax(1)):
+        return "that is the farthest negative; the hardest is the nearest."
+    if _close(negative, distances.masked_fill(itself, torch.inf).amin(1)) or _close(
+        negative, torch.zeros(8)
+    ):
+        return "the nearest negative must be of another class; set the distances of the same class to infinity."
+    return f"the {'negatives' if _close(positive, far) else 'positives'} are not right."
+
+
+@_check
+def n_pair_distances(loss: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 4.4: the N-pair loss with minus the squared distance for the inner product."""
+    anchor, positive = torch.randn(6, 3), torch.randn(6, 3)
+    answer = _given(loss(anchor.clone(), positive.clone()))
+    if problem := _shape_problem(answer, ()):
+        return problem
+    squared = squared_euclidean(anchor, positive)
+
+    def line_up(scores: Tensor) -> Tensor:
+        return (scores.logsumexp(1) - scores.diag()).mean()
+
+    wrong = {
+        "near should score high: put a minus before the distance.": line_up(squared),
+        "the distance should be squared.": line_up(-squared.sqrt()),
+        "those are inner products; compare by minus the squared distance.": line_up(
+            anchor @ positive.T
+        ),
+        "rows should be anchors: you ask each positive for its anchor.": line_up(-squared.T),
+        "that is the sum over anchors; take the mean.": 6 * line_up(-squared),
+    }
+    if _close(answer, line_up(-squared)):
+        return None
+    return next(
+        (problem for problem, value in wrong.items() if _close(answer, value)),
+        "the value is not the cross-entropy of minus the squared distances.",
+    )
+
+
+@_check
+def arcface_scores(scores: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
+    """Exercise 4.5: cosines with the margin added to the angle of the right class."""
+    cosines, labels, m = 1.6 * torch.rand(9, 4) - 0.8, torch.randint(0, 4, (9,)), 0.4
+    answer = _given(scores(cosines.clone(), labels.clone(), m))
+    if problem := _shape_problem(answer, (9, 4)):
+        return problem
+    right = labels[:, None] == torch.arange(4)
+    angles = cosines.acos()
+    if _close(answer, torch.where(right, (angles + m).cos(), cosines)):
+        return None
+    wrong = {
+        "every class has the margin; only the right one should.": (angles + m).cos(),
+        "the sign of the margin is wrong: the right class is made harder, its angle larger.": torch.where(
+            right, (angles - m).cos(), cosines
+        ),
+        "you take the margin off the cosine, as CosFace does; ArcFace adds it to the angle.": torch.where(
+            right, cosines - m, cosines
+        ),
+        "the wrong classes have the margin; the right one should.": torch.where(
+            right, cosines, (angles + m).cos()
+        ),
+        "those are angles; take their cosine.": torch.where(right, angles + m, angles),
+        "the margin is in radians, not in degrees.": torch.where(
+            right, (angles + math.radians(m)).cos(), cosines
+        ),
+    }
+    return next(
+        (problem for problem, value in wrong.items() if _close(answer, value)),
+        "add the margin to the angle of the right class, and take the cosine.",
+    )
+
+
 # Chapter 6: Prototypical Networks -------------------------------------------------------------------------------
 
 
@@ -196,7 +460,12 @@ def class_means(means: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     """Exercise 6.1: the mean embedding of each class, in the order of the sorted labels."""
     labels = torch.tensor([7, -2, 7, 30, -2, 7, 30, 30, 30])
     support = torch.randn(9, 4)
-    answer = _given(means(support.clone(), labels.clone()))
+    try:
+        answer = _given(means(support.clone(), labels.clone()))
+    except RuntimeError as error:
+        if "equal size" not in str(error):
+            raise
+        return "the means have different lengths: take each over the examples of a class, axis 0, not axis 1."
     right = prototypes(support, labels)
     if isinstance(answer, Tensor) and answer.shape == (4,):
         return "you averaged all classes together; there should be one mean for each class."
@@ -231,6 +500,8 @@ def linear_form(weights_and_bias: Callable[[Tensor], tuple[Tensor, Tensor]]) -> 
         return None
     if _close(bias, norms):
         return "the bias should lower the score of long prototypes: look at its sign."
+    if _close(weight, centers) and _close(bias, -norms / 2):
+        return "that gives the same answers but softer probabilities: both halves of equation 6.3 count double."
     if _close(weight, centers):
         return "the weight misses the 2 of 2 c·q."
     if _close(weight, -2 * centers):

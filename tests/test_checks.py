@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from fslib import checks
 from fslib.episodes import Episode
-from fslib.metrics import squared_euclidean
+from fslib.metrics import cosine_similarity, squared_euclidean
 
 
 @pytest.fixture(params=range(3), autouse=True)
@@ -44,6 +45,27 @@ def means(reduce=torch.mean, order=torch.unique):
     )
 
 
+def contrastive(d, same, margin):
+    return torch.where(same, d, (margin - d).clamp(min=0)).square().mean()
+
+
+def hardest(itself=True, negative=torch.amin, fill=torch.inf):
+    def find(d, labels):
+        same = labels[:, None] == labels
+        own = torch.eye(len(labels), dtype=torch.bool) & itself
+        return d.masked_fill(~same | own, -torch.inf).amax(1), negative(d.masked_fill(same, fill), 1)
+
+    return find
+
+
+def n_pair(sign=-1, power=2):
+    return lambda a, p: F.cross_entropy(sign * torch.cdist(a, p) ** power, torch.arange(len(a)))
+
+
+def arcface(sign=1):
+    return lambda c, labels, m: (c.acos() + sign * m * F.one_hot(labels, c.shape[1])).cos()
+
+
 RIGHT = [
     (checks.nearest_neighbour, lambda s, labels, q: labels[torch.cdist(q, s).argmin(1)]),
     (checks.nearest_neighbour, lambda s, labels, q: labels[squared_euclidean(s, q).argmin(0)]),
@@ -53,6 +75,20 @@ RIGHT = [
     (checks.interval, lambda a: 1.96 * a.std() / len(a) ** 0.5),
     (checks.interval, lambda a: 1.96 * a.std().item() / math.sqrt(len(a))),
     (checks.episodes_needed, lambda s, h: math.ceil((1.96 * s / h) ** 2)),
+    (checks.cosines, cosine_similarity),
+    (checks.cosines, lambda x, y: F.cosine_similarity(x[:, None], y, dim=-1)),
+    (checks.shorter_detour, (0.0, 1.0, 2.0)),
+    (checks.shorter_detour, (5, 4.9, -3)),
+    (checks.before_storing, lambda v: v / v.norm(dim=1, keepdim=True)),
+    (checks.before_storing, lambda v: 7 * F.normalize(v)),
+    (checks.scale_needed, lambda n, loss: (n - 1) / n * math.log((n - 1) / math.expm1(loss))),
+    (checks.whitening, lambda c: torch.linalg.cholesky(c.inverse()).T),
+    (checks.whitening, lambda c: torch.linalg.cholesky(c).inverse()),
+    (checks.contrastive_loss, contrastive),
+    (checks.count_triplets, lambda n, k: n * k * (k - 1) * (n * k - k)),
+    (checks.hardest, hardest()),
+    (checks.n_pair_distances, n_pair()),
+    (checks.arcface_scores, arcface()),
     (checks.class_means, means()),
     (checks.linear_form, lambda c: (2 * c, -c.square().sum(1))),
     (checks.linear_form, lambda c: [2 * c.double(), -c.double().square().sum(1)]),
@@ -91,6 +127,47 @@ WRONG = [
     (checks.draw_episode, lambda *a: draw(*a, shuffle=False), "some examples are never"),
     (checks.interval, lambda a: a.std(), "the mean of n episodes varies"),
     (checks.interval, lambda a: a.std() / len(a) ** 0.5, "that is the standard error"),
+    (
+        checks.class_means,
+        lambda s, labels: torch.stack([s[labels == k].mean(1) for k in labels.unique()]),
+        "axis 0, not axis 1",
+    ),
+    (checks.linear_form, lambda c: (c, -c.square().sum(1) / 2), "softer probabilities"),
+    (checks.cosines, lambda x, y: x @ y.T, "inner products"),
+    (checks.cosines, lambda x, y: cosine_similarity(x, y).T, "other way round"),
+    (checks.cosines, lambda x, y: 1 - cosine_similarity(x, y), "cosine distance"),
+    (checks.cosines, lambda x, y: F.normalize(x) @ y.T, "only one side"),
+    (checks.cosines, lambda x, y: x @ F.normalize(y).T, "only one side"),
+    (checks.cosines, lambda x, y: F.normalize(x, dim=0) @ F.normalize(y, dim=0).T, "over its row"),
+    (checks.shorter_detour, (0, 0, 1), "equally long"),
+    (checks.shorter_detour, (0, 3, 1), "make the detour the shorter"),
+    (checks.before_storing, lambda v: v, "changed nothing"),
+    (checks.before_storing, lambda v: v - v.mean(0), "changes their angles"),
+    (checks.before_storing, lambda v: F.normalize(v, dim=0), "scale columns"),
+    (checks.scale_needed, lambda n, loss: math.log((n - 1) / math.expm1(loss)), "divide by that"),
+    (checks.scale_needed, lambda n, loss: math.log((n - 1) / math.expm1(loss)) / 2, "all be opposite"),
+    (checks.whitening, lambda c: torch.linalg.cholesky(c.inverse()), "transpose"),
+    (checks.whitening, torch.inverse, "M itself"),
+    (checks.whitening, torch.linalg.cholesky, "one of its inverse"),
+    (checks.contrastive_loss, lambda d, y, m: contrastive(d, ~y, m), "swapped"),
+    (checks.contrastive_loss, lambda d, y, m: torch.where(y, d, (m - d).clamp(min=0)).mean(), "squares are"),
+    (checks.contrastive_loss, lambda d, y, m: torch.where(y, d, m - d).square().mean(), "maximum with zero"),
+    (checks.contrastive_loss, lambda d, y, m: contrastive(d, y, m) * 40, "sum"),
+    (checks.contrastive_loss, lambda d, y, m: contrastive(d, y, m) / 2, "half the loss"),
+    (checks.count_triplets, lambda n, k: n * k * k * (n * k - k), "its own positive"),
+    (checks.count_triplets, lambda n, k: n * k * (k - 1) * (n * k - 1), "of another class"),
+    (checks.count_triplets, lambda n, k: 17, "not 17"),
+    (checks.hardest, lambda d, y: hardest()(d, y)[::-1], "positives come first"),
+    (checks.hardest, lambda d, y: (d.amax(1), hardest()(d, y)[1]), "of the same class"),
+    (checks.hardest, hardest(itself=False, negative=torch.amax, fill=-torch.inf), "the hardest is the nearest"),
+    (checks.hardest, lambda d, y: (hardest()(d, y)[0], d.amin(1)), "to infinity"),
+    (checks.n_pair_distances, n_pair(sign=1), "put a minus"),
+    (checks.n_pair_distances, n_pair(power=1), "should be squared"),
+    (checks.n_pair_distances, lambda a, p: F.cross_entropy(a @ p.T, torch.arange(6)), "inner products"),
+    (checks.n_pair_distances, lambda a, p: n_pair()(p, a), "rows should be anchors"),
+    (checks.arcface_scores, arcface(sign=-1), "sign of the margin"),
+    (checks.arcface_scores, lambda c, y, m: (c.acos() + m).cos(), "every class"),
+    (checks.arcface_scores, lambda c, y, m: c - m * F.one_hot(y, 4), "CosFace"),
     (checks.episodes_needed, lambda s, h: math.ceil(1.96 * s / h), "must be squared"),
     (checks.class_means, lambda s, labels: s.mean(0), "averaged all classes together"),
     (checks.class_means, means(torch.sum), "those are sums"),
@@ -128,6 +205,10 @@ def test_wrong_answers_are_told_what_is_wrong(check, answer, said, capsys):
     "check", dict.fromkeys(check for check, _ in RIGHT), ids=lambda check: check.__name__
 )
 def test_a_placeholder_is_left_in_peace(check, capsys):
-    untouched = {checks.weights_per_picture: ..., checks.linear_form: lambda *_: (..., ...)}
+    untouched = {
+        checks.weights_per_picture: ...,
+        checks.shorter_detour: (..., ..., ...),
+        checks.linear_form: lambda *_: (..., ...),
+    }
     assert not check(untouched.get(check, lambda *_: None))
     assert capsys.readouterr().out == "Not answered yet.\n"
