@@ -32,6 +32,7 @@ serve:
 
 bench: $(INSTALLED)
 	python benchmarks/speed.py
+	python benchmarks/losses.py
 
 lint: $(INSTALLED)
 	ruff check .

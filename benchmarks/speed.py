@@ -8,21 +8,19 @@ embeds each episode. The loop is timed on the first 200 of the same episodes. *T
 in float32 against the same. Equal results are asserted before anything is timed.
 """
 
-import statistics
 import time
 from functools import partial
 
 import torch
+from ratios import DEVICE, enter
 
 from fslib import data, ledger
 from fslib.backbones import Conv4
-from fslib.devices import default_device, has_fast_bfloat16, place
+from fslib.devices import has_fast_bfloat16, place
 from fslib.episodes import EpisodeSampler
 from fslib.evaluation import evaluate
 from fslib.methods import PrototypicalNetwork
 from fslib.training import fit
-
-DEVICE = default_device()
 
 
 def looped(model, images, sampler):
@@ -110,39 +108,30 @@ def timed(function, *arguments, **options):
     return time.perf_counter() - start
 
 
-def enter(name, dataset, measure, way, query, episodes):
-    """Measure ratios, and write their median to the ledger with half the range as its interval."""
+def measured(name, dataset, measure, way, query, episodes):
+    """Measure ratios, and enter them."""
     began = time.perf_counter()
     ratios = measure()
-    record = {
-        "id": f"{dataset}/{name}",
-        "command": "python benchmarks/speed.py",
-        "method": name,
-        "dataset": dataset,
-        "split": "test" if dataset == "omniglot" else "train",
-        "way": way,
-        "shot": 1,
-        "query": query,
-        "episodes": episodes,
-        "seeds": [0],
-        "metric": "ratio of times",
-        "mean": round(statistics.median(ratios), 2),
-        "ci95": round((max(ratios) - min(ratios)) / 2, 2),
-        "seconds": round(time.perf_counter() - began, 1),
-        "bfloat16": has_fast_bfloat16(DEVICE),
-        **ledger.circumstances(DEVICE),
-    }
-    ledger.write(record)
-    print(
-        f"{name}: {record['mean']} times faster, rounds from {min(ratios):.2f} to {max(ratios):.2f}",
-        flush=True,
+    enter(
+        ratios,
+        time.perf_counter() - began,
+        id=f"{dataset}/{name}",
+        command="python benchmarks/speed.py",
+        method=name,
+        dataset=dataset,
+        split="test" if dataset == "omniglot" else "train",
+        way=way,
+        shot=1,
+        query=query,
+        episodes=episodes,
+        bfloat16=has_fast_bfloat16(DEVICE),
     )
 
 
 if __name__ == "__main__":
     for way in (20, 60):
-        enter(f"speed-training-{way}way", "glyphs", partial(training, way, None), way, 5, 10)
-        enter(
+        measured(f"speed-training-{way}way", "glyphs", partial(training, way, None), way, 5, 10)
+        measured(
             f"speed-training-float32-{way}way", "glyphs", partial(training, way, False), way, 5, 10
         )
-    enter("speed-evaluation", "omniglot", evaluation, 5, 15, 10_000)
+    measured("speed-evaluation", "omniglot", evaluation, 5, 15, 10_000)
