@@ -34,7 +34,7 @@ def test_cost_is_declared(nb):
 
 def test_cells_fit_on_a_screen(nb):
     lines = {c.id: c.source.splitlines() for c in code(nb)}
-    assert not [name for name, ls in lines.items() if len(ls) > 30 or any(len(line) > 100 for line in ls)]
+    assert not [name for name, ls in lines.items() if len(ls) > 30 or any(len(line) > 88 for line in ls)]
 
 
 def test_something_is_checked(nb):
@@ -42,7 +42,7 @@ def test_something_is_checked(nb):
 
 
 def test_figures_have_words_for_those_who_cannot_see_them(nb):
-    drawing = [c for c in code(nb) if re.search(r"\bplt\.|\bplots\.(?!use_style)", c.source)]
+    drawing = [c for c in code(nb) if re.search(r"\bplt\.|\bplots\.(?!use_style)|\bwidgets\.\w+\(", c.source)]
     alts = {c.id: c.metadata.get("mystnb", {}).get("image", {}).get("alt", "") for c in drawing}
     assert not [name for name, alt in alts.items() if len(alt) < 40]
 
@@ -57,6 +57,6 @@ def test_exercises_come_with_a_hint_and_a_hidden_solution(nb):
         solutions = [c for c in cells if c.cell_type == "code" and "solution" in c.metadata.get("tags", [])]
         assert solutions, f"no solution:{title}"
         for cell in solutions:  # hidden on the site, in JupyterLab and in Colab
-            assert "hide-input" in cell.metadata.tags, title
+            assert "hide-cell" in cell.metadata.tags, title
             assert cell.metadata.get("jupyter", {}).get("source_hidden") is True, title
             assert cell.metadata.get("cellView") == "form", title

@@ -88,3 +88,13 @@ def test_colab_button_opens_this_chapter(page):
     (url,) = {a["href"] for a in soup(page).find_all("a", href=re.compile("colab.research"))}
     path = re.fullmatch(r"https://colab\.research\.google\.com/github/[\w-]+/[\w.-]+/blob/main/(.+)", url)[1]
     assert path == f"chapters/{page.stem}.ipynb" and (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("page", sorted(SITE.glob("chapters/*.html")), ids=lambda page: page.stem)
+def test_no_output_is_a_mere_object(page):
+    """A figure is shown once, and nothing shows as `<matplotlib.legend.Legend ...>` or as a raw table."""
+    for output in soup(page).select(".cell_output"):
+        texts = [tag.get_text().strip() for tag in output.select("pre")]
+        assert not [text for text in texts if re.match(r"[\[(]*(<\w[\w.]* |Text\(|Figure\(|\|)", text)]
+        pictures = [tag["src"] for tag in output.select("img")]
+        assert len(pictures) == len(set(pictures))

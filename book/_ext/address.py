@@ -15,17 +15,16 @@ BRANCH = "main"
 CELL_ID = "first-cell"
 
 FIRST_CELL = """\
-# In Colab the book's package is not there yet: fetch it. Where it is installed, this does nothing.
+# Colab does not have the book's package yet: fetch it. Elsewhere this does nothing.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("fslib") is None:
     package = "fslib @ git+{repository}"
-    try:
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
-    except subprocess.CalledProcessError:
-        sys.exit("fslib could not be installed: is the network on? Then run this cell again.")"""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", package]
+    if subprocess.run(command).returncode:
+        sys.exit("fslib could not be installed. Is the network on?")"""
 
 
 def urls(root: Path = ROOT) -> tuple[str, str]:

@@ -5,6 +5,8 @@
 else's figures, a list of cells. `{ledger-runs}` lists every command that has filled the ledger.
 """
 
+from typing import ClassVar
+
 import yaml
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -31,8 +33,12 @@ class MarkdownDirective(SphinxDirective):
 
 
 class LedgerTable(MarkdownDirective):
+    option_spec: ClassVar = {"tasks": yaml.safe_load}
+
     def markdown(self) -> str:
-        return ledger.table(yaml.safe_load("\n".join(self.content)))
+        rows = yaml.safe_load("\n".join(self.content))
+        tasks = self.options.get("tasks")
+        return ledger.table(rows, tasks) if tasks else ledger.table(rows)
 
 
 class LedgerRuns(MarkdownDirective):
@@ -45,7 +51,7 @@ class LedgerRuns(MarkdownDirective):
             "|:--|:--|:--|--:|:--|",
         ]
         lines += [
-            f"| `{command}` | {r['train_split']} | {r['split']} | {r['train_seconds'] / 60:.0f} min | {r['device']} |"
+            f"| `{command}` | {r['train_split']} | {r['split']} | {r['train_seconds']:,.0f} s | {r['device']} |"
             for command, r in runs.items()
         ]
         return "\n".join(lines)
