@@ -35,6 +35,8 @@ def _full(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @functools.wraps(loss)
     def compute(*arguments: Any, **options: Any) -> Tensor:
         tensors = [v for v in (*arguments, *options.values()) if isinstance(v, Tensor)]
+        if not tensors:
+            raise TypeError(f"{loss.__name__} takes tensors; torch.tensor makes one of a list.")
         with full_precision(tensors[0]):
             return loss(*map(promoted, arguments), **{k: promoted(v) for k, v in options.items()})
 
@@ -77,7 +79,7 @@ def triplet(
     """Ask that an anchor be nearer to its positive than to its negative, by a margin.
 
     max(0, D(a, p) − D(a, n) + m) (Schroff et al., *FaceNet*, 2015, equation 3, with squared distances of unit
-    vectors; Weinberger and Saul, 2009, section 3.1).
+    vectors; Weinberger and Saul, 2009, section 3.2).
 
     Args:
         positive: D(a, p) of each triplet, (n,).
@@ -115,7 +117,7 @@ def triplet_all(
     positive = equal & ~torch.eye(n, dtype=torch.bool, device=labels.device)
     if n:  # only differences within a row count; small numbers keep more digits of them
         middle = distances.detach()
-        distances = distances - middle.where(middle.isfinite(), 0).mean(1, keepdim=True)
+        distances = distances - middle.where(~middle.isinf(), 0).mean(1, keepdim=True)
     nearest = distances.where(~equal, torch.inf).sort(1).values
     sums = F.pad(nearest.where(nearest.isfinite(), 0).cumsum(1), (1, 0))
     reach = distances + margin
@@ -164,6 +166,7 @@ def normalized_softmax(cosines: Tensor, labels: Tensor, scale: float = 30.0) -> 
         labels: class of each embedding, 0 … classes − 1, (n,).
         scale: s. Cosines end at 1, so without a scale the loss cannot come near zero.
     """
+    _check_above_zero("scale", scale)
     _check_classes(cosines, labels)
     if len(labels) == 0:
         return cosines.sum()
@@ -197,10 +200,10 @@ def arcface(cosines: Tensor, labels: Tensor, margin: float = 0.5, scale: float =
     Args:
         cosines: (n, classes)
         labels: (n,)
-        margin: m, in radians.
+        margin: m, in radians, at most π.
         scale: s.
     """
-    _check_margin(margin)
+    _check_angle(margin)
     _check_classes(cosines, labels)
     right = labels.long()[:, None]
     cosine = cosines.gather(1, right)
@@ -231,8 +234,7 @@ def supcon(similarities: Tensor, labels: Tensor, temperature: float = 0.1) -> Te
         temperature: τ.
     """
     n = _check_batch(similarities, labels)
-    if temperature <= 0:
-        raise ValueError(f"The temperature must be above zero, but is {temperature}.")
+    _check_above_zero("temperature", temperature)
     itself = torch.eye(n, dtype=torch.bool, device=similarities.device)
     positive = (labels[:, None] == labels) & ~itself
     scores = similarities / temperature
@@ -325,7 +327,7 @@ class NPairLoss(nn.Module):
 
     def __init__(self, penalty: float = 0.0):
         super().__init__()
-        if penalty < 0:
+        if not penalty >= 0:
             raise ValueError(f"The penalty must not be negative, but is {penalty}.")
         self.penalty = penalty
 
@@ -344,6 +346,7 @@ class _AngularLoss(nn.Module):
 
     def __init__(self, classes: int, dim: int, scale: float):
         super().__init__()
+        _check_above_zero("scale", scale)
         self.scale = scale
         self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(classes, dim)))
 
@@ -407,7 +410,7 @@ class ArcFaceLoss(_AngularLoss):
     Args:
         classes: number of classes.
         dim: of the embeddings.
-        margin: m, in radians.
+        margin: m, in radians, at most π.
         scale: s.
 
     Attributes:
@@ -419,7 +422,7 @@ class ArcFaceLoss(_AngularLoss):
 
     def __init__(self, classes: int, dim: int, margin: float = 0.5, scale: float = 30.0):
         super().__init__(classes, dim, scale)
-        _check_margin(margin)
+        _check_angle(margin)
         self.margin = margin
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -440,6 +443,7 @@ class SupConLoss(nn.Module):
 
     def __init__(self, temperature: float = 0.1, similarity: Metric = cosine_similarity):
         super().__init__()
+        _check_above_zero("temperature", temperature)
         self.temperature, self.similarity = temperature, similarity
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -460,6 +464,7 @@ class NTXentLoss(nn.Module):
 
     def __init__(self, temperature: float = 0.5, similarity: Metric = cosine_similarity):
         super().__init__()
+        _check_above_zero("temperature", temperature)
         self.temperature, self.similarity = temperature, similarity
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -503,8 +508,22 @@ def _reduce(costs: Tensor, reduction: Reduction) -> Tensor:
 
 
 def _check_margin(margin: float) -> None:
-    if margin < 0:
+    if not margin >= 0:  # so that NaN is refused too
         raise ValueError(f"The margin must not be negative, but is {margin}.")
+
+
+def _check_angle(margin: float) -> None:
+    _check_margin(margin)
+    if margin > math.pi:
+        raise ValueError(
+            f"ArcFace's margin is an angle in radians, at most π, but is {margin}; "
+            "math.radians makes them of degrees."
+        )
+
+
+def _check_above_zero(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"The {name} must be above zero, but is {value}.")
 
 
 def _check_batch(matrix: Tensor, labels: Tensor) -> int:

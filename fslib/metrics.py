@@ -27,6 +27,10 @@ def _pairwise(metric: Metric, name: str = "") -> Metric:
 
     @functools.wraps(metric)
     def compute(x: Tensor, y: Tensor) -> Tensor:
+        if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+            raise TypeError(
+                f"{name} compares tensors, but got {type(x).__name__} and {type(y).__name__}."
+            )
         if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-1]:
             raise ValueError(
                 f"{name} compares x (..., n, d) with y (..., m, d), "

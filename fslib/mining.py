@@ -30,7 +30,10 @@ def all_pairs(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def all_triplets(labels: Tensor) -> Triplets:
-    """Every triplet. Their number grows with the cube of the batch; :func:`fslib.losses.triplet_all` needs no list."""
+    """Every triplet. Twice as many examples of each class make some eight times as many triplets.
+
+    :func:`fslib.losses.triplet_all` gives the loss over all of them without a list.
+    """
     anchor, positive = _positive_pairs(labels)
     pair, negative = (labels[anchor][:, None] != labels).nonzero(as_tuple=True)
     return anchor[pair], positive[pair], negative
@@ -54,6 +57,8 @@ def semi_hard_band(distances: Tensor, labels: Tensor, margin: float) -> Triplets
     One of two meanings of *semi-hard*: the band 0 < D(a, n) − D(a, p) ≤ margin, as pytorch-metric-learning has it.
     The other is :func:`semi_hard_nearest`.
     """
+    if not margin >= 0:
+        raise ValueError(f"The margin must not be negative, but is {margin}.")
     _check(labels, distances)
     anchor, positive = _positive_pairs(labels)
     gap = distances.detach()[anchor] - distances.detach()[anchor, positive][:, None]
@@ -67,7 +72,8 @@ def semi_hard_nearest(
 ) -> Triplets:
     """For each pair of anchor and positive, the nearest negative that is farther than the positive.
 
-    The meaning of *semi-hard* in FaceNet (Schroff et al., 2015, section 3.2); it has no margin in it.
+    The usual reading of *semi-hard* in FaceNet (Schroff et al., 2015, section 3.2). Their inequality has no margin in
+    it; that the negatives lie inside the margin, as they say of them, the loss sees to: those beyond it cost nothing.
 
     Args:
         distances: (n, n)

@@ -18,6 +18,7 @@ def contrastive(embeddings: Tensor, labels: Tensor, margin: float = 0.5) -> Tens
 
     Most pairs of a batch are of two classes; in one mean over all, those of one class would hardly count.
     """
+    _check(embeddings, labels)
     distances = euclidean(embeddings, embeddings)
     first, second, same = mining.all_pairs(labels)
     costs = losses.contrastive(distances[first, second], same, margin, reduction="none")
@@ -43,6 +44,7 @@ def triplet_semi_hard(embeddings: Tensor, labels: Tensor, margin: float = 0.2) -
 
 def n_pair(embeddings: Tensor, labels: Tensor, penalty: float = 0.0) -> Tensor:
     """The N-pair loss with the first example of each class for an anchor and its second for the positive."""
+    _check(embeddings, labels)
     order = labels.argsort(stable=True)
     first = labels[order].diff(prepend=labels[order][:1] - 1) != 0
     has_second = first[:-1] & ~first[1:]
@@ -53,6 +55,14 @@ def n_pair(embeddings: Tensor, labels: Tensor, penalty: float = 0.0) -> Tensor:
 def _triplet(distances: Tensor, triplets: mining.Triplets, margin: float) -> Tensor:
     anchor, positive, negative = triplets
     return losses.triplet(distances[anchor, positive], distances[anchor, negative], margin)
+
+
+def _check(embeddings: Tensor, labels: Tensor) -> None:
+    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or labels.is_floating_point():
+        raise ValueError(
+            "A batch is embeddings (n, d) with n integer labels, "
+            f"but got {tuple(embeddings.shape)} and {labels.dtype} of shape {tuple(labels.shape)}."
+        )
 
 
 def _mean(costs: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Losses equal pytorch-metric-learning (PML), torch's own and plain loops, in value and gradient."""
 
+import functools
 import math
 import subprocess
 import sys
@@ -651,8 +652,27 @@ ANGULAR_FUNCTIONS = [losses.normalized_softmax, losses.cosface, losses.arcface]
 )
 def test_negative_margin_is_refused(call):
     call(0.0)
-    with pytest.raises(ValueError, match=r"The margin must not be negative, but is -0\.1\."):
-        call(-0.1)
+    for margin in (-0.1, math.nan):
+        with pytest.raises(ValueError, match=f"The margin must not be negative, but is {margin}"):
+            call(margin)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda margin: losses.arcface(SQUARE, LABELS, margin),
+        lambda margin: losses.ArcFaceLoss(4, 3, margin),
+    ],
+)
+def test_a_margin_in_degrees_is_refused(call):
+    call(math.pi)
+    with pytest.raises(ValueError, match=r"in radians, at most π, but is 28\.6; math\.radians"):
+        call(28.6)
+
+
+def test_a_list_is_refused():
+    with pytest.raises(TypeError, match=r"contrastive takes tensors; torch\.tensor makes one"):
+        losses.contrastive([1.0, 2.0], [True, False])
 
 
 @pytest.mark.parametrize(
@@ -751,16 +771,32 @@ def test_labels_may_be_integers_of_any_width(loss, dtype):
     assert loss(SQUARE, LABELS.to(dtype)) == loss(SQUARE, LABELS)
 
 
-@pytest.mark.parametrize("temperature", [0.0, -0.1])
+@pytest.mark.parametrize("temperature", [0.0, -0.1, math.nan])
 def test_temperature_is_above_zero(temperature):
     for loss in (
         lambda: losses.supcon(SQUARE, LABELS, temperature),
         lambda: losses.nt_xent(SQUARE, temperature),
-        lambda: losses.SupConLoss(temperature)(SQUARE, LABELS),
-        lambda: losses.NTXentLoss(temperature)(SQUARE, SQUARE),
+        lambda: losses.SupConLoss(temperature),
+        lambda: losses.NTXentLoss(temperature),
     ):
-        with pytest.raises(ValueError, match=f"must be above zero, but is {temperature}"):
+        with pytest.raises(ValueError, match=f"temperature must be above zero, but is {temperature}"):
             loss()
+
+
+@pytest.mark.parametrize("scale", [0.0, -30.0, math.nan])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *(functools.partial(loss, SQUARE, LABELS) for loss in ANGULAR_FUNCTIONS),
+        *(
+            functools.partial(loss, 4, 3)
+            for loss in (losses.NormalizedSoftmaxLoss, losses.CosFaceLoss, losses.ArcFaceLoss)
+        ),
+    ],
+)
+def test_scale_is_above_zero(loss, scale):
+    with pytest.raises(ValueError, match=f"scale must be above zero, but is {scale}"):
+        loss(scale=scale)
 
 
 def test_arguments_may_be_named():
@@ -810,3 +846,10 @@ def test_an_infinite_distance_is_a_negative_far_enough():
     a, p, n = mining.all_triplets(labels)
     listed = losses.triplet(distances[a, p], distances[a, n])
     torch.testing.assert_close(losses.triplet_all(distances, labels), listed)
+
+
+@pytest.mark.parametrize("column", [1, 3], ids=["of a positive", "of a negative"])
+def test_a_distance_that_is_not_a_number_is_not_hidden(column):
+    distances = torch.rand(4, 4)
+    distances[0, column] = torch.nan
+    assert losses.triplet_all(distances, torch.tensor([0, 0, 1, 1])).isnan()

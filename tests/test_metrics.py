@@ -103,6 +103,12 @@ def test_shapes_that_do_not_match_are_named(metric, x, y):
     assert str(raised.value).endswith(f"{x} and {y}.")
 
 
+@each_metric
+def test_arrays_that_are_no_tensors_are_refused(metric):
+    with pytest.raises(TypeError, match="compares tensors, but got ndarray and Tensor"):
+        metric(np.zeros((4, 3)), torch.zeros(5, 3))
+
+
 # Mahalanobis ------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """Mined pairs and triplets are those of pytorch-metric-learning (PML), or of a plain search."""
 
+import math
 from itertools import permutations
 
 import pytest
@@ -193,6 +194,12 @@ def test_distances_are_a_square(name, shape):
     with pytest.raises(ValueError, match=r"4 labels need distances of shape \(4, 4\)") as raised:
         MINERS[name](torch.rand(shape), torch.arange(4))
     assert str(raised.value).endswith(f"but got {shape}.")
+
+
+@pytest.mark.parametrize("margin", [-0.1, math.nan])
+def test_negative_margin_is_refused(margin):
+    with pytest.raises(ValueError, match=f"must not be negative, but is {margin}"):
+        mining.semi_hard_band(torch.rand(2, 2), torch.arange(2), margin)
 
 
 def test_unknown_way_out_is_refused():

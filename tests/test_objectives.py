@@ -62,3 +62,12 @@ def test_a_batch_without_comparisons_has_a_finite_gradient(embeddings, name, lab
     loss = getattr(objectives, name)(embeddings, labels)
     loss.backward()
     assert loss.isfinite() and embeddings.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("labels", [LABELS[:8], LABELS.float(), LABELS[:, None]])
+@pytest.mark.parametrize(
+    "name", ["contrastive", "triplet_all", "triplet_hard", "triplet_semi_hard", "n_pair"]
+)
+def test_each_embedding_has_an_integer_label(embeddings, name, labels):
+    with pytest.raises(ValueError, match="labels"):
+        getattr(objectives, name)(embeddings, labels)
