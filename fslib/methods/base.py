@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +22,11 @@ class FewShotClassifier(nn.Module):
     def __init__(self, feature_extractor: nn.Module):
         super().__init__()
         self.feature_extractor = feature_extractor
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it was built with, by the names of its arguments, so that :func:`fslib.save` can build it again."""
+        return dict(feature_extractor=self.feature_extractor)
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed images, (n, ...) → (n, d), each on its own."""
@@ -42,6 +49,14 @@ class FewShotClassifier(nn.Module):
         """Mean loss of scores (..., m, classes) against target columns (m,) or (..., m): cross-entropy."""
         targets = targets.expand(scores.shape[:-1])
         return F.cross_entropy(scores.flatten(0, -2), targets.flatten())
+
+    def workspace(self, way: int, shot: int, query: int, dim: int) -> int:
+        """Numbers that comparing one episode holds at a time.
+
+        An evaluation compares as many episodes at once as fit into its memory by this count. Here it is gathered
+        embeddings of ``dim`` numbers, their copies, and scores.
+        """
+        return 3 * way * (shot + query) * dim + 4 * way * query * way
 
     def forward(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Embed both sets of images in one batch, then compare.
@@ -87,6 +102,11 @@ def class_positions(labels: Tensor) -> Tensor:
             "Every episode of a batch must have the same number of classes, but they differ."
         )
     return torch.zeros_like(ranks).scatter(-1, order, ranks)
+
+
+def members(labels: Tensor) -> Tensor:
+    """Which class each example is of, as ones and zeros: labels (..., n) → (..., n, classes), in float32."""
+    return F.one_hot(class_positions(labels)).float()
 
 
 def check_labels(labels: Tensor, examples: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fslib.methods.base import FewShotClassifier, check_labels, class_positions
+from fslib.methods.base import FewShotClassifier, check_labels, members
 from fslib.metrics import Metric, full_precision, squared_euclidean
 
 
@@ -40,6 +41,11 @@ class PrototypicalNetwork(FewShotClassifier):
             raise ValueError(f"The temperature must be above zero, but is {temperature}.")
         self.metric, self.temperature = metric, temperature
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it was built with."""
+        return super().config | dict(metric=self.metric, temperature=self.temperature)
+
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Minus the distance of each query to each prototype, over the temperature, (..., m, classes)."""
         return -self.metric(query, prototypes(support, support_labels)) / self.temperature
@@ -58,5 +64,5 @@ def prototypes(support: Tensor, support_labels: Tensor) -> Tensor:
     check_labels(support_labels, support.shape[-2])
     with full_precision(support):
         support = support.to(torch.promote_types(support.dtype, torch.float32))
-        members = F.one_hot(class_positions(support_labels)).to(support.dtype)
-        return (members / members.sum(-2, keepdim=True)).mT @ support
+        of_class = members(support_labels).to(support.dtype)
+        return (of_class / of_class.sum(-2, keepdim=True)).mT @ support
