@@ -1,9 +1,18 @@
-"""Networks that embed images."""
+"""Networks that embed images.
+
+Each keeps the arguments it was built with in ``config``, so that :func:`fslib.save` can build it again.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+from urllib.error import URLError
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fslib import attention
 
 
 class Conv4(nn.Sequential):
@@ -16,38 +25,200 @@ class Conv4(nn.Sequential):
         channels: of every block.
         in_channels: of the images.
         unit: scale every embedding to length one, so that embeddings lie on a sphere.
+        pools: how many blocks, the first ones, halve the picture.
+        maps: give feature maps instead of flattening them, as a convolutional relation module wants.
+        block: name of an attention block of :data:`fslib.attention.BLOCKS`, put at the end of every block.
 
     Shape:
-        images (n, in_channels, h, w) with h, w ≥ 16 → embeddings (n, channels · ⌊h/16⌋ · ⌊w/16⌋).
+        images (n, in_channels, h, w) with h, w ≥ 16 → embeddings (n, channels · ⌊h/16⌋ · ⌊w/16⌋); with fewer pools the
+        divisor is 2 to their number; with ``maps``, (n, channels, ⌊h/16⌋, ⌊w/16⌋).
     """
 
-    def __init__(self, channels: int = 64, in_channels: int = 1, unit: bool = False):
+    def __init__(
+        self,
+        channels: int = 64,
+        in_channels: int = 1,
+        unit: bool = False,
+        pools: int = 4,
+        maps: bool = False,
+        block: str | None = None,
+    ):
+        if not 1 <= pools <= 4:
+            raise ValueError(f"Of four blocks, one to four can halve the picture, not {pools}.")
+        widths = [in_channels, *[channels] * 4]
         super().__init__(
-            conv_block(in_channels, channels),
-            conv_block(channels, channels),
-            conv_block(channels, channels),
-            conv_block(channels, channels),
-            nn.Flatten(),
+            *(conv_block(*widths[i : i + 2], pool=i < pools, block=block) for i in range(4)),
+            nn.Identity() if maps else nn.Flatten(),
         )
-        self.config = dict(channels=channels, in_channels=in_channels, unit=unit)
+        self.config: dict[str, Any] = dict(
+            channels=channels,
+            in_channels=in_channels,
+            unit=unit,
+            pools=pools,
+            maps=maps,
+            block=block,
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
-        channels = self.config["in_channels"]
-        if images.ndim != 4 or images.shape[1] != channels or min(images.shape[2:]) < 16:
-            raise ValueError(
-                f"Conv4 takes images of shape (n, {channels}, height, width), 16 pixels a side or more, "
-                f"but got {tuple(images.shape)}."
-            )
+        _check_images("Conv4", images, self.config["in_channels"])
         embeddings = super().forward(images)
-        return F.normalize(embeddings.float(), dim=-1) if self.config["unit"] else embeddings
+        return F.normalize(embeddings.float(), dim=1) if self.config["unit"] else embeddings
 
 
-def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """One block of :class:`Conv4`: (n, in, h, w) → (n, out, ⌊h/2⌋, ⌊w/2⌋)."""
-    return nn.Sequential(
+def conv_block(
+    in_channels: int, out_channels: int, pool: bool = True, block: str | None = None
+) -> nn.Sequential:
+    """One block of :class:`Conv4`: (n, in, h, w) → (n, out, ⌊h/2⌋, ⌊w/2⌋), or without ``pool`` (n, out, h, w)."""
+    layers = [
         nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
-        nn.MaxPool2d(2),
-    )
+    ]
+    if pool:
+        layers.append(nn.MaxPool2d(2))
+    if block:
+        layers.append(attention.block(block, out_channels))
+    return nn.Sequential(*layers)
+
+
+class ResNet12(nn.Sequential):
+    """Four residual blocks of three convolutions each; then the mean over places.
+
+    The larger standard network of few-shot learning (Lee et al., *MetaOptNet*, 2019, section 4.1), without its
+    DropBlock: in each block three 3 × 3 convolutions with batch norm, a 1 × 1 convolution around them, leaky ReLU, 2 × 2
+    max-pooling.
+
+    Args:
+        widths: channels of each block.
+        in_channels: of the images.
+        block: name of an attention block of :data:`fslib.attention.BLOCKS`, put before the sum in every block.
+
+    Shape:
+        images (n, in_channels, h, w) with h, w ≥ 16 → embeddings (n, widths[-1]).
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, int, int, int] = (64, 160, 320, 640),
+        in_channels: int = 1,
+        block: str | None = None,
+    ):
+        ins = [in_channels, *widths[:-1]]
+        super().__init__(
+            *(_Residual(a, b, block) for a, b in zip(ins, widths)),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.config: dict[str, Any] = dict(
+            widths=tuple(widths), in_channels=in_channels, block=block
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed images."""
+        _check_images("ResNet12", images, self.config["in_channels"])
+        return super().forward(images)
+
+
+class _Residual(nn.Module):
+    """One block of :class:`ResNet12`."""
+
+    def __init__(self, in_channels: int, out_channels: int, block: str | None):
+        super().__init__()
+        slope = 0.1
+        self.path = nn.Sequential(
+            *_convolution(in_channels, out_channels, 3), nn.LeakyReLU(slope),
+            *_convolution(out_channels, out_channels, 3), nn.LeakyReLU(slope),
+            *_convolution(out_channels, out_channels, 3),
+            attention.block(block, out_channels),
+        )  # fmt: skip
+        self.around = nn.Sequential(*_convolution(in_channels, out_channels, 1))
+        self.after = nn.Sequential(nn.LeakyReLU(slope), nn.MaxPool2d(2))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.after(self.path(maps) + self.around(maps))
+
+
+def _convolution(in_channels: int, out_channels: int, kernel: int) -> tuple[nn.Module, nn.Module]:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    return conv, nn.BatchNorm2d(out_channels)
+
+
+class Pretrained(nn.Module):
+    """A classifier of torchvision without its last layer, with the weights it learned on ImageNet.
+
+    It takes our network input, ink = 1, and makes of it what the network was trained on: dark on white, three
+    channels, the size and the normalisation of ImageNet.
+
+    Args:
+        name: of a model of torchvision, such as ``"resnet18"``.
+        weights: ``"DEFAULT"`` for torchvision's best, or ``None`` for a network that knows nothing yet.
+        side: to which images are enlarged.
+
+    Shape:
+        images (n, 1, h, w) or (n, 3, h, w), in 0 … 1 → embeddings (n, d), for ``"resnet18"`` d = 512.
+
+    Raises:
+        ValueError: on a name that torchvision does not know.
+        FileNotFoundError: if the weights are neither here nor to be had.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str = "resnet18", weights: str | None = "DEFAULT", side: int = 112):
+        super().__init__()
+        self.network = _without_head(name, weights)
+        # Built again without weights, for the saved ones come after.
+        self.config: dict[str, Any] = dict(name=name, weights=None, side=side)
+        mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed images."""
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise ValueError(
+                f"Pretrained takes images of shape (n, 1, h, w) or (n, 3, h, w), but got {tuple(images.shape)}."
+            )
+        paper = (1 - images).expand(-1, 3, -1, -1)
+        side = self.config["side"]
+        large = F.interpolate(paper, (side, side), mode="bilinear", antialias=True)
+        return self.network((large - self.mean) / self.std)
+
+
+def _without_head(name: str, weights: str | None) -> nn.Module:
+    """A model of torchvision whose last linear layer lets everything through."""
+    from torchvision import models  # slow to import, and seldom needed
+
+    try:
+        network = models.get_model(name, weights=None)
+        known = models.get_model_weights(name)
+    except ValueError as error:
+        raise ValueError(f"torchvision has no model {name!r}; 'resnet18' is one.") from error
+    if weights is not None:
+        try:
+            network.load_state_dict(known[weights].get_state_dict(progress=True, check_hash=True))
+        except KeyError:
+            raise ValueError(
+                f"{name} has no weights {weights!r}; 'DEFAULT' are its best."
+            ) from None
+        except (URLError, OSError, RuntimeError) as error:
+            address = known[weights].url
+            raise FileNotFoundError(
+                f"The ImageNet weights of {name} are not here and could not be downloaded ({error}); put "
+                f"{address.rsplit('/', 1)[1]} into {torch.hub.get_dir()}/checkpoints, "
+                "or go on without them by weights=None."
+            ) from error
+    head = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    parent, _, name = head.rpartition(".")
+    setattr(network.get_submodule(parent), name, nn.Identity())
+    return network
+
+
+def _check_images(name: str, images: Tensor, channels: int) -> None:
+    if images.ndim != 4 or images.shape[1] != channels or min(images.shape[2:]) < 16:
+        raise ValueError(
+            f"{name} takes images of shape (n, {channels}, height, width), 16 pixels a side or more, "
+            f"but got {tuple(images.shape)}."
+        )

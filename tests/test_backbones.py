@@ -1,9 +1,12 @@
 """Conv4 is the network of the papers, and says what it takes."""
 
+from urllib.error import URLError
+
 import pytest
 import torch
+from torchvision import models
 
-from fslib.backbones import Conv4
+from fslib.backbones import Conv4, Pretrained, ResNet12
 
 
 @pytest.mark.parametrize("side, expected", [(16, 64), (28, 64), (32, 256), (84, 1600)])
@@ -35,3 +38,72 @@ def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"Conv4 takes images of shape \(n, 1, height, width\)") as raised:
         Conv4()(torch.zeros(shape))
     assert str(shape) in str(raised.value)
+
+
+@pytest.mark.parametrize("pools, side", [(4, 1), (3, 3), (2, 7), (1, 14)])
+def test_maps_keep_their_places(pools, side):
+    network = Conv4(channels=8, pools=pools, maps=True)
+    maps = network(torch.rand(2, 1, 28, 28))
+    assert maps.shape == (2, 8, side, side)
+    flat = Conv4(channels=8, pools=pools)
+    flat.load_state_dict(network.state_dict())
+    assert torch.equal(flat.train()(torch.ones(2, 1, 28, 28)), network(torch.ones(2, 1, 28, 28)).flatten(1))
+
+
+def test_unit_maps_have_length_one_at_every_place():
+    maps = Conv4(channels=8, pools=3, maps=True, unit=True)(torch.rand(2, 1, 28, 28))
+    torch.testing.assert_close(maps.norm(dim=1), torch.ones(2, 3, 3))
+
+
+@pytest.mark.parametrize("pools", [0, 5])
+def test_impossible_pools_are_refused(pools):
+    with pytest.raises(ValueError, match=f"one to four can halve the picture, not {pools}"):
+        Conv4(pools=pools)
+
+
+def test_resnet12_has_the_size_that_is_known():
+    weights = sum(w.numel() for w in ResNet12(in_channels=3).parameters())
+    ins, outs = (3, 64, 160, 320), (64, 160, 320, 640)
+    expected = sum(9 * (a * b + 2 * b * b) + a * b + 8 * b for a, b in zip(ins, outs))
+    assert weights == expected and round(weights / 1e6, 1) == 12.4
+
+
+def test_resnet12_embeds_and_learns():
+    network = ResNet12((4, 8, 8, 16))
+    embeddings = network(torch.rand(3, 1, 28, 28))
+    assert embeddings.shape == (3, 16)
+    embeddings.square().sum().backward()
+    assert all(w.grad.isfinite().all() for w in network.parameters())
+    with pytest.raises(ValueError, match="ResNet12 takes images of shape"):
+        network(torch.rand(3, 3, 28, 28))
+
+
+def test_pretrained_gives_what_torchvision_gives_before_its_last_layer():
+    torch.manual_seed(0)
+    network = Pretrained("resnet18", weights=None, side=64).eval()
+    whole = models.resnet18().eval()
+    whole.load_state_dict(network.network.state_dict(), strict=False)
+    images = torch.rand(2, 1, 64, 64)
+    normalise = models.ResNet18_Weights.DEFAULT.transforms()
+    paper = (1 - images).expand(-1, 3, -1, -1)
+    paper = (paper - torch.tensor(normalise.mean)[:, None, None]) / torch.tensor(normalise.std)[:, None, None]
+    with torch.no_grad():
+        embeddings = network(images)
+        assert embeddings.shape == (2, 512)
+        torch.testing.assert_close(whole.fc(embeddings), whole(paper), rtol=1e-3, atol=1e-4)
+
+
+def test_pretrained_without_a_network_says_where_to_put_the_weights(monkeypatch):
+    def offline(*_, **__):
+        raise URLError("no network")
+
+    monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", offline)
+    with pytest.raises(FileNotFoundError, match=r"could not be downloaded .* put resnet18-\w+\.pth into .*weights=None"):
+        Pretrained("resnet18")
+
+
+def test_pretrained_refuses_what_torchvision_does_not_know():
+    with pytest.raises(ValueError, match="torchvision has no model 'resnet17'"):
+        Pretrained("resnet17")
+    with pytest.raises(ValueError, match="resnet18 has no weights 'BEST'"):
+        Pretrained("resnet18", weights="BEST")
