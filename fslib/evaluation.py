@@ -141,7 +141,7 @@ def evaluate(
     sampler = EpisodeSampler(data, way, shot, query, episodes, seed)
     if embeddings is None:
         embeddings = embed_all(model, data, device)
-    chunk = chunk or _chunk(way, shot, query, embeddings.shape[1:].numel())
+    chunk = chunk or _chunk(model, way, shot, query, embeddings.shape[1:].numel())
     accuracies = torch.empty(episodes)  # at once: small pieces would lie scattered in freed memory
     with evaluation_mode(model), torch.inference_mode():
         for start in tqdm(range(0, episodes, chunk), disable=not progress):
@@ -175,7 +175,6 @@ def recall_at_1(embeddings: Tensor, labels: Tensor, metric: Metric = squared_euc
     return Accuracy(torch.stack([right[labels == c].mean() for c in labels.unique()]).cpu())
 
 
-def _chunk(way: int, shot: int, query: int, dim: int) -> int:
-    """Episodes that fit into :data:`CHUNK_BYTES`: gathered embeddings, their centred copies, and scores."""
-    floats = 3 * way * (shot + query) * dim + 4 * way * query * way
-    return max(1, CHUNK_BYTES // (4 * floats))
+def _chunk(model: FewShotClassifier, way: int, shot: int, query: int, dim: int) -> int:
+    """Episodes that fit into :data:`CHUNK_BYTES`."""
+    return max(1, CHUNK_BYTES // (4 * model.workspace(way, shot, query, dim)))

@@ -60,7 +60,7 @@ def fit(
 
     The optimiser is Adam under a one-cycle learning rate (Smith and Topin, 2019): up to ``learning_rate`` over the
     first ninth of the episodes, then down to nothing. Images are held in ``channels_last`` order and embedded in
-    bfloat16 where the device is fast at it; distances stay in float32.
+    bfloat16 where the device is fast at it, and so is a network that compares; distances stay in float32.
 
     Args:
         model: is moved to the device and left in training mode.
@@ -174,8 +174,8 @@ def _answer(
     """Embeddings of one episode, its images given support first, and the loss and accuracy of its queries."""
     with autocast(images.device, bfloat16):
         embeddings = model.embed(images.contiguous(memory_format=torch.channels_last))
-    support, query = embeddings.split([len(episode.support), len(episode.query)])
-    scores = model.compare(support, episode.support_labels.to(images.device), query)
+        support, query = embeddings.split([len(episode.support), len(episode.query)])
+        scores = model.compare(support, episode.support_labels.to(images.device), query)
     targets = episode.query_labels.to(images.device)
     accuracy = (scores.argmax(-1) == targets).float().mean()
     return embeddings, model.loss(scores, targets), accuracy

@@ -162,7 +162,7 @@ class PeakMemory(TorchDispatchMode):
 @pytest.mark.parametrize("way, shot, dim", [(20, 1, 64), (20, 5, 64), (20, 5, 8), (5, 1, 1600)])
 def test_a_chunk_stays_within_its_memory(monkeypatch, way, shot, dim):
     monkeypatch.setattr(evaluation, "CHUNK_BYTES", 8 * 2**20)
-    chunk = evaluation._chunk(way, shot, 15, dim)
+    chunk = evaluation._chunk(network(), way, shot, 15, dim)
     embeddings = torch.randn(way * 20, dim)
     stack = EpisodeSampler(torch.arange(way).repeat_interleave(20), way, shot, 15, chunk)[:]
     with PeakMemory() as memory, torch.no_grad():

@@ -1,6 +1,18 @@
 """Ways of comparing, one page each."""
 
 from fslib.methods.base import FewShotClassifier
+from fslib.methods.matching import ContextMatchingNetwork, MatchingNetwork
 from fslib.methods.prototypical import PrototypicalNetwork, prototypes
+from fslib.methods.relation import ConvRelation, RelationModule, RelationNetwork, VectorRelation
 
-__all__ = ["FewShotClassifier", "PrototypicalNetwork", "prototypes"]
+__all__ = [
+    "ContextMatchingNetwork",
+    "ConvRelation",
+    "FewShotClassifier",
+    "MatchingNetwork",
+    "PrototypicalNetwork",
+    "RelationModule",
+    "RelationNetwork",
+    "VectorRelation",
+    "prototypes",
+]
