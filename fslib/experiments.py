@@ -16,7 +16,7 @@ import functools
 import inspect
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,43 @@ from fslib.augmentation import random_warp
 from fslib.backbones import Conv4
 from fslib.devices import default_device
 from fslib.evaluation import Accuracy, embed_all, evaluate, recall_at_1
-from fslib.methods import FewShotClassifier, PrototypicalNetwork
+from fslib.methods import (
+    ContextMatchingNetwork,
+    ConvRelation,
+    FewShotClassifier,
+    MatchingNetwork,
+    PrototypicalNetwork,
+    RelationNetwork,
+    VectorRelation,
+)
 from fslib.training import Objective, fit
+
+
+def prototypical(
+    metric: str = "squared_euclidean", temperature: float = 1.0, unit: bool = False
+) -> FewShotClassifier:
+    """A Prototypical Network over a Conv-4."""
+    return PrototypicalNetwork(Conv4(unit=unit), getattr(metrics, metric), temperature)
+
+
+def matching(scale: float = 10.0) -> FewShotClassifier:
+    """A Matching Network over a Conv-4, one network for support and queries."""
+    return MatchingNetwork(Conv4(), scale=scale)
+
+
+def matching_in_context(scale: float = 10.0, steps: int = 5) -> FewShotClassifier:
+    """A Matching Network with full context embeddings over a Conv-4."""
+    return ContextMatchingNetwork(Conv4(), scale=scale, steps=steps)
+
+
+def relation(pools: int = 3, criterion: str = "mse") -> FewShotClassifier:
+    """A Relation Network over the feature maps of a Conv-4."""
+    return RelationNetwork(Conv4(pools=pools, maps=True), ConvRelation(), criterion=criterion)
+
+
+def relation_on_vectors(hidden: int = 64, criterion: str = "mse") -> FewShotClassifier:
+    """A Relation Network over the flat embeddings of a Conv-4."""
+    return RelationNetwork(Conv4(), VectorRelation(hidden=hidden), criterion=criterion)
 
 
 @dataclass(frozen=True)
@@ -39,12 +74,11 @@ class Recipe:
     Attributes:
         dataset: a name for :func:`fslib.data.load`.
         fit: settings of :func:`fslib.training.fit`.
+        build: a function of this module that makes the network, not yet trained.
+        network: settings of ``build``.
         loss: a function of :mod:`fslib.objectives` or a class of :mod:`fslib.losses` to train with; default, the
             method's own.
         loss_settings: of that loss.
-        metric: a distance of :mod:`fslib.metrics`.
-        temperature: of the softmax.
-        unit: whether embeddings have length one.
         augment: whether to warp the training images with :func:`fslib.augmentation.random_warp`.
         train: the training split of the final run.
         tasks: way and shot of each evaluation.
@@ -54,32 +88,34 @@ class Recipe:
 
     dataset: str
     fit: dict[str, Any]
+    build: Callable[..., FewShotClassifier] = prototypical
+    network: dict[str, Any] = field(default_factory=dict)
     loss: str | None = None
     loss_settings: dict[str, float] = field(default_factory=dict)
-    metric: str = "squared_euclidean"
-    temperature: float = 1.0
-    unit: bool = False
     augment: bool = False
     train: str = "train"
     tasks: tuple[tuple[int, int], ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
     recall: bool = False
     keep: bool = False
 
-    def model(self) -> PrototypicalNetwork:
-        """The network, not yet trained."""
-        metric = getattr(metrics, self.metric)
-        return PrototypicalNetwork(Conv4(unit=self.unit), metric, self.temperature)
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that can be set, by name."""
+        return self.fit | self.network | self.loss_settings
 
     def changed(self, changes: Mapping[str, float]) -> Recipe:
-        """The recipe with other settings of ``fit`` or of the loss."""
-        known = self.fit | self.loss_settings | {"temperature": self.temperature}
-        if unknown := [key for key in changes if key not in known]:
-            raise ValueError(f"The recipe has no setting {unknown[0]}; it has {', '.join(known)}.")
+        """The recipe with other settings."""
+        if unknown := [key for key in changes if key not in self.settings]:
+            raise ValueError(
+                f"The recipe has no setting {unknown[0]}; it has {', '.join(self.settings)}."
+            )
+        parts = ("fit", "network", "loss_settings")
         return replace(
             self,
-            fit={key: changes.get(key, value) for key, value in self.fit.items()},
-            loss_settings={k: changes.get(k, v) for k, v in self.loss_settings.items()},
-            temperature=changes.get("temperature", self.temperature),
+            **{
+                part: {k: changes.get(k, v) for k, v in getattr(self, part).items()}
+                for part in parts
+            },
         )
 
     def objective(self, classes: int) -> Objective | None:
@@ -93,27 +129,39 @@ class Recipe:
         return loss(*weights, **self.loss_settings)
 
 
-_OMNIGLOT = dict(way=60, shot=1, query=5, learning_rate=3e-3)
+_OMNIGLOT = dict(way=60, shot=1, query=5, episodes=4000, learning_rate=3e-3)
 _GLYPHS = dict(way=20, shot=1, query=5, episodes=400, learning_rate=3e-3)
+_FINAL: dict[str, Any] = dict(train="train+validation", keep=True)
 
 RECIPES = {
-    "omniglot/prototypical": Recipe(
-        "omniglot", _OMNIGLOT | dict(episodes=4000), train="train+validation", keep=True
-    ),
+    "omniglot/prototypical": Recipe("omniglot", _OMNIGLOT, **_FINAL),
     "omniglot/prototypical-warped": Recipe(
-        "omniglot", _OMNIGLOT | dict(episodes=4000), train="train+validation", augment=True
+        "omniglot", _OMNIGLOT, train="train+validation", augment=True
+    ),
+    "omniglot/matching": Recipe("omniglot", _OMNIGLOT, matching, dict(scale=10.0), **_FINAL),
+    "omniglot/relation": Recipe(
+        "omniglot", _OMNIGLOT | dict(way=20), relation, dict(pools=3), **_FINAL
     ),
     "glyphs/prototypical": Recipe("glyphs", _GLYPHS),
     "glyphs/prototypical-5way": Recipe("glyphs", _GLYPHS | dict(way=5)),
     "glyphs/prototypical-60way": Recipe("glyphs", _GLYPHS | dict(way=60)),
-    "glyphs/prototypical-unsquared": Recipe("glyphs", _GLYPHS, metric="euclidean"),
-    "glyphs/prototypical-tempered": Recipe("glyphs", _GLYPHS, temperature=16.0),
+    "glyphs/prototypical-unsquared": Recipe("glyphs", _GLYPHS, network=dict(metric="euclidean")),
+    "glyphs/prototypical-tempered": Recipe("glyphs", _GLYPHS, network=dict(temperature=16.0)),
+    "glyphs/matching": Recipe("glyphs", _GLYPHS, matching, dict(scale=10.0)),
+    "glyphs/matching-in-context": Recipe("glyphs", _GLYPHS, matching_in_context, dict(scale=10.0)),
+    "glyphs/relation": Recipe("glyphs", _GLYPHS, relation, dict(pools=3)),
+    "glyphs/relation-on-vectors": Recipe("glyphs", _GLYPHS, relation_on_vectors, dict(hidden=64)),
 }
 # The losses of chapter 4: all see the same batches, 20 classes with 6 pictures each.
 _BATCHES = _GLYPHS | dict(episodes=1000)
 RECIPES |= {
     f"glyphs/loss-{name}": Recipe(
-        "glyphs", _BATCHES, loss, settings, unit=loss not in (None, "n_pair"), recall=True
+        "glyphs",
+        _BATCHES,
+        network=dict(unit=loss not in (None, "n_pair")),
+        loss=loss,
+        loss_settings=settings,
+        recall=True,
     )
     for name, loss, settings in (
         ("prototypical", None, {}),
@@ -143,7 +191,7 @@ def run(
         name: of the recipe.
         seed: of the initial weights, the training episodes and the augmentation.
         validate: train on the training classes and measure on the validation classes, to choose a recipe.
-        changes: other settings of ``fit`` or of the loss than the recipe's, only with ``validate``.
+        changes: other settings than the recipe's, only with ``validate``.
         runs: folder for checkpoints.
 
     Returns:
@@ -160,7 +208,7 @@ def run(
         parts = [f"{k}{v}" for k, v in changes.items() if k != "episodes"]
         label = "-".join([name, "validation", str(recipe.fit["episodes"]), *parts])
     torch.manual_seed(seed)
-    model, images = recipe.model(), data.load(recipe.dataset, recipe.train)
+    model, images = recipe.build(**recipe.network), data.load(recipe.dataset, recipe.train)
     history = fit(
         model,
         images,
@@ -179,9 +227,8 @@ def run(
         "split": "validation" if validate else "test",
         "seeds": [seed],
         "train_split": recipe.train,
-        **{f"train_{key}": value for key, value in (recipe.fit | recipe.loss_settings).items()},
+        **{f"train_{key}": value for key, value in recipe.settings.items()},
         "train_augmented": recipe.augment,
-        "train_temperature": recipe.temperature,
         "train_seconds": round(history.seconds, 1),
     }
     return list(_measure(model, recipe, label, common))
@@ -256,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if chosen.recipe is None:
         for name, recipe in RECIPES.items():
-            print(name, recipe.fit | recipe.loss_settings, "warped" if recipe.augment else "")
+            print(name, recipe.settings, "warped" if recipe.augment else "")
         return
     try:
         run(chosen.recipe, chosen.seed, chosen.validate, dict(chosen.set))

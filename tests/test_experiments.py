@@ -29,7 +29,7 @@ def toy(monkeypatch, tmp_path, tiny):
         return evaluate(*task, episodes=episodes // 500, **options)
 
     recipe = Recipe(
-        "glyphs", SETTINGS, metric="euclidean", augment=True, train="train+validation", tasks=((5, 1),), keep=True
+        "glyphs", SETTINGS, network=dict(metric="euclidean"), augment=True, train="train+validation", tasks=((5, 1),), keep=True
     )
     monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": recipe})
     monkeypatch.setattr(experiments, "evaluate", evaluate_briefly)
@@ -119,7 +119,7 @@ def test_recipe_with_a_loss_trains_with_it_and_measures_recall(toy, monkeypatch,
     accuracy, recall = experiments.run(name)
     assert (accuracy["metric"], recall["metric"]) == ("accuracy", "recall@1")
     assert 0 <= recall["mean"] <= 1 and recall["way"] is None
-    assert {f"train_{key}" for key in recipe.loss_settings} <= set(recall)
+    assert {key: recall[f"train_{key}"] for key in recipe.settings} == recipe.settings
 
 
 def test_missing_data_ends_the_command_in_a_sentence(toy, monkeypatch):
@@ -148,6 +148,7 @@ def test_recipe_is_well_formed(name):
     recipe = RECIPES[name]
     inspect.signature(fit).bind("model", "data", **recipe.fit)
     assert name.startswith(f"{recipe.dataset}/")
-    assert getattr(metrics, recipe.metric).__name__ == recipe.metric
+    assert len(recipe.settings) == sum(map(len, (recipe.fit, recipe.network, recipe.loss_settings)))
+    assert recipe.build(**recipe.network).embed(torch.rand(1, 1, 28, 28)).isfinite().all()
     assert set(recipe.train.split("+")) <= {"train", "validation"}
     assert recipe.tasks and all(way >= 2 and shot >= 1 for way, shot in recipe.tasks)
