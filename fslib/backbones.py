@@ -86,8 +86,8 @@ class ResNet12(nn.Sequential):
     """Four residual blocks of three convolutions each; then the mean over places.
 
     The larger standard network of few-shot learning (Lee et al., *MetaOptNet*, 2019, section 4.1), without its
-    DropBlock: in each block three 3 × 3 convolutions with batch norm, a 1 × 1 convolution around them, leaky ReLU, 2 × 2
-    max-pooling.
+    DropBlock: in each block three 3 × 3 convolutions with batch norm, a 1 × 1 convolution around them, leaky ReLU,
+    2 × 2 max-pooling.
 
     Args:
         widths: channels of each block.

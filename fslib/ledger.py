@@ -128,7 +128,9 @@ def table(
         for task in tasks
     ]
     heads = [  # with hyphens that no line ends at
-        f"{column['way']}\u2011way {column['shot']}\u2011shot" if "way" in column else column["metric"]
+        f"{column['way']}\u2011way {column['shot']}\u2011shot"
+        if "way" in column
+        else column["metric"]
         for column in columns
     ]
     lines = ["| | " + " | ".join(heads) + " | runs |"]

@@ -98,7 +98,8 @@ def test_pretrained_without_a_network_says_where_to_put_the_weights(monkeypatch)
         raise URLError("no network")
 
     monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", offline)
-    with pytest.raises(FileNotFoundError, match=r"could not be downloaded .* put resnet18-\w+\.pth into .*weights=None"):
+    says = r"could not be downloaded .* put resnet18-\w+\.pth into .*weights=None"
+    with pytest.raises(FileNotFoundError, match=says):
         Pretrained("resnet18")
 
 

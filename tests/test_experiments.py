@@ -29,7 +29,13 @@ def toy(monkeypatch, tmp_path, tiny):
         return evaluate(*task, episodes=episodes // 500, **options)
 
     recipe = Recipe(
-        "glyphs", SETTINGS, network=dict(metric="euclidean"), augment=True, train="train+validation", tasks=((5, 1),), keep=True
+        "glyphs",
+        SETTINGS,
+        network=dict(metric="euclidean"),
+        augment=True,
+        train="train+validation",
+        tasks=((5, 1),),
+        keep=True,
     )
     monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": recipe})
     monkeypatch.setattr(experiments, "evaluate", evaluate_briefly)

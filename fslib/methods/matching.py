@@ -16,8 +16,8 @@ class MatchingNetwork(FewShotClassifier):
     """Let every support example vote for its class, each with the attention the query pays it.
 
     The attention is a softmax over all support examples of s · cos(f(x), g(xᵢ)), and the probability of a class is
-    the sum of what its examples get (Vinyals et al., 2016, equation 1 and section 2.1.1). The paper has no scale s; without one
-    no attention can be sure of anything (see :func:`fslib.metrics.cosine_similarity`, which ends at 1).
+    the sum of what its examples get (Vinyals et al., 2016, equation 1 and section 2.1.1). The paper has no scale s;
+    without one no attention can be sure of anything (see :func:`fslib.metrics.cosine_similarity`, which ends at 1).
 
     Args:
         feature_extractor: g, any module from images to embeddings, (n, ...) → (n, d); also f, unless that is given.
