@@ -57,12 +57,13 @@ def matching_in_context(scale: float = 10.0, steps: int = 5) -> FewShotClassifie
     return ContextMatchingNetwork(Conv4(), scale=scale, steps=steps)
 
 
-def relation(pools: int = 3, criterion: str = "mse") -> FewShotClassifier:
+def relation(pools: int = 3, hidden: int = 32, criterion: str = "bce") -> FewShotClassifier:
     """A Relation Network over the feature maps of a Conv-4."""
-    return RelationNetwork(Conv4(pools=pools, maps=True), ConvRelation(), criterion=criterion)
+    module = ConvRelation(hidden=hidden)
+    return RelationNetwork(Conv4(pools=pools, maps=True), module, criterion=criterion)
 
 
-def relation_on_vectors(hidden: int = 64, criterion: str = "mse") -> FewShotClassifier:
+def relation_on_vectors(hidden: int = 64, criterion: str = "bce") -> FewShotClassifier:
     """A Relation Network over the flat embeddings of a Conv-4."""
     return RelationNetwork(Conv4(), VectorRelation(hidden=hidden), criterion=criterion)
 

@@ -185,7 +185,7 @@ class RelationModule(nn.Sequential):
 
 
 class ConvRelation(RelationModule):
-    """The paper's relation module, on pairs of feature maps (Sung et al., 2018, figure 3).
+    """The paper's relation module, on pairs of feature maps (Sung et al., 2018, figure 2).
 
     Two blocks of 3 × 3 convolution, batch norm, ReLU and max-pooling, then two linear layers. The second pooling
     takes the maximum over all places that are left, so that maps of any size will do.
