@@ -566,3 +566,205 @@ def temperature(scaled: Callable[[Tensor, float], Tensor]) -> str | None:
     if _close(answer, scores.softmax(-1) / 4):
         return "scale the scores before the softmax, not the probabilities after it."
     return "divide the scores by the temperature, then take the softmax over the last axis."
+
+
+# Chapter 7: Relation Networks -----------------------------------------------------------------------------------
+
+
+@_check
+def join_pairs(join: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 7.1: every query with every class, the class first."""
+    classes, query = torch.randn(3, 4), torch.randn(5, 4)
+    answer = _given(join(classes.clone(), query.clone()))
+    if problem := _shape_problem(answer, (15, 8)):
+        return problem
+    pairs = torch.stack([torch.cat([c, q]) for q in query for c in classes])
+    if _close(answer, pairs):
+        return None
+    if _close(answer, torch.stack([torch.cat([q, c]) for q in query for c in classes])):
+        return "the class comes first in each pair, then the query."
+    if _close(answer, torch.stack([torch.cat([c, q]) for c in classes for q in query])):
+        return "those are the pairs, but in the order of the classes; the queries come first."
+    return "row 3·i + k should hold class k, then query i, for three classes."
+
+
+@_check
+def constant_floor(floor: Callable[[int], tuple[float, float]]) -> str | None:
+    """Exercise 7.2: the best constant relation score, and its squared error."""
+    for ways in (5, 20):
+        score, loss = (float(_given(value)) for value in floor(ways))
+        if not math.isclose(score, 1 / ways, rel_tol=1e-4):
+            return f"of {ways} targets one is 1 and the others are 0; the best constant is their mean."
+        if math.isclose(loss, 1 - score, rel_tol=1e-4):
+            return "that is the mean of one pair that belongs together; take the mean over all pairs."
+        if math.isclose(loss, ways * score * (1 - score), rel_tol=1e-4):
+            return "that is the sum over the classes; take the mean."
+        if not math.isclose(loss, score * (1 - score), rel_tol=1e-4):
+            return "one target misses the score by 1 − s, the others by s; square, and take the mean."
+    return None
+
+
+@_check
+def linear_on_pairs(apply: Callable[[torch.nn.Linear, Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 7.3: a linear layer on joined vectors, by halves."""
+    linear = torch.nn.Linear(8, 6)
+    classes, query = torch.randn(3, 4), torch.randn(5, 4)
+    answer = _given(apply(linear, classes.clone(), query.clone()))
+    if problem := _shape_problem(answer, (5, 3, 6)):
+        return problem
+    pairs = torch.stack([torch.stack([torch.cat([c, q]) for c in classes]) for q in query])
+    swapped = pairs.roll(4, -1)
+    right = linear(pairs).detach()
+    answer = answer.detach()
+    if _close(answer, right):
+        return None
+    if _close(answer, right + linear.bias.detach()):
+        return "you add the bias twice."
+    if _close(answer, right - linear.bias.detach()):
+        return "you leave out the bias."
+    if _close(answer, linear(swapped).detach()):
+        return "the first half of the weight belongs to the class, the second to the query."
+    return "split linear.weight into its first and last columns, apply each half once, and add."
+
+
+# Chapter 8: Matching Networks -----------------------------------------------------------------------------------
+
+
+@_check
+def attention(attend: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
+    """Exercise 8.1: the attention each query pays to each support example."""
+    support, query, scale = 2 * torch.randn(7, 5), 2 * torch.randn(9, 5), 3.0
+    answer = _given(attend(support.clone(), query.clone(), scale))
+    if isinstance(answer, Tensor) and answer.shape == (7, 9):
+        return "rows should be queries and columns support examples, and yours are the other way round."
+    if problem := _shape_problem(answer, (9, 7)):
+        return problem
+    cosines = cosine_similarity(query, support)
+    if _close(answer, (scale * cosines).softmax(1)):
+        return None
+    wrong = {
+        "the attention of one query should sum to one: take the softmax over the support examples.": (
+            scale * cosines
+        ).softmax(0),
+        "you use inner products; bring both sides to length one first.": (
+            scale * query @ support.T
+        ).softmax(1),
+        "you do not use the scale.": cosines.softmax(1),
+        "multiply the cosines by the scale before the softmax, not its result after it.": scale
+        * cosines.softmax(1),
+        "a larger scale should make the attention sharper, and yours is softer: multiply.": (
+            cosines / scale
+        ).softmax(1),
+        "those are scaled cosines; take their softmax.": scale * cosines,
+        "those are logarithms; return the attention itself.": (scale * cosines).log_softmax(1),
+    }
+    return next(
+        (problem for problem, value in wrong.items() if _close(answer, value)),
+        "take the softmax, over the support examples, of the scale times the cosines.",
+    )
+
+
+def _by_class(values: Tensor, labels: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
+    """Values (m, n) brought together over the examples of each class, (m, classes)."""
+    return torch.stack([reduce(values[:, labels == c], dim=1) for c in labels.unique()], 1)
+
+
+@_check
+def votes(count: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 8.2: the probability of each class, from the attention to its examples."""
+    labels = torch.tensor([7, -2, 7, 30, -2, 7])
+    shares = torch.randn(9, 6).softmax(1)
+    answer = _given(count(shares.clone(), labels.clone()))
+    if problem := _shape_problem(answer, (9, 3)):
+        return problem
+    right = _by_class(shares, labels, torch.sum)
+    if _close(answer, right):
+        return None
+    mean = _by_class(shares, labels, torch.mean)
+    wrong = {
+        "you average the attention of a class; equation 8.2 sums it.": mean,
+        "you average the attention of a class; sum it, and the rows sum to one by themselves.": mean
+        / mean.sum(1, keepdim=True),
+        "only the example with the most attention votes; all of a class should.": _by_class(
+            shares, labels, torch.amax
+        ),
+        "the columns stand in the order in which the labels appear; sort the labels.": right[
+            :, [1, 0, 2]
+        ],
+        "the sums are probabilities already; no second softmax.": right.softmax(1),
+        "those are logarithms; return the probabilities.": right.log(),
+    }
+    return next(
+        (problem for problem, value in wrong.items() if _close(answer, value)),
+        "for each class, sum the columns of its examples.",
+    )
+
+
+@_check
+def log_votes(count: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 8.3: log-probabilities from logarithms of attention, finite however small the attention."""
+    labels = torch.tensor([7, -2, 7, 30, -2, 7])
+    soft, hard = ((scale * torch.randn(9, 6)).log_softmax(1) for scale in (1, 400))
+    answer = _given(count(soft.clone(), labels.clone()))
+    if problem := _shape_problem(answer, (9, 3)):
+        return problem
+    right = _by_class(soft, labels, torch.logsumexp)
+    if not _close(answer, right):
+        wrong = {
+            "you sum the logarithms; the logarithm of the sum is asked for.": _by_class(
+                soft, labels, torch.sum
+            ),
+            "you average the logarithms; the logarithm of the sum is asked for.": _by_class(
+                soft, labels, torch.mean
+            ),
+            "only the example with the most attention votes; all of a class should.": _by_class(
+                soft, labels, torch.amax
+            ),
+            "those are probabilities; return their logarithms.": right.exp(),
+            "the columns stand in the order in which the labels appear; sort the labels.": right[
+                :, [1, 0, 2]
+            ],
+        }
+        return next(
+            (problem for problem, value in wrong.items() if _close(answer, value)),
+            "for each class, take the logarithm of the sum of its attention.",
+        )
+    answer = count(hard.clone(), labels.clone())
+    if not answer.isfinite().all():
+        return (
+            "right while attention is large, but where it is tiny its exponential is zero and "
+            "the logarithm infinite: look for a function that does both at once."
+        )
+    if not _close(answer, _by_class(hard, labels, torch.logsumexp)):
+        return "right while attention is large, but inexact where it is tiny."
+    return None
+
+
+@_check
+def fair_votes(count: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 8.4: log-probabilities that do not favour the class with most examples."""
+    labels = torch.tensor([7, -2, 7, 30, -2, 7])
+    shares = torch.randn(9, 6).softmax(1)
+    answer = _given(count(shares.log(), labels.clone()))
+    if problem := _shape_problem(answer, (9, 3)):
+        return problem
+    mean = _by_class(shares, labels, torch.mean)
+    if _close(answer, (mean / mean.sum(1, keepdim=True)).log()):
+        return None
+    wrong = {
+        "that is the sum, and the class with most examples still has most votes.": _by_class(
+            shares, labels, torch.sum
+        ).log(),
+        "you average the logarithms; take the logarithm of the mean.": _by_class(
+            shares.log(), labels, torch.mean
+        ).log_softmax(1),
+        "the scores are right but for a number for each query: make each row a distribution.": mean.log(),
+        "those are probabilities; return their logarithms.": mean / mean.sum(1, keepdim=True),
+        "only the example with the most attention votes; all of a class should, on average.": _by_class(
+            shares, labels, torch.amax
+        ).log(),
+    }
+    return next(
+        (problem for problem, value in wrong.items() if _close(answer, value)),
+        "take the mean attention of each class, then make each row sum to one, then the logarithm.",
+    )

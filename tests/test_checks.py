@@ -66,6 +66,36 @@ def arcface(sign=1):
     return lambda c, labels, m: (c.acos() + sign * m * F.one_hot(labels, c.shape[1])).cos()
 
 
+def pairs(order="qk", first="class"):
+    def join(classes, query):
+        left, right = classes.expand(len(query), -1, -1), query[:, None].expand(-1, len(classes), -1)
+        joined = torch.cat([left, right] if first == "class" else [right, left], -1)
+        return (joined if order == "qk" else joined.transpose(0, 1)).flatten(0, 1)
+
+    return join
+
+
+def halves(biases=1, first=0):
+    def apply(linear, classes, query):
+        left, right = linear.weight.chunk(2, 1)[:: 1 if first == 0 else -1]
+        return (classes @ left.T) + (query @ right.T)[:, None] + biases * linear.bias
+
+    return apply
+
+
+def by_class(reduce, order=torch.unique):
+    return lambda v, labels: torch.stack([reduce(v[:, labels == k], dim=1) for k in order(labels)], 1)
+
+
+def fair_votes(log_attention, labels):
+    shares = by_class(torch.mean)(log_attention.exp(), labels)
+    return (shares / shares.sum(1, keepdim=True)).log()
+
+
+def attend(length=F.normalize, axis=1, power=1):
+    return lambda s, q, scale: (scale**power * length(q) @ length(s).T).softmax(axis)
+
+
 RIGHT = [
     (checks.nearest_neighbour, lambda s, labels, q: labels[torch.cdist(q, s).argmin(1)]),
     (checks.nearest_neighbour, lambda s, labels, q: labels[squared_euclidean(s, q).argmin(0)]),
@@ -95,9 +125,35 @@ RIGHT = [
     (checks.nearest_example, nearest()),
     (checks.temperature, lambda s, t: (s / t).softmax(-1)),
     (checks.temperature, lambda s, t: s.div_(t).softmax(1)),
+    (checks.join_pairs, pairs()),
+    (checks.constant_floor, lambda n: (1 / n, (n - 1) / n**2)),
+    (checks.linear_on_pairs, halves()),
+    (checks.linear_on_pairs, lambda linear, c, q: linear(pairs()(c, q)).view(len(q), len(c), -1)),
+    (checks.attention, attend()),
+    (checks.attention, lambda s, q, t: (t * F.cosine_similarity(q[:, None], s, dim=-1)).softmax(-1)),
+    (checks.votes, by_class(torch.sum)),
+    (checks.votes, lambda a, labels: a @ F.one_hot(labels.unique(return_inverse=True)[1]).float()),
+    (checks.log_votes, by_class(torch.logsumexp)),
+    (checks.fair_votes, fair_votes),
+    (
+        checks.fair_votes,
+        lambda v, labels: (
+            by_class(torch.logsumexp)(v, labels) - labels.unique(return_counts=True)[1].log()
+        ).log_softmax(1),
+    ),
 ]
 
 WRONG = [
+    (checks.join_pairs, pairs(first="query"), "the class comes first"),
+    (checks.join_pairs, pairs(order="kq"), "in the order of the classes"),
+    (checks.join_pairs, lambda c, q: pairs()(c, q).flip(0), "should hold class k, then query i"),
+    (checks.constant_floor, lambda n: (0.5, 0.25), "the best constant is their mean"),
+    (checks.constant_floor, lambda n: (1 / n, 1 - 1 / n), "one pair that belongs together"),
+    (checks.constant_floor, lambda n: (1 / n, 1 - 1 / n**2), "square, and take the mean"),
+    (checks.linear_on_pairs, halves(biases=2), "the bias twice"),
+    (checks.linear_on_pairs, halves(biases=0), "leave out the bias"),
+    (checks.linear_on_pairs, halves(first=1), "belongs to the class"),
+    (checks.linear_on_pairs, lambda linear, c, q: halves()(linear, c, q) + 1, "apply each half once"),
     (
         checks.nearest_neighbour,
         lambda s, labels, q: torch.cdist(q, s).argmin(1),
@@ -186,6 +242,36 @@ WRONG = [
     (checks.temperature, lambda s, t: s.softmax(-1), "do not use the temperature"),
     (checks.temperature, lambda s, t: (s / t).softmax(0), "sum to one"),
     (checks.temperature, lambda s, t: s.nonsense, "raised AttributeError"),
+    (checks.attention, attend(length=lambda x: x), "inner products"),
+    (checks.attention, attend(axis=0), "over the support examples"),
+    (checks.attention, attend(power=0), "do not use the scale"),
+    (checks.attention, attend(power=-1), "yours is softer"),
+    (checks.attention, lambda s, q, t: t * attend(power=0)(s, q, t), "before the softmax"),
+    (checks.attention, lambda s, q, t: t * cosine_similarity(q, s), "take their softmax"),
+    (checks.attention, lambda s, q, t: attend()(s, q, t).log(), "those are logarithms"),
+    (checks.attention, lambda s, q, t: attend()(s, q, t).T, "other way round"),
+    (checks.votes, by_class(torch.mean), "you average the attention"),
+    (checks.votes, lambda a, labels: fair_votes(a.log(), labels).exp(), "sum to one by themselves"),
+    (checks.votes, by_class(torch.amax), "only the example with the most attention"),
+    (checks.votes, by_class(torch.sum, by_appearance), "sort the labels"),
+    (checks.votes, lambda a, labels: by_class(torch.sum)(a, labels).softmax(1), "no second softmax"),
+    (checks.votes, lambda a, labels: by_class(torch.sum)(a, labels).log(), "return the probabilities"),
+    (checks.log_votes, by_class(torch.sum), "you sum the logarithms"),
+    (checks.log_votes, by_class(torch.mean), "you average the logarithms"),
+    (checks.log_votes, by_class(torch.amax), "all of a class should"),
+    (checks.log_votes, by_class(torch.logsumexp, by_appearance), "sort the labels"),
+    (checks.log_votes, lambda v, labels: by_class(torch.sum)(v.exp(), labels), "return their logarithms"),
+    (checks.log_votes, lambda v, labels: by_class(torch.sum)(v.exp(), labels).log(), "look for a function"),
+    (
+        checks.log_votes,
+        lambda v, labels: by_class(torch.sum)(v.exp(), labels).clamp(min=1e-30).log(),
+        "inexact where it is tiny",
+    ),
+    (checks.fair_votes, by_class(torch.logsumexp), "still has most votes"),
+    (checks.fair_votes, lambda v, labels: by_class(torch.mean)(v, labels).log_softmax(1), "average the logarithms"),
+    (checks.fair_votes, lambda v, labels: by_class(torch.mean)(v.exp(), labels).log(), "each row a distribution"),
+    (checks.fair_votes, lambda v, labels: fair_votes(v, labels).exp(), "return their logarithms"),
+    (checks.fair_votes, by_class(torch.amax), "on average"),
 ]
 
 
@@ -210,6 +296,7 @@ def test_a_placeholder_is_left_in_peace(check, capsys):
         checks.weights_per_picture: ...,
         checks.shorter_detour: (..., ..., ...),
         checks.linear_form: lambda *_: (..., ...),
+        checks.constant_floor: lambda *_: (..., ...),
     }
     assert not check(untouched.get(check, lambda *_: None))
     assert capsys.readouterr().out == "Not answered yet.\n"
