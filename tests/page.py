@@ -1,0 +1,78 @@
+"""A browser and a small server for the tests of what runs in the page.
+
+The browser is Chromium as the system has it, or as `playwright install chromium` fetched it. Without one, these
+tests are skipped and say so; on a machine that builds for others (`CI` set) they fail instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIVE = ROOT / "book" / "_static" / "live"
+SITE = ROOT / "_build" / "html"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {".mjs": "text/javascript"}
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a server for one folder, as long as it is needed."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@contextmanager
+def chromium() -> Iterator:
+    """A headless Chromium, or a skipped test."""
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        _without("Playwright is not installed: pip install playwright")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            )
+        except Error:
+            _without("no Chromium is here: install the system's, or run `playwright install chromium`")
+        yield browser
+        browser.close()
+
+
+def _without(reason: str):
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def drag(page, surface, strokes) -> None:
+    """Draw strokes, points in a frame of 105 × 105, on one of the pad's surfaces with the mouse."""
+    surface.scroll_into_view_if_needed()
+    box = surface.bounding_box()
+    for stroke in strokes:
+        places = [(box["x"] + x * box["width"] / 105, box["y"] + y * box["height"] / 105) for x, y in stroke]
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places[1:]:
+            page.mouse.move(*place)
+        page.mouse.up()

@@ -1,0 +1,81 @@
+"""The file that the page reads holds the network of the ledger."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fslib import export, ledger, load
+from fslib.backbones import Conv4
+from fslib.methods import PrototypicalNetwork
+from fslib.storage import save
+from tests.page import LIVE
+
+LEDGER_MODEL = ledger.folder() / "omniglot" / "prototypical-seed0.safetensors"
+
+
+def blocks(network):
+    return list(network.children())[:4]
+
+
+def lively(network: Conv4) -> Conv4:
+    """With batch norms that have seen something."""
+    network.train()
+    for _ in range(3):
+        network(torch.rand(8, 1, 28, 28))
+    for block in blocks(network):
+        nn.init.normal_(block[1].weight)
+        nn.init.normal_(block[1].bias)
+    return network.eval()
+
+
+def test_folding_changes_nothing():
+    torch.manual_seed(0)
+    network, images = lively(Conv4()), torch.rand(5, 1, 28, 28)
+    x = images
+    for block in blocks(network):
+        x = F.max_pool2d(F.conv2d(x, *export.fold(block), padding=1).relu(), 2)
+    torch.testing.assert_close(x.flatten(1), network(images), atol=1e-5, rtol=1e-4)
+
+
+def test_numbers_are_in_the_order_that_the_page_reads():
+    torch.manual_seed(0)
+    network = lively(Conv4())
+    numbers = np.frombuffer(export.to_bytes(network), "<f2")
+    weights, biases = export.fold(network[0])
+    first = numbers[:576].reshape(3, 3, 1, 64)
+    np.testing.assert_allclose(first[2, 1, 0, 7], weights[7, 0, 2, 1].item(), rtol=1e-3)
+    np.testing.assert_allclose(numbers[576:640], biases.detach(), rtol=1e-3, atol=1e-6)
+    weights, biases = export.fold(network[3])
+    np.testing.assert_allclose(numbers[-64:], biases.detach(), rtol=1e-3, atol=1e-6)
+    last = numbers[-64 - 9 * 64 * 64 : -64].reshape(3, 3, 64, 64)
+    np.testing.assert_allclose(last[0, 2, 5, 9], weights[9, 5, 0, 2].item(), rtol=1e-3)
+
+
+def test_the_command_writes_what_is_committed(tmp_path, capsys):
+    export.main([str(LEDGER_MODEL), str(tmp_path / "network.bin")])
+    assert (tmp_path / "network.bin").read_bytes() == (LIVE / "conv4.f16.bin").read_bytes()
+    assert "222,848 bytes" in capsys.readouterr().out
+
+
+def test_another_network_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="page runs a Conv4"):
+        export.to_bytes(nn.Flatten())
+    save(PrototypicalNetwork(Conv4(channels=32)), tmp_path / "narrow.safetensors")
+    with pytest.raises(SystemExit, match="page runs a Conv4"):
+        export.main([str(tmp_path / "narrow.safetensors"), str(tmp_path / "out.bin")])
+    assert not (tmp_path / "out.bin").exists()
+
+
+def test_a_weight_beyond_float16_is_refused():
+    network = load(LEDGER_MODEL).feature_extractor
+    with torch.no_grad():
+        network[0][0].weight[0] = 1e9
+    with pytest.raises(ValueError, match="too large for float16"):
+        export.to_bytes(network)
+
+
+def test_a_missing_model_gets_a_sentence(tmp_path):
+    with pytest.raises(SystemExit, match="no saved classifier"):
+        export.main([str(tmp_path / "none.safetensors"), str(tmp_path / "out.bin")])
