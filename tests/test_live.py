@@ -1,0 +1,344 @@
+"""What is computed in the page is what fslib computes: the same functions, asked the same questions."""
+
+import base64
+import gzip
+import statistics
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fslib import ledger, load, losses, methods, metrics, mining
+from fslib.evaluation import ci95
+from tests.page import LIVE, chromium, served
+
+MODULES = sorted(path.name for path in LIVE.glob("*.mjs"))
+
+
+@pytest.fixture(scope="module")
+def page():
+    with served(LIVE) as address, chromium() as browser:
+        page = browser.new_page()
+        page.goto(f"{address}/conv4.mjs")  # any page of the server, so that modules can be imported
+        yield page
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load(ledger.folder() / "omniglot" / "prototypical-seed0.safetensors")
+
+
+def call(page, module, code, *arguments):
+    """The value of an expression in which `m` is a module and `a` the arguments."""
+    script = f"async (a) => {{ const m = await import('./{module}.mjs'); return {code}; }}"
+    return page.evaluate(script, list(arguments))
+
+
+def scribbles(count, seed):
+    """Drawings of two strokes that wander over the frame, and now and then off it."""
+    random = np.random.default_rng(seed)
+    return [
+        [(random.uniform(0, 105, 2) + random.normal(0, 9, (12, 2)).cumsum(0)).tolist() for _ in range(2)]
+        for _ in range(count)
+    ]
+
+
+# From strokes to pixels --------------------------------------------------------------------------
+
+
+def rasterize(strokes, pen=5, frame=105):
+    """The twin of raster.mjs: distance to each piece of each stroke, then Pillow's triangle filter."""
+    y, x = np.mgrid[:frame, :frame].astype(float)
+    picture = np.zeros((frame, frame))
+    for stroke in map(np.array, strokes):
+        for a, b in zip(stroke, stroke[1:] if len(stroke) > 1 else stroke):
+            d = b - a
+            along = np.clip(((x - a[0]) * d[0] + (y - a[1]) * d[1]) / max(d @ d, 1e-300), 0, 1)
+            distance = np.hypot(x - a[0] - along * d[0], y - a[1] - along * d[1])
+            picture = np.maximum(picture, np.clip(pen / 2 + 0.5 - distance, 0, 1))
+    return FILTER @ picture @ FILTER.T
+
+
+def triangle_filter(frame=105, side=28):
+    scale = frame / side
+    centres = (np.arange(side)[:, None] + 0.5) * scale
+    weights = np.clip(1 - abs(np.arange(frame) + 0.5 - centres) / scale, 0, None)
+    return weights / weights.sum(1, keepdims=True)
+
+
+FILTER = triangle_filter()
+
+
+def test_the_rasteriser_agrees_with_its_twin(page):
+    drawings = [*scribbles(20, seed=0), [[[50, 50]]], [[[10, 10], [10, 10], [90, 30]]]]
+    for strokes in drawings:
+        theirs = call(page, "raster", "Array.from(m.rasterize(a[0]))", strokes)
+        np.testing.assert_allclose(np.reshape(theirs, (28, 28)), rasterize(strokes), atol=1e-6)
+
+
+def test_shrinking_is_that_of_the_training_pictures(page):
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (105, 105)).astype(np.uint8)
+    theirs = call(page, "raster", "Array.from(m.shrink(a[0]))", picture.flatten().tolist())
+    ours = np.asarray(Image.fromarray(picture).resize((28, 28), Image.Resampling.BILINEAR))
+    assert abs(np.reshape(theirs, (28, 28)) - ours).max() <= 1  # Pillow rounds twice to whole numbers
+
+
+def test_centring_moves_and_scales(page):
+    strokes = [[[10, 10], [30, 20]], [[12, 14]]]
+    ((left, top), (right, bottom)), _ = call(page, "raster", "m.centred(a[0])", strokes)
+    assert right - left == pytest.approx(70) and bottom - top == pytest.approx(35)
+    assert (left + right) / 2 == pytest.approx(52) and (top + bottom) / 2 == pytest.approx(52)
+    assert call(page, "raster", "m.centred(a[0])", [[[3, 4]]]) == [[[52, 52]]]
+
+
+# The network -------------------------------------------------------------------------------------
+
+EMBED = """(async () => {
+    const network = m.readConv4(await (await fetch('conv4.f16.bin')).arrayBuffer());
+    const results = [], times = [];
+    for (const picture of a[0]) {
+        const start = performance.now();
+        results.push(Array.from(m.embed(network, picture)));
+        times.push(performance.now() - start);
+    }
+    return [results, times];
+})()"""
+
+
+def test_embeddings_are_those_of_pytorch(page, model, glyphs):
+    pictures = glyphs["test"].inputs(torch.arange(0, 20 * 37, 37))
+    with torch.no_grad():
+        ours = model.embed(pictures)
+    theirs, times = call(page, "conv4", f"await {EMBED}", pictures.flatten(1).tolist())
+    difference = (torch.tensor(theirs) - ours).abs().max().item()
+    print(f"largest difference {difference:.1e}, median {statistics.median(times):.1f} ms an embedding")
+    assert len(ours) == 20 and difference < 2e-3
+
+
+def test_float16_is_read_as_numpy_reads_it(page):
+    halves = np.random.default_rng(0).integers(0, 2**16, 500).astype("<u2").view("<f2")
+    halves = np.append(halves[np.isfinite(halves)], np.array([0, -0.0, 6e-8, 65504, 1], "<f2"))
+    code = "Array.from(m.floats(Uint8Array.from(atob(a[0]), (c) => c.charCodeAt(0)).buffer))"
+    theirs = call(page, "conv4", code, base64.b64encode(halves.tobytes()).decode())
+    np.testing.assert_array_equal(theirs, halves.astype(float))
+
+
+def test_a_file_cut_short_is_refused(page):
+    refused = "(() => { try { m.readConv4(new ArrayBuffer(100)); } catch (e) { return e.message; } })()"
+    assert "not the network" in call(page, "conv4", refused)
+
+
+# Comparing ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def episode():
+    """A support set of three classes with one, two and three examples, and a query, in five dimensions."""
+    support = torch.randn(6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels = torch.tensor([0, 1, 1, 2, 2, 2])
+    nested = [support[labels == k].tolist() for k in range(3)]
+    return support, labels, nested, torch.ones(5, dtype=torch.float64) / 2
+
+
+@pytest.mark.parametrize(
+    "theirs, ours",
+    [
+        ("squaredEuclidean", metrics.squared_euclidean),
+        ("euclidean", metrics.euclidean),
+        ("cosineSimilarity", metrics.cosine_similarity),
+        ("cosineDistance", metrics.cosine_distance),
+    ],
+)
+def test_metrics(page, episode, theirs, ours):
+    support, _, _, query = episode
+    values = call(page, "compare", f"a[0].map((s) => m.{theirs}(s, a[1]))", support.tolist(), query.tolist())
+    np.testing.assert_allclose(values, ours(support, query[None])[:, 0], rtol=1e-9)
+
+
+def test_mahalanobis(page):
+    x, y = torch.randn(2, 7, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    xx, xy, yy = 2.0, 0.7, 1.5
+    code = "a[0].map((x, i) => m.mahalanobis(x, a[1][i], a[2]))"
+    values = call(page, "compare", code, x.tolist(), y.tolist(), [xx, xy, yy])
+    matrix = torch.tensor([[xx, xy], [xy, yy]], dtype=torch.float64)
+    np.testing.assert_allclose(values, metrics.mahalanobis(x, y, matrix).diagonal(), rtol=1e-9)
+
+
+def test_inverse_covariance(page):
+    classes = torch.randn(3, 6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    centred = (classes - classes.mean(1, keepdim=True)).flatten(0, 1)
+    covariance = centred.T @ centred / (len(centred) - 3) + 0.1 * torch.eye(2, dtype=torch.float64)
+    xx, xy, yy = call(page, "compare", "m.inverseCovariance(a[0])", classes.tolist())
+    np.testing.assert_allclose([[xx, xy], [xy, yy]], torch.linalg.inv(covariance), rtol=1e-9)
+
+
+def test_prototypical(page, episode):
+    support, labels, nested, query = episode
+    model = methods.PrototypicalNetwork(torch.nn.Identity())
+    ours = model.compare(support, labels, query[None])[0]
+    theirs = call(page, "compare", "m.prototypical(a[0], a[1])", nested, query.tolist())
+    np.testing.assert_allclose(theirs, ours, rtol=1e-6)
+    theirs = call(page, "compare", "m.softmax(a[0])", ours.tolist())
+    np.testing.assert_allclose(theirs, ours.softmax(0), rtol=1e-6)
+
+
+def test_matching(page, episode):
+    support, labels, nested, query = episode
+    attention = (10 * metrics.cosine_similarity(query[None], support)[0]).softmax(0)
+    ours = torch.zeros(3, dtype=torch.float64).index_add(0, labels, attention)
+    theirs = call(page, "compare", "m.matching(a[0], a[1], 10)", nested, query.tolist())
+    np.testing.assert_allclose(theirs, ours, rtol=1e-9)
+
+
+# Playgrounds -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nearest", ["mean", "example"])
+@pytest.mark.parametrize("metric", ["euclidean", "squared_euclidean", "cosine", "mahalanobis"])
+def test_the_plane_of_metrics(page, metric, nearest):
+    """Its scores are minus the distances of fslib, and its probabilities their softmax."""
+    classes = torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    query = torch.tensor([0.3, -0.4], dtype=torch.float64)
+    state = dict(support=classes.tolist(), metric=metric, nearest=nearest, temperature=0.7)
+    candidates = classes.mean(1, keepdim=True) if nearest == "mean" else classes
+    centred = (classes - classes.mean(1, keepdim=True)).flatten(0, 1)
+    covariance = centred.T @ centred / 9 + 0.1 * torch.eye(2, dtype=torch.float64)
+    distance = {
+        "euclidean": metrics.euclidean,
+        "squared_euclidean": metrics.squared_euclidean,
+        "cosine": metrics.cosine_distance,
+        "mahalanobis": lambda x, y: metrics.mahalanobis(x, y, covariance.inverse()),
+    }[metric]
+    ours = torch.stack([-distance(query[None], some).min() for some in candidates])
+    theirs = call(page, "plane", "[m.scores(a[0], a[1]), m.probabilities(a[0], a[1])]", query.tolist(), state)
+    np.testing.assert_allclose(theirs, torch.stack([ours, (ours / 0.7).softmax(0)]), rtol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["all", "batch_hard", "semi_hard_band", "semi_hard_nearest"])
+@pytest.mark.parametrize("seed", range(3))
+def test_mining_and_cost(page, kind, seed):
+    points = torch.randn(8, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 2, 1])  # the class 2 has no positive
+    distances = metrics.euclidean(points, points)
+    if kind == "all":
+        a, p, n = mining.all_triplets(labels)
+    elif kind == "semi_hard_band":
+        a, p, n = mining.semi_hard_band(distances, labels, 0.6)
+    else:
+        a, p, n = getattr(mining, kind)(distances, labels)
+    costs = losses.triplet(distances[a, p], distances[a, n], 0.6, reduction="none")
+    ours = sorted(zip(a.tolist(), p.tolist(), n.tolist(), costs.tolist()))
+    code = "m.mine(a[0], a[1], a[2], 0.6).map((t) => [...t, m.cost(a[0], t, 0.6)])"
+    theirs = sorted(call(page, "margin", code, points.tolist(), labels.tolist(), kind))
+    assert [row[:3] for row in theirs] == [list(row[:3]) for row in ours]
+    np.testing.assert_allclose([row[3] for row in theirs], [row[3] for row in ours], atol=1e-9)
+
+
+def test_episodes_are_answered_by_prototypes(page):
+    drawn = call(page, "episodes", "[1, 2, 3].map((i) => m.episode({ way: 4, shot: 3, noise: 0.8 }, i))")
+    assert drawn[0] != drawn[1]
+    again = call(page, "episodes", "m.episode({ way: 4, shot: 3, noise: 0.8 }, 1)")
+    assert again == drawn[0]
+    model = methods.PrototypicalNetwork(torch.nn.Identity())
+    for episode in drawn:
+        support = torch.tensor(episode["support"], dtype=torch.float64).flatten(0, 1)
+        query = torch.tensor([one["point"] for one in episode["query"]], dtype=torch.float64)
+        labels = torch.tensor([one["label"] for one in episode["query"]])
+        answers = model.compare(support, torch.arange(4).repeat_interleave(3), query).argmax(1)
+        assert answers.tolist() == [one["answer"] for one in episode["query"]]
+        assert (answers == labels).double().mean() == pytest.approx(episode["accuracy"])
+
+
+def test_the_interval_of_episodes(page):
+    """Once there are enough for 1.96 to stand in for Student's t."""
+    accuracies = torch.rand(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    theirs = call(page, "episodes", "m.summary(a[0])", accuracies.tolist())
+    assert theirs["mean"] == pytest.approx(accuracies.mean().item())
+    assert theirs["half"] == pytest.approx(ci95(accuracies), rel=2e-3)
+
+
+def test_distances_of_a_moved_character(page):
+    state = dict(character=1, right=12, down=-3)
+    theirs = call(page, "shift", "m.distances(a[0], Array.from)", state)
+    first = call(page, "alphabet", "m.draw(1, 0)")
+    others = [call(page, "alphabet", "m.draw(a[0], 0)", c) for c in (0, *range(2, 10))]
+    pictures = [first, [[[x + 12, y - 3] for x, y in stroke] for stroke in first], *others]
+    pixels = torch.tensor(np.stack([rasterize(strokes).flatten() for strokes in pictures]))
+    ours = metrics.euclidean(pixels[:1], pixels[1:])[0]
+    assert theirs["self"] == pytest.approx(ours[0].item(), rel=1e-5)
+    assert theirs["distance"] == pytest.approx(ours[1:].min().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("module", ["plane", "margin", "episodes", "shift"])
+def test_playgrounds_keep_to_the_contract_of_anywidget(page, module):
+    """A default export whose `render({ model, el })` fills the element and gives back a way to stop."""
+    code = """(async () => {
+        const { localModel } = await import('./element.mjs');
+        const el = document.createElement('div');
+        const stop = m.default.render({ model: localModel(structuredClone(m.DEFAULTS)), el });
+        return [el.childElementCount, typeof stop, Object.keys(m.default).join()];
+    })()"""
+    children, stop, exports = call(page, module, f"await {code}")
+    assert children >= 3 and stop == "function" and exports == "render"
+
+
+# Links and hands ---------------------------------------------------------------------------------
+
+
+def board(seed=0):
+    strokes = scribbles(7, seed)
+    clipped = [[[[min(105, max(0, v)) for v in p] for p in s] for s in d] for d in strokes]
+    return dict(ways=3, shots=2, support=[clipped[:2], clipped[2:4], [[], clipped[5]]], query=clipped[6])
+
+
+def test_a_link_brings_the_board_back(page):
+    sent = board()
+    hash = call(page, "share", "m.toHash(a[0])", sent)
+    got = call(page, "share", "m.fromHash(a[0])", hash)
+    assert (got["ways"], got["shots"]) == (3, 2) and got["support"][2][0] == []
+    for before, after in zip([*sent["support"][0], sent["query"]], [*got["support"][0], got["query"]]):
+        assert abs(rasterize(before) - rasterize(after)).max() < 0.2  # half a pixel of 105
+        assert len(after) == len(before)
+    assert call(page, "share", "m.fromHash(a[0])", "") is None
+    assert call(page, "share", "m.fromHash(a[0])", "#exercises") is None
+
+
+def test_a_damaged_link_says_so(page):
+    hash = call(page, "share", "m.toHash(a[0])", board())
+    read = "(() => { try { return m.fromHash(a[0]); } catch (e) { return e.message; } })()"
+    swapped = hash[:40] + hash[41] + hash[40] + hash[42:]
+    for damaged in (hash[:-5], hash[:50] + hash[54:], swapped, "#alphabet-", "#alphabet-%%%", hash[:20] + "é" + hash[21:]):
+        assert damaged == hash or "This link is damaged" in call(page, "share", read, damaged)
+
+
+def test_a_long_stroke_fits_into_a_link(page):
+    angle = np.linspace(0, 60, 3000)
+    spiral = np.stack([52 + 0.8 * angle * np.cos(angle), 52 + 0.8 * angle * np.sin(angle)], 1).tolist()
+    sent = dict(ways=2, shots=1, support=[[[spiral]], [[]]], query=[])
+    got = call(page, "share", "m.fromHash(m.toHash(a[0]))", sent)
+    assert abs(rasterize([spiral]) - rasterize(got["support"][0][0])).mean() < 0.05
+
+
+def test_each_hand_draws_a_little_differently_and_always_the_same(page):
+    first, again, other = (call(page, "alphabet", "m.draw(a[0], a[1])", 3, hand) for hand in (1, 1, 2))
+    assert first == again != other
+    count = call(page, "alphabet", "m.COUNT")
+    for character in range(count):
+        points = np.concatenate(call(page, "alphabet", "m.draw(a[0], 5)", character))
+        assert points.min() > 2.5 and points.max() < 102.5
+
+
+# Weight ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_are_small(name):
+    assert len(gzip.compress((LIVE / name).read_bytes())) <= 15_000
+
+
+def test_the_pad_is_light():
+    """Everything that the pad loads, as a server sends it."""
+    files = [*LIVE.glob("*.mjs"), *LIVE.glob("*.bin")]
+    assert sum(len(gzip.compress(path.read_bytes())) for path in files) <= 300_000
