@@ -1,0 +1,195 @@
+// What the living parts of the book share: making elements, waiting until one is seen, and their look.
+
+/** An HTML element. Properties are set as such, those under `attributes` as attributes. */
+export function tag(name, { attributes = {}, style = {}, ...properties } = {}, ...children) {
+  const element = Object.assign(document.createElement(name), properties);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  for (const [key, value] of Object.entries(style)) element.style.setProperty(key, value);
+  element.append(...children);
+  return element;
+}
+
+/** An element of a drawing. */
+export function svg(name, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+export const button = (label, onclick, attributes = {}) =>
+  tag("button", { type: "button", textContent: label, onclick, attributes });
+
+/** A labelled choice: options are [value, label] pairs. */
+export function choice(label, options, value, onchange) {
+  const select = tag("select", { onchange: () => onchange(select.value) });
+  select.append(...options.map(([key, text]) => tag("option", { value: key, textContent: text, selected: key === value })));
+  return tag("label", {}, `${label} `, select);
+}
+
+/** A labelled slider that shows its value. */
+export function slider(label, { min, max, step }, value, onchange, show = String) {
+  const shown = tag("span", { className: "value", textContent: show(value) });
+  const input = tag("input", { type: "range", min, max, step, value });
+  input.oninput = () => {
+    shown.textContent = show(Number(input.value));
+    input.setAttribute("aria-valuetext", shown.textContent);
+    onchange(Number(input.value));
+  };
+  input.setAttribute("aria-valuetext", shown.textContent);
+  return tag("label", {}, `${label} `, input, shown);
+}
+
+/** Call once the element comes near the window; at once where a browser cannot tell. */
+export function whenSeen(element, start) {
+  if (!("IntersectionObserver" in window)) return start();
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    start();
+  }, { rootMargin: "200px" });
+  observer.observe(element);
+}
+
+/** The same function at most once a frame, however often it is asked for. */
+export function onceAFrame(paint) {
+  let asked = false;
+  return () => {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
+      paint();
+    });
+  };
+}
+
+/** What `render({ model, el })` needs of a widget's model, where there is no kernel: the contract of anywidget. */
+export function localModel(state) {
+  const listeners = {};
+  return {
+    get: (key) => state[key],
+    set(key, value) {
+      state[key] = value;
+      for (const listener of listeners[`change:${key}`] ?? []) listener();
+    },
+    save_changes() {},
+    on: (event, listener) => (listeners[event] ??= []).push(listener),
+    off: (event, listener) => (listeners[event] = (listeners[event] ?? []).filter((other) => other !== listener)),
+  };
+}
+
+/**
+ * Make `render` a custom element that starts when it is seen. What stands between its tags, a still figure, shows
+ * until then, and for good where there is no JavaScript. Attributes of the tag override the state it starts with.
+ */
+export function define(name, render, defaults) {
+  customElements.define(name, class extends HTMLElement {
+    connectedCallback() {
+      whenSeen(this, () => {
+        if (this.shadowRoot) return;
+        const state = structuredClone(defaults);
+        for (const key of Object.keys(state)) {
+          if (this.hasAttribute(key)) state[key] = this.getAttribute(key);
+        }
+        const el = tag("div", { className: "live" });
+        this.model = localModel(state);
+        render({ model: this.model, el });
+        this.attachShadow({ mode: "open" }).append(tag("style", { textContent: STYLE }), el);
+        this.dataset.ready = "";
+      });
+    }
+  });
+}
+
+// As in fslib.plots: colours that readers of every kind of colour vision tell apart, and a shape for each.
+export const COLORS = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377"];
+const SHAPES = ["circle", "square", "triangle", "diamond", "cross"];
+export const NAMES = ["circles", "squares", "triangles", "diamonds", "crosses"];
+
+/** The outline of a class's mark around a place, as the `d` of an SVG path. */
+export function mark(kind, x, y, r) {
+  switch (SHAPES[kind % SHAPES.length]) {
+    case "circle": return `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
+    case "square": return `M${x - r} ${y - r}h${2 * r}v${2 * r}h${-2 * r}z`;
+    case "triangle": return `M${x} ${y - 1.2 * r}l${1.2 * r} ${2.1 * r}h${-2.4 * r}z`;
+    case "diamond": return `M${x} ${y - 1.35 * r}l${1.35 * r} ${1.35 * r}l${-1.35 * r} ${1.35 * r}l${-1.35 * r} ${-1.35 * r}z`;
+    default: {
+      const a = r / 2.4, b = r - a;
+      return `M${x - a} ${y - r}h${2 * a}v${b}h${b}v${2 * a}h${-b}v${b}h${-2 * a}v${-b}h${-b}v${-2 * a}h${b}z`;
+    }
+  }
+}
+
+/**
+ * Let a mark in a drawing be dragged by mouse, finger, pen or arrow keys.
+ * `place()` tells where it is, in the drawing's own units, and `move(x, y)` puts it elsewhere.
+ */
+export function draggable(node, drawing, place, move, step = 6) {
+  const at = (event) => {
+    const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(drawing.getScreenCTM().inverse());
+    return [point.x, point.y];
+  };
+  let dragging = false;
+  node.style.touchAction = "none";
+  node.addEventListener("pointerdown", (event) => {
+    event.preventDefault();
+    node.focus({ preventScroll: true });
+    node.setPointerCapture(event.pointerId);
+    dragging = true;
+  });
+  node.addEventListener("pointermove", (event) => dragging && move(...at(event)));
+  for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => (dragging = false));
+  node.addEventListener("keydown", (event) => {
+    const direction = ARROWS[event.key];
+    if (!direction) return;
+    event.preventDefault();
+    const [x, y] = place(), far = event.shiftKey ? 4 * step : step;
+    move(x + far * direction[0], y + far * direction[1]);
+  });
+}
+
+export const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+export const STYLE = `
+  * { box-sizing: border-box; }
+  .live {
+    font: inherit; font-size: 0.92rem; line-height: 1.45; color: var(--pst-color-text-base, inherit);
+    border: 1px solid var(--ltc-line, #ccc); border-radius: 0.6rem; padding: 1rem; margin: 1.25rem 0;
+    background: var(--ltc-soft, transparent);
+  }
+  .bar { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; align-items: center; margin-bottom: 0.75rem; }
+  .bar:last-child { margin-bottom: 0; }
+  label { display: inline-flex; align-items: center; gap: 0.4rem; min-height: 2.2rem; }
+  button, select {
+    font: inherit; color: inherit; min-height: 2.2rem; padding: 0.15rem 0.7rem; border-radius: 0.4rem;
+    border: 1px solid var(--ltc-quiet, #777); background: var(--pst-color-background, #fff); cursor: pointer;
+  }
+  button:hover:not(:disabled) { border-color: var(--pst-color-primary, #3454c5); color: var(--pst-color-primary, #3454c5); }
+  button:disabled { opacity: 0.5; cursor: default; }
+  input { accent-color: var(--pst-color-primary, #3454c5); }
+  input[type="range"] { width: 7.5rem; }
+  input[type="checkbox"] { width: 1.1rem; height: 1.1rem; margin: 0; }
+  .value { font-variant-numeric: tabular-nums; min-width: 2.5em; }
+  :focus-visible { outline: 3px solid var(--pst-color-primary, #3454c5); outline-offset: 2px; }
+  svg { display: block; max-width: 100%; height: auto; touch-action: pan-y; user-select: none; }
+  svg [tabindex] { cursor: grab; }
+  .plane {
+    position: relative; border: 1px solid var(--ltc-line, #ccc); border-radius: 0.5rem; overflow: hidden; background: #fff;
+    filter: brightness(calc(1 - 0.1 * var(--ltc-dark, 0)));
+  }
+  .plane canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
+  .plane svg { position: relative; width: 100%; }
+  output { display: block; margin-top: 0.75rem; }
+  output:empty { display: none; }
+  p { margin: 0.6rem 0 0; }
+  output strong { font-weight: 650; }
+  .quiet { color: var(--ltc-quiet, #5a6275); }
+  .hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+  table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+  th, td { padding: 0.25rem 0.5rem 0.25rem 0; text-align: left; font-weight: inherit; }
+  table { margin-bottom: 0.5rem; }
+  thead th { color: var(--ltc-quiet, #5a6275); font-size: 0.85em; }
+  .number { text-align: right; }
+  @media (prefers-reduced-motion: no-preference) { .fill { transition: width 0.12s; } }
+`;

@@ -1,0 +1,423 @@
+// Draw your own alphabet: a network that has learned to compare learns it from one to five drawings.
+//
+// <few-shot-pad> holds a board, the drawings of a support set and a query, and shows what the network
+// makes of it. The work is done elsewhere: raster.mjs turns strokes into pictures, conv4.mjs embeds
+// them, compare.mjs compares. Until the network is there, what stands between the tags shows.
+
+import { COUNT, draw } from "./alphabet.mjs";
+import { cosineSimilarity, matching, mean, prototypical, softmax, squaredEuclidean } from "./compare.mjs";
+import { embed, readConv4 } from "./conv4.mjs";
+import { ARROWS, STYLE, button, choice, onceAFrame, svg, tag, whenSeen } from "./element.mjs";
+import { FRAME, PEN, SIDE, centred, rasterize } from "./raster.mjs";
+import { fromHash, toHash } from "./share.mjs";
+
+const MOST = { ways: 10, shots: 5 };
+const MATCHING_SCALE = 20;
+const letter = (way) => String.fromCharCode(65 + way);
+const percent = (probability) =>
+  probability > 0.995 ? "> 99 %" : probability < 0.005 ? "< 1 %" : `${(100 * probability).toFixed(0)} %`;
+
+// How each method compares: what it measures of a class, and which probability it gives.
+const METHODS = {
+  prototypical: {
+    name: "Prototypical Network",
+    measure: "squared distance",
+    nearest: "The nearest prototype",
+    compare(support, query) {
+      const scores = prototypical(support, query);
+      return { measures: scores.map((score) => -score), probabilities: softmax(scores) };
+    },
+  },
+  matching: {
+    name: "Matching Network",
+    measure: "highest cosine",
+    nearest: "Most of the attention",
+    compare(support, query) {
+      const cosines = support.map((examples) => Math.max(...examples.map((one) => cosineSimilarity(query, one))));
+      return { measures: cosines, probabilities: matching(support, query, MATCHING_SCALE) };
+    },
+  },
+};
+
+class FewShotPad extends HTMLElement {
+  connectedCallback() {
+    const linked = location.hash.startsWith("#alphabet-");
+    if (linked) this.scrollIntoView({ block: "center" });
+    whenSeen(this, () => this.start());
+  }
+
+  /** Fetch the network, then show the pad in place of the still figure; on failure say so and offer another try. */
+  async start() {
+    if (this.shadowRoot) return;
+    this.querySelector("[role=alert]")?.remove();
+    try {
+      if (!("structuredClone" in window)) throw new Error("this browser is too old: take one of 2022 or later");
+      const response = await fetch(new URL("conv4.f16.bin", import.meta.url));
+      if (!response.ok) throw new Error(`the server answered ${response.status}`);
+      this.network = readConv4(await response.arrayBuffer());
+    } catch (error) {
+      const again = button("Try again", () => this.start());
+      this.append(tag("p", { attributes: { role: "alert" } }, `The pad could not start: ${error.message}. `, again));
+      return;
+    }
+    this.build();
+    this.dataset.ready = "";
+  }
+
+  build() {
+    let message = "";
+    let linked = null;
+    try {
+      linked = fromHash(location.hash);
+    } catch (error) {
+      message = error.message;
+    }
+    this.board = withAllPlaces(linked ?? { ways: 3, shots: 1, support: [], query: [] });
+    if (!linked) this.fill();
+    this.method = "prototypical";
+    this.centring = true;
+    this.past = [];
+    this.repaint = onceAFrame(() => this.paint());
+
+    const count = (label, most, key, least) => choice(
+      label, Array.from({ length: most - least + 1 }, (_, i) => [String(least + i), String(least + i)]),
+      String(this.board[key]), (value) => this.change(() => (this.board[key] = Number(value))),
+    );
+    this.counts = [count("Characters", MOST.ways, "ways", 2), count("Examples", MOST.shots, "shots", 1)];
+    const method = choice(
+      "Compare by", Object.entries(METHODS).map(([key, { name }]) => [key, name]), this.method,
+      (value) => { this.method = value; this.repaint(); },
+    );
+    const centring = tag("input", { type: "checkbox", checked: true, onchange: () => {
+      this.centring = centring.checked;
+      this.repaint();
+    } });
+    this.undoButton = button("Undo", () => this.undo());
+    const tools = tag("div", { className: "bar" },
+      button("Ready-made characters", () => this.change(() => this.fill())),
+      button("Draw one for me", () => this.change(() => this.drawOne())),
+      this.undoButton,
+      button("Clear all", () => this.change(() => this.clear())),
+      button("Copy link", () => this.share()),
+      tag("label", { title: "Move each drawing to the middle and give it the usual size" }, centring, "Centre and scale"),
+    );
+
+    this.surfaces = [];
+    this.classes = tag("div", { className: "classes" });
+    for (let way = 0; way < MOST.ways; way++) {
+      const row = tag("div", { className: "class", attributes: { role: "group", "aria-label": `Character ${letter(way)}` } },
+        tag("span", { className: "letter", textContent: letter(way), attributes: { "aria-hidden": "true" } }));
+      const surfaces = [];
+      for (let shot = 0; shot < MOST.shots; shot++) {
+        const surface = this.surface(`example ${shot + 1} of character ${letter(way)}`, {
+          get: () => this.board.support[way][shot],
+          set: (drawing) => (this.board.support[way][shot] = drawing),
+        });
+        surfaces.push(surface);
+        row.append(surface.element);
+      }
+      this.surfaces.push(surfaces);
+      this.classes.append(row);
+    }
+    this.query = this.surface("the new drawing", {
+      get: () => this.board.query,
+      set: (drawing) => (this.board.query = drawing),
+    });
+    this.query.element.classList.add("query");
+    this.seen = tag("canvas", { className: "seen", width: SIDE, height: SIDE, attributes: { role: "img", "aria-label": "The new drawing as the network sees it, 28 by 28 pixels" } });
+    this.answer = tag("p", { className: "answer" });
+    this.rows = tag("tbody");
+    this.measure = tag("th", { className: "number", attributes: { scope: "col" } });
+    this.said = tag("output", { className: "hidden", attributes: { "aria-live": "polite" } });
+    this.note = tag("output", { className: "quiet", textContent: message, attributes: { role: "status" } });
+
+    this.attachShadow({ mode: "open" }).append(
+      tag("style", { textContent: STYLE + PAD_STYLE }),
+      tag("section", { className: "live", attributes: { "aria-label": "Draw your own alphabet" } },
+        tag("div", { className: "bar" }, ...this.counts, method),
+        tools,
+        tag("div", { className: "columns" },
+          tag("div", {}, tag("h3", { textContent: "Your alphabet" }), this.classes),
+          tag("div", { className: "new" }, tag("h3", { textContent: "A new drawing" }),
+            tag("div", { className: "pair" }, this.query.element,
+              tag("figure", {}, this.seen, tag("figcaption", { className: "quiet", textContent: "what the network sees" }))),
+            this.answer)),
+        tag("table", {},
+          tag("caption", { className: "hidden", textContent: "How the new drawing compares with each character" }),
+          tag("thead", {}, tag("tr", {},
+            tag("th", { attributes: { scope: "col" } }, tag("span", { className: "hidden", textContent: "Character" })),
+            tag("th", { textContent: "64 numbers", attributes: { scope: "col" } }),
+            this.measure,
+            tag("th", { textContent: "probability", attributes: { scope: "col" } }))),
+          this.rows),
+        this.said, this.note,
+        tag("p", { className: "quiet help", textContent: "Draw with mouse, finger or pen. With the keyboard: arrow keys move, Space lowers and lifts the pen, Delete wipes a drawing, Ctrl+Z takes back." }),
+      ),
+    );
+    this.addEventListener("keydown", (event) => {
+      if (event.key !== "z" || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault();
+      this.undo();
+    });
+    this.paint();
+  }
+
+  /** Change the board, so that it can be undone. */
+  change(edit) {
+    this.past.push(structuredClone(this.board));
+    if (this.past.length > 200) this.past.shift();
+    edit();
+    this.repaint();
+  }
+
+  undo() {
+    if (this.past.length) this.board = this.past.pop();
+    this.repaint();
+  }
+
+  clear() {
+    this.board = withAllPlaces({ ...this.board, support: [], query: [] });
+  }
+
+  /** Ready-made characters in every place of the alphabet, each example in another hand. */
+  fill() {
+    const { ways, shots, support } = this.board;
+    for (let way = 0; way < ways; way++) {
+      for (let shot = 0; shot < shots; shot++) support[way][shot] = draw(way % COUNT, shot);
+    }
+  }
+
+  /** One of the ready-made characters as the new drawing, in a hand not seen before. */
+  drawOne() {
+    if (!this.board.support.flat().some((drawing) => drawing.length)) this.fill();
+    this.drawn = (this.drawn ?? 0) + 1;
+    this.board.query = draw((7 * this.drawn) % this.board.ways, MOST.shots + this.drawn);
+  }
+
+  async share() {
+    const link = location.href.split("#")[0] + toHash(this.board);
+    history.replaceState(null, "", link);
+    try {
+      await navigator.clipboard.writeText(link);
+      this.note.textContent = "The link is copied. It holds the drawings themselves; nothing was sent.";
+    } catch {
+      this.note.textContent = "The link is in the address bar; copy it there.";
+    }
+  }
+
+  /** A square to draw in; `get` and `set` lead to its drawing on the board. */
+  surface(label, { get, set }) {
+    const surface = { get, pen: null, lowered: false }; // the pen is the keyboard's
+    surface.ink = svg("path", { fill: "none", "stroke-width": PEN, "stroke-linecap": "round", "stroke-linejoin": "round", stroke: "currentColor" });
+    surface.cursor = svg("circle", { r: 4, "stroke-width": 2 });
+    surface.element = svg("svg", { viewBox: `0 0 ${FRAME} ${FRAME}`, class: "paper", tabindex: 0, role: "application" }, surface.ink, surface.cursor);
+    const element = surface.element;
+
+    const at = (event) => {
+      const box = element.getBoundingClientRect();
+      return [((event.clientX - box.left) / box.width) * FRAME, ((event.clientY - box.top) / box.height) * FRAME];
+    };
+    let stroke = null;
+    element.addEventListener("pointerdown", (event) => {
+      if (event.button || stroke) return; // one pointer at a time
+      event.preventDefault();
+      element.focus({ preventScroll: true });
+      element.setPointerCapture(event.pointerId);
+      stroke = [at(event)];
+      surface.pen = null;
+      this.change(() => set([...get(), stroke]));
+    });
+    element.addEventListener("pointermove", (event) => {
+      if (!stroke) return;
+      const events = event.getCoalescedEvents?.() ?? [];
+      stroke.push(...(events.length ? events : [event]).map(at));
+      this.repaint();
+    });
+    for (const end of ["pointerup", "pointercancel"]) {
+      element.addEventListener(end, () => {
+        stroke = null;
+        this.repaint();
+      });
+    }
+    element.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const direction = ARROWS[event.key];
+      if (direction) {
+        const far = event.shiftKey ? 12 : 4;
+        surface.pen = (surface.pen ?? [52, 52]).map((value, i) => Math.min(100, Math.max(5, value + far * direction[i])));
+        if (surface.lowered) get().at(-1)?.push(surface.pen);
+        this.repaint();
+      } else if (event.key === " ") {
+        surface.pen ??= [52, 52];
+        surface.lowered = !surface.lowered;
+        if (surface.lowered) this.change(() => set([...get(), [surface.pen]]));
+        this.repaint();
+      } else if (event.key === "Delete" || event.key === "Backspace") {
+        surface.lowered = false;
+        this.change(() => set([]));
+      } else return;
+      event.preventDefault();
+    });
+    element.addEventListener("blur", () => {
+      surface.lowered = false;
+      surface.pen = null;
+      this.repaint();
+    });
+    surface.paint = () => {
+      const drawing = get();
+      const line = (points) => `M${points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L")}`;
+      surface.ink.setAttribute("d", drawing.map((points) => line(points.length > 1 ? points : [points[0], points[0]])).join(""));
+      const strokes = drawing.length === 1 ? "one stroke" : `${drawing.length || "no"} strokes`;
+      element.setAttribute("aria-label", `Drawing area for ${label}: ${strokes}`);
+      surface.cursor.style.display = surface.pen ? "" : "none";
+      if (!surface.pen) return;
+      surface.cursor.setAttribute("cx", surface.pen[0]);
+      surface.cursor.setAttribute("cy", surface.pen[1]);
+      surface.cursor.setAttribute("class", surface.lowered ? "cursor down" : "cursor");
+    };
+    return surface;
+  }
+
+  /** What the network sees of a drawing, and what it makes of it; both remembered until the drawing changes. */
+  look(surface) {
+    const drawing = surface.get();
+    const key = `${this.centring}${JSON.stringify(drawing)}`;
+    if (surface.key !== key) {
+      surface.key = key;
+      surface.picture = drawing.length ? rasterize(this.centring ? centred(drawing) : drawing) : null;
+      surface.embedding = surface.picture && Array.from(embed(this.network, surface.picture));
+    }
+    return surface.embedding;
+  }
+
+  /** The classes that have an example, the query, and how the chosen method compares them. */
+  compare() {
+    const { ways, shots } = this.board;
+    const embedded = this.surfaces.slice(0, ways).map((surfaces) =>
+      surfaces.slice(0, shots).map((surface) => this.look(surface)).filter(Boolean));
+    const named = embedded.map((examples, way) => ({ way, examples })).filter(({ examples }) => examples.length);
+    const query = this.look(this.query);
+    const support = named.map(({ examples }) => examples);
+    if (!query || named.length < 2) return { named, query };
+    return { named, query, ...METHODS[this.method].compare(support, query) };
+  }
+
+  paint() {
+    const { ways, shots } = this.board;
+    this.counts.forEach((label, i) => (label.querySelector("select").value = String([ways, shots][i])));
+    this.surfaces.forEach((surfaces, way) => {
+      surfaces[0].element.parentNode.hidden = way >= ways;
+      surfaces.forEach((surface, shot) => {
+        surface.element.style.display = shot < shots ? "" : "none";
+        surface.paint();
+      });
+    });
+    this.query.paint();
+    this.undoButton.disabled = !this.past.length;
+
+    const { named, query, measures, probabilities } = this.compare();
+    shade(this.seen, this.query.picture ?? new Float32Array(SIDE * SIDE), 1);
+    const method = METHODS[this.method];
+    this.measure.textContent = method.measure;
+    this.rows.replaceChildren(...table(named, query, measures, probabilities));
+    const sentence = this.sentence(named, query, measures, probabilities);
+    this.answer.textContent = sentence;
+    this.result = probabilities && { names: named.map(({ way }) => letter(way)), measures, probabilities };
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => this.say(sentence, named, measures, probabilities), 400);
+  }
+
+  /** The answer in a sentence, or what is missing for one. */
+  sentence(named, query, measures, probabilities) {
+    if (!named.length) return "Draw one example of each character on the left, or take the ready-made ones.";
+    if (named.length === 1) return `Only ${letter(named[0].way)} has an example. Draw one of another character: there must be something to choose from.`;
+    if (!query) return "Draw one of these characters once more, here. Then clear all, and teach it your own.";
+    const best = probabilities.indexOf(Math.max(...probabilities));
+    const answer = `${METHODS[this.method].nearest}: ${letter(named[best].way)} (${percent(probabilities[best])}).`;
+    const points = this.board.query.flat();
+    const size = Math.max(...[0, 1].map((axis) => Math.max(...points.map((p) => p[axis])) - Math.min(...points.map((p) => p[axis]))));
+    return size < PEN ? `${answer} But this is only a dot, so do not trust the answer.` : answer;
+  }
+
+  /** Tell a screen reader the answer and the figures, once the drawing rests. */
+  say(sentence, named, measures, probabilities) {
+    const figures = (probabilities ?? []).map((probability, i) =>
+      `${letter(named[i].way)}: ${METHODS[this.method].measure} ${measures[i].toFixed(2)}, probability ${percent(probability)}`);
+    this.said.textContent = [sentence, ...figures].join(" ");
+  }
+}
+
+/** The board with a place for every example that may be asked for. */
+function withAllPlaces(board) {
+  const support = Array.from({ length: MOST.ways }, (_, way) =>
+    Array.from({ length: MOST.shots }, (_, shot) => board.support[way]?.[shot] ?? []));
+  return { ...board, support };
+}
+
+/** One row for the query's embedding, and one for each class: its prototype, what was measured, the probability. */
+function table(named, query, measures, probabilities) {
+  const prototypes = named.map(({ examples }) => mean(examples));
+  const most = Math.max(1e-9, ...prototypes.flat(), ...(query ?? []));
+  const best = probabilities?.indexOf(Math.max(...probabilities));
+  const strip = (numbers, label) => {
+    const canvas = tag("canvas", { className: "strip", width: 64, height: 1, attributes: { role: "img", "aria-label": label } });
+    return shade(canvas, numbers, most);
+  };
+  const head = (text) => tag("th", { textContent: text, attributes: { scope: "row" } });
+  const rows = named.map(({ way }, i) => tag("tr", { className: i === best ? "best" : "" },
+    head(letter(way)),
+    tag("td", {}, strip(prototypes[i], `The prototype of ${letter(way)}, 64 numbers as shades`)),
+    tag("td", { className: "number", textContent: measures ? measures[i].toFixed(2) : "" }),
+    tag("td", {}, ...(probabilities ? [
+      tag("span", { className: "track" }, tag("span", { className: "fill", style: { width: `${100 * probabilities[i]}%` } })),
+      tag("span", { textContent: percent(probabilities[i]) }),
+    ] : []))));
+  if (!query) return rows;
+  const first = tag("tr", {}, head("new"), tag("td", {}, strip(query, "The new drawing, 64 numbers as shades")), tag("td"), tag("td"));
+  return [first, ...rows];
+}
+
+/** Paint numbers as shades of ink, from nothing to `most`. The dark theme turns them round. */
+function shade(canvas, numbers, most) {
+  const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
+  numbers.forEach((number, i) => (image.data[4 * i + 3] = (255 * number) / most));
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+const PAD_STYLE = `
+  h3 { font-size: 1rem; font-weight: 650; margin: 0 0 0.5rem; }
+  .columns { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; margin-bottom: 0.5rem; }
+  .columns > div:first-child { flex: 1 1 14rem; }
+  .columns > .new { flex: 0 1 18rem; }
+  .classes { display: flex; flex-wrap: wrap; gap: 0.6rem 0.9rem; }
+  .class { display: flex; flex-wrap: wrap; gap: 0.4rem; align-items: center; }
+  .class[hidden] { display: none; }
+  .letter { font-weight: 650; width: 0.9rem; }
+  .paper {
+    width: 4.75rem; height: 4.75rem; flex: none; background: var(--pst-color-background, #fff);
+    border: 1px solid var(--ltc-quiet, #777); border-radius: 0.4rem; touch-action: none; cursor: crosshair;
+  }
+  .paper.query { width: 11rem; height: 11rem; }
+  .cursor { fill: none; stroke: var(--pst-color-primary, #3454c5); }
+  .cursor.down { fill: var(--pst-color-primary, #3454c5); }
+  .pair { display: flex; gap: 0.8rem; align-items: flex-end; }
+  figure { margin: 0; }
+  figcaption { font-size: 0.8em; max-width: 6rem; line-height: 1.3; }
+  .seen, .strip {
+    image-rendering: pixelated; border: 1px solid var(--ltc-line, #ccc); border-radius: 0.25rem;
+    filter: invert(var(--ltc-dark, 0));
+  }
+  .seen { width: 6rem; height: 6rem; display: block; margin-bottom: 0.3rem; }
+  .strip { width: 100%; min-width: 4rem; height: 1.1rem; display: block; }
+  .answer { font-weight: 600; min-height: 2.9em; margin: 0.7rem 0 0; line-height: 1.4; }
+  td:nth-child(2) { width: 45%; }
+  td:last-child { white-space: nowrap; min-width: 7rem; }
+  .best th, .best td { font-weight: 650; }
+  .track { display: inline-block; width: 4.5rem; height: 0.75em; margin-right: 0.5rem; border-radius: 0.2rem; background: var(--ltc-line, #ddd); overflow: hidden; }
+  .fill { display: block; height: 100%; background: var(--ltc-accent, #14715c); }
+  .help { font-size: 0.85em; margin: 0.5rem 0 0; }
+  @media (max-width: 480px) { td:nth-child(2) { width: 30%; } .track { width: 2.5rem; } td:last-child { min-width: 5.5rem; } }
+`;
+
+customElements.define("few-shot-pad", FewShotPad);
