@@ -18,11 +18,11 @@ export JUPYTER_CONFIG_DIR := $(CURDIR)/$(BUILD)/home/jupyter
 
 book: $(INSTALLED) $(RAN)
 	jupyter-book build . --all -W -n --keep-going
-	python -m pytest -q tests/test_site.py
+	python -m pytest -q tests/test_site.py tests/test_browser.py
 	@echo "The book is at $(CURDIR)/$(BUILD)/html/index.html"
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --ignore=tests/test_site.py
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --ignore=tests/test_site.py --ignore=tests/test_browser.py
 	@rm -f $(RAN)
 	@$(MAKE) --no-print-directory $(RAN)
 

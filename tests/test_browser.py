@@ -1,0 +1,395 @@
+"""The built site in a real browser: every page quiet, whole and accessible, every living part alive."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+
+from tests.page import LIVE, SITE, chromium, drag, served
+
+if not (SITE / "index.html").exists():
+    pytest.skip("no site is built: `make book` first", allow_module_level=True)
+
+PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html") if "_static" not in p.parts and p != SITE / "index.html")
+WRITTEN = [page for page in PAGES if page.startswith(("book/", "chapters/"))]
+CHAPTER = "chapters/06_prototypical_networks.html"
+PADS = ["book/welcome.html", CHAPTER]
+ELEMENTS = "few-shot-pad, shift-player, episode-player, metric-plane, margin-plane"
+LIVELY = [page for page in WRITTEN if re.search("<(few-shot-pad|\\w+-player|\\w+-plane)", (SITE / page).read_text())]
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served(SITE) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open a page of the site; afterwards, complain of errors and of what was asked of elsewhere."""
+    contexts, complaints = [], []
+
+    def open_page(path, before=lambda page: None, expected=(), **options):
+        context = browser.new_context(**{"viewport": WIDE, **options})
+        contexts.append(context)
+        page = context.new_page()
+
+        def complain(text):
+            if not any(part in text for part in expected):
+                complaints.append(f"{path}: {text}")
+
+        page.on("console", lambda m: m.type in ("error", "warning") and complain(f"{m.type} {m.text}"))
+        page.on("pageerror", lambda error: complain(str(error)))
+        page.on("request", lambda r: r.url.startswith((address, "data:", "blob:")) or complain(f"asks {r.url}"))
+        page.on("response", lambda r: r.status >= 400 and complain(f"{r.status} {r.url}"))
+        before(page)
+        page.goto(f"{address}/{path}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def pad(visit):
+    """Open a page with a pad, and wait until it is there."""
+
+    def open_pad(path=CHAPTER, hash="", **options):
+        page = visit(path + hash, **options)
+        scroll_to(page, "few-shot-pad")
+        page.wait_for_selector("few-shot-pad[data-ready]")
+        return page
+
+    return open_pad
+
+
+def scroll_to(page, selector):
+    page.locator(selector).first.evaluate("element => element.scrollIntoView({ block: 'center', behavior: 'instant' })")
+
+
+def wake(page):
+    """Bring every living part into view, until it is there."""
+    for element in page.locator(ELEMENTS).all():
+        element.evaluate("element => element.scrollIntoView({ block: 'center', behavior: 'instant' })")
+        element.evaluate("""async (element) => {
+            while (!("ready" in element.dataset)) await new Promise((resolve) => setTimeout(resolve, 20));
+        }""")
+    page.wait_for_timeout(100)
+
+
+def surface(page, name):
+    return page.get_by_role("application", name=f"Drawing area for {name}:")
+
+
+def example(page, letter, number=1):
+    return surface(page, f"example {number} of character {letter}")
+
+
+def new_drawing(page):
+    return surface(page, "the new drawing")
+
+
+def answer(page):
+    page.wait_for_timeout(50)  # it is painted with the next frame
+    return page.locator("few-shot-pad .answer").inner_text()
+
+
+def result(page):
+    page.wait_for_timeout(50)
+    return page.locator("few-shot-pad").evaluate("pad => pad.result ?? null")
+
+
+def ready_made(page, character, hand):
+    """The points of a ready-made character, every third, for a mouse."""
+    strokes = page.evaluate("async ([c, h]) => (await import('../_static/live/alphabet.mjs')).draw(c, h)", [character, hand])
+    return [stroke[::3] for stroke in strokes]
+
+
+# Every page --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_page_is_quiet_and_fits(visit, path):
+    """No error, nothing asked of elsewhere, no sideways scrolling; wide and narrow."""
+    for viewport in (WIDE, NARROW):
+        page = visit(path, viewport=viewport)
+        wake(page)
+        page.evaluate("window.scrollTo({ top: document.body.scrollHeight, behavior: 'instant' })")
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        broken = "[...document.images].filter((i) => i.complete && !i.naturalWidth).map((i) => i.src)"
+        assert page.evaluate(broken) == []
+
+
+def axe() -> str:
+    package = pytest.importorskip("axe_playwright_python")
+    return (Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf8")
+
+
+STANDARDS = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+COLORS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
+
+
+@pytest.mark.parametrize("path", WRITTEN)
+def test_axe_finds_no_violation(visit, path):
+    """WCAG 2.1 AA and good practice in the light theme; what is about colour in the dark one too."""
+    page = visit(path, color_scheme="light")
+    wake(page)
+    page.evaluate(axe())
+    run = """async (rules) => (await axe.run(
+        { exclude: ["mjx-container"] }, { preload: false, resultTypes: ["violations"], runOnly: rules })).violations"""
+    violations = page.evaluate(run, STANDARDS)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_timeout(300)
+    violations += page.evaluate(run, COLORS)
+    found = [(v["id"], [node["target"] for node in v["nodes"]][:3]) for v in violations]
+    assert found == [], json.dumps(found, indent=1)
+
+
+@pytest.mark.parametrize("path", LIVELY)
+def test_every_living_part_has_words(visit, path):
+    """Its still figure has alternative text, and, alive, it says in a live region what it shows."""
+    page = visit(path)
+    wake(page)
+    for element in page.locator(ELEMENTS).all():
+        still = element.locator("> img")
+        assert len(still.get_attribute("alt")) >= 60
+        file = SITE / "_static" / urlsplit(still.get_attribute("src")).path.split("_static/")[1]
+        size = tuple(int(still.get_attribute(key)) for key in ("width", "height"))
+        assert size == Image.open(file).size
+        page.wait_for_timeout(450)
+        assert len(element.locator("[aria-live]").first.inner_text()) >= 20
+        unnamed = element.evaluate("""element => [...element.shadowRoot.querySelectorAll("[tabindex], [role=img]")]
+            .filter((one) => !one.getAttribute("aria-label")).map((one) => one.outerHTML)""")
+        assert unnamed == []
+
+
+def test_every_playground_is_on_a_page():
+    modules = {path.name for path in LIVE.glob("*.mjs") if "customElements" in path.read_text(encoding="utf8")}
+    loaded = set(re.findall(r"_static/live/(\w+\.mjs)", "".join((SITE / page).read_text("utf8") for page in LIVELY)))
+    assert modules - {"element.mjs"} <= loaded and len(LIVELY) >= 6
+
+
+@pytest.mark.parametrize("path", LIVELY)
+def test_light_and_dark_differ(visit, path):
+    pictures = []
+    for theme in ("light", "dark"):
+        page = visit(path, color_scheme=theme)
+        wake(page)
+        pictures.append([element.screenshot() for element in page.locator(ELEMENTS).all()])
+    assert pictures[0] and all(light != dark for light, dark in zip(*pictures))
+
+
+@pytest.mark.parametrize("path", LIVELY)
+def test_without_javascript_a_picture_stands_in(visit, path):
+    page = visit(path, java_script_enabled=False)
+    for picture in page.locator(f":is({ELEMENTS}) > img").all():
+        picture.scroll_into_view_if_needed()
+        assert picture.is_visible() and picture.bounding_box()["width"] > 300
+
+
+# The drawing pad ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PADS)
+def test_the_network_comes_only_when_the_pad_is_seen(visit, path):
+    asked = []
+    page = visit(path, before=lambda page: page.on("request", lambda r: asked.append(r.url)))
+    page.wait_for_load_state("networkidle")
+    assert not [url for url in asked if url.endswith(".bin")]
+    scroll_to(page, "few-shot-pad")
+    page.wait_for_selector("few-shot-pad[data-ready]")
+    assert [url for url in asked if url.endswith("conv4.f16.bin")]
+
+
+def test_drawing_with_the_mouse(pad):
+    """Clear all, draw three characters, then each of them again in another hand: all are recognised."""
+    page = pad()
+    page.get_by_role("button", name="Clear all").click()
+    for letter, character in zip("ABC", (3, 6, 4)):
+        drag(page, example(page, letter), ready_made(page, character, 0))
+    for letter, character in zip("ABC", (3, 6, 4)):
+        new_drawing(page).press("Delete")
+        drag(page, new_drawing(page), ready_made(page, character, 8))
+        assert f": {letter} (" in answer(page)
+        found = result(page)
+        assert found["names"] == ["A", "B", "C"] and sum(found["probabilities"]) == pytest.approx(1)
+        best = found["names"].index(letter)
+        assert found["measures"][best] == min(found["measures"])
+
+
+def test_five_shots_and_ten_ways(pad):
+    page = pad()
+    page.get_by_label("Characters").select_option("10")
+    page.get_by_label("Examples").select_option("5")
+    page.get_by_role("button", name="Ready-made").click()
+    drag(page, new_drawing(page), ready_made(page, 7, 9))
+    assert ": H (" in answer(page) and len(result(page)["names"]) == 10
+    page.get_by_label("Compare by").select_option("matching")
+    assert ": H (" in answer(page) and "attention" in answer(page)
+
+
+def test_centring_changes_what_the_network_sees(pad):
+    """A small drawing in a corner is recognised when it is centred; as it is, its distance is larger."""
+    page = pad()
+    small = [[[5 + x / 3, 5 + y / 3] for x, y in stroke] for stroke in ready_made(page, 0, 7)]
+    drag(page, new_drawing(page), small)
+    centred = result(page)
+    page.get_by_label("Centre and scale").uncheck()
+    raw = result(page)
+    assert centred["measures"].index(min(centred["measures"])) == 0
+    assert raw["measures"][0] > 2 * centred["measures"][0]
+
+
+@pytest.mark.parametrize("path", PADS)
+def test_the_keyboard_is_enough(pad, path):
+    """From the page's first link to an answer with Tab, arrows, Space and Enter."""
+    page = pad(path)
+
+    def tab_to(name):
+        for _ in range(120):
+            page.keyboard.press("Tab")
+            focused = page.evaluate("""() => {
+                const one = document.activeElement?.shadowRoot?.activeElement ?? document.activeElement;
+                return one.getAttribute("aria-label") ?? one.textContent;
+            }""")
+            if name in focused:
+                return
+        raise AssertionError(f"Tab never comes to {name!r}")
+
+    scroll_to(page, "few-shot-pad")
+    page.locator("few-shot-pad").evaluate("pad => pad.shadowRoot.querySelector('select').focus()")
+    tab_to("Clear all")
+    page.keyboard.press("Enter")
+    for name, moves in (("of character A", "ArrowDown"), ("of character B", "ArrowRight"), ("new drawing", "ArrowRight")):
+        tab_to(name)
+        for _ in range(6):
+            page.keyboard.press("ArrowLeft" if moves == "ArrowRight" else "ArrowUp")
+        page.keyboard.press("Space")
+        for _ in range(12):
+            page.keyboard.press(moves)
+        page.keyboard.press("Space")
+    assert ": B (" in answer(page)
+    page.wait_for_timeout(500)
+    said = page.locator("few-shot-pad output[aria-live]").inner_text()
+    assert "B: squared distance" in said
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Delete")
+    assert "once more" in answer(page)
+
+
+def test_a_finger_draws_and_does_not_scroll(pad):
+    page = pad(viewport=NARROW, has_touch=True, is_mobile=True, device_scale_factor=3)
+    drawing = new_drawing(page)
+    drawing.scroll_into_view_if_needed()
+    before, box = page.evaluate("scrollY"), drawing.bounding_box()
+    touch = page.context.new_cdp_session(page)
+    for i in range(12):
+        point = {"x": box["x"] + 40 + 7 * i, "y": box["y"] + 30 + 9 * i}
+        kind = "touchStart" if i == 0 else "touchMove"
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert result(page) and page.evaluate("scrollY") == before
+    assert "one stroke" in new_drawing(page).get_attribute("aria-label")
+
+
+def test_undo_takes_back_one_step(pad):
+    page = pad()
+    undo = page.get_by_role("button", name="Undo")
+    assert undo.is_disabled()
+    drag(page, new_drawing(page), ready_made(page, 1, 7))
+    first = result(page)
+    page.get_by_role("button", name="Clear all").click()
+    assert result(page) is None
+    undo.click()
+    assert result(page) == first
+    undo.click()
+    assert result(page) is None and undo.is_disabled()
+
+
+def test_a_link_brings_the_drawings_to_somebody_else(pad):
+    page = pad()
+    page.get_by_label("Characters").select_option("4")
+    drag(page, new_drawing(page), ready_made(page, 3, 7))
+    page.get_by_role("button", name="Copy link").click()
+    first, link = result(page), page.url
+    assert "#alphabet-" in link and len(link) < 2000
+    other = pad(hash="#" + link.split("#")[1])
+    second = result(other)
+    assert second["names"] == first["names"] and other.evaluate("scrollY") > 0
+    assert second["measures"] == pytest.approx(first["measures"], rel=0.2)
+
+
+# Bad input ---------------------------------------------------------------------------------------
+
+
+def test_an_empty_canvas_says_what_to_do(pad):
+    page = pad()
+    assert "Draw one of these characters" in answer(page)
+    page.get_by_role("button", name="Clear all").click()
+    assert "Draw one example of each character" in answer(page)
+
+
+def test_one_class_only_says_what_is_missing(pad):
+    page = pad()
+    page.get_by_role("button", name="Clear all").click()
+    drag(page, example(page, "B"), ready_made(page, 1, 0))
+    drag(page, new_drawing(page), ready_made(page, 1, 7))
+    assert "Only B has an example" in answer(page) and result(page) is None
+
+
+def test_a_dot_is_answered_with_a_warning(pad):
+    page = pad()
+    drag(page, new_drawing(page), [[[50, 50]]])
+    assert "only a dot" in answer(page) and all(p == p for p in result(page)["probabilities"])
+
+
+def test_a_failed_download_can_be_tried_again(visit):
+    page = visit(CHAPTER, expected=("Failed to load", "ERR_FAILED"), before=lambda page: page.route("**/*.bin", lambda r: r.abort()))
+    scroll_to(page, "few-shot-pad")
+    alert = page.locator("few-shot-pad [role=alert]")
+    alert.wait_for()
+    assert "could not start" in alert.inner_text() and page.locator("few-shot-pad > img").is_visible()
+    page.unroute("**/*.bin")
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_selector("few-shot-pad[data-ready]")
+    assert not alert.is_visible()
+
+
+def test_a_download_cut_short_is_noticed(visit):
+    page = visit(CHAPTER, before=lambda page: page.route("**/*.bin", lambda r: r.fulfill(body=b"\0" * 1000)))
+    scroll_to(page, "few-shot-pad")
+    page.locator("few-shot-pad [role=alert]").wait_for()
+    assert "not the network" in page.locator("few-shot-pad [role=alert]").inner_text()
+
+
+@pytest.mark.parametrize("hash", ["#alphabet-", "#alphabet-AQIDBAUG", "#alphabet-%F0%9F", "#alphabet-AQMB" + "A" * 80])
+def test_a_damaged_link_leaves_a_working_pad(pad, hash):
+    page = pad(hash=hash)
+    assert "This link is damaged" in page.locator("few-shot-pad [role=status]").inner_text()
+    drag(page, new_drawing(page), ready_made(page, 1, 7))
+    assert ": B (" in answer(page)
+
+
+@pytest.mark.parametrize("missing", ["structuredClone", "IntersectionObserver"])
+def test_an_old_browser_gets_a_picture_or_a_pad(visit, missing):
+    page = visit(CHAPTER, expected=(missing,), before=lambda page: page.add_init_script(f"delete window.{missing}"))
+    scroll_to(page, "few-shot-pad")
+    if missing == "IntersectionObserver":
+        page.wait_for_selector("few-shot-pad[data-ready]")
+    else:
+        page.locator("few-shot-pad [role=alert]").wait_for()
+        assert "too old" in page.locator("few-shot-pad [role=alert]").inner_text()
+        assert page.locator("few-shot-pad > img").is_visible()
