@@ -1,6 +1,6 @@
 """Make the pages of the site lighter: no script twice, none unused, and none that keeps a reader waiting.
 
-And mend one thing for those who hear a page: the side bar, with the name of the book in it, is a landmark.
+And mend, for those who hear a page, what the theme and docutils leave: see `AUDIBLE`.
 """
 
 import re
@@ -12,7 +12,14 @@ CAN_WAIT = re.compile(
     r'|sphinx-book-theme|togglebutton|design-tabs|searchtools|language_data|searchindex)\.js[^"]*")>'
 )
 
-SIDE_BAR = '<div id="pst-primary-sidebar"'
+AUDIBLE = [
+    # The side bar, with the name of the book in it, is a landmark.
+    (r'<div id="pst-primary-sidebar"', r'\g<0> role="navigation" aria-label="Book"'),
+    # An entry of the bibliography has a role that browsers have given up, in a list of other things.
+    (r' role="doc-biblioentry"| role="list"(?= class="citation-list")', ""),
+    # A table's corner without a word heads nothing.
+    (r'<th class="(head[^"]*)">(?:<p></p>)?</th>', r'<td class="\1"></td>'),
+]
 
 
 def each_script_once(app, pagename, templatename, context, doctree) -> None:
@@ -35,7 +42,8 @@ def light_scripts(app, exception) -> None:
     for page in Path(app.outdir).rglob("*.html"):
         old = page.read_text(encoding="utf8")
         new = ICON_SCRIPT.sub("", old)
-        new = new.replace(SIDE_BAR, f'{SIDE_BAR} role="navigation" aria-label="Book"')
+        for what, instead in AUDIBLE:
+            new = re.sub(what, instead, new)
         if page.name != "search.html":  # its own inline script needs the others at once
             new = CAN_WAIT.sub(r"<script defer \1>", new)
         if new != old:
