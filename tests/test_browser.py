@@ -13,7 +13,8 @@ from tests.page import LIVE, SITE, chromium, drag, served
 if not (SITE / "index.html").exists():
     pytest.skip("no site is built: `make book` first", allow_module_level=True)
 
-PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html") if "_static" not in p.parts and p != SITE / "index.html")
+FILES = [p for p in SITE.rglob("*.html") if "_static" not in p.parts and p != SITE / "index.html"]
+PAGES = sorted(path.relative_to(SITE).as_posix() for path in FILES)
 WRITTEN = [page for page in PAGES if page.startswith(("book/", "chapters/"))]
 CHAPTER = "chapters/06_prototypical_networks.html"
 PADS = ["book/welcome.html", CHAPTER]
@@ -113,7 +114,8 @@ def result(page):
 
 def ready_made(page, character, hand):
     """The points of a ready-made character, every third, for a mouse."""
-    strokes = page.evaluate("async ([c, h]) => (await import('../_static/live/alphabet.mjs')).draw(c, h)", [character, hand])
+    code = "async (a) => (await import('../_static/live/alphabet.mjs')).draw(...a)"
+    strokes = page.evaluate(code, [character, hand])
     return [stroke[::3] for stroke in strokes]
 
 
@@ -273,10 +275,11 @@ def test_the_keyboard_is_enough(pad, path):
     page.locator("few-shot-pad").evaluate("pad => pad.shadowRoot.querySelector('select').focus()")
     tab_to("Clear all")
     page.keyboard.press("Enter")
-    for name, moves in (("of character A", "ArrowDown"), ("of character B", "ArrowRight"), ("new drawing", "ArrowRight")):
+    down, right = "ArrowDown", "ArrowRight"
+    for name, moves in (("of character A", down), ("of character B", right), ("new drawing", right)):
         tab_to(name)
         for _ in range(6):
-            page.keyboard.press("ArrowLeft" if moves == "ArrowRight" else "ArrowUp")
+            page.keyboard.press("ArrowLeft" if moves == right else "ArrowUp")
         page.keyboard.press("Space")
         for _ in range(12):
             page.keyboard.press(moves)
@@ -357,7 +360,10 @@ def test_a_dot_is_answered_with_a_warning(pad):
 
 
 def test_a_failed_download_can_be_tried_again(visit):
-    page = visit(CHAPTER, expected=("Failed to load", "ERR_FAILED"), before=lambda page: page.route("**/*.bin", lambda r: r.abort()))
+    def fail(page):
+        page.route("**/*.bin", lambda route: route.abort())
+
+    page = visit(CHAPTER, expected=("Failed to load", "ERR_FAILED"), before=fail)
     scroll_to(page, "few-shot-pad")
     alert = page.locator("few-shot-pad [role=alert]")
     alert.wait_for()
