@@ -11,6 +11,7 @@ fewer episodes than the one that the site ships.
 """
 
 import io
+import math
 import sys
 import zipfile
 from pathlib import Path
@@ -36,7 +37,7 @@ def network():
     """A Prototypical Network trained on the training classes, from the checkpoint if there is one."""
     recipe = RECIPES["omniglot/prototypical"].changed({"episodes": TRAINING})
     torch.manual_seed(0)
-    model = recipe.model()
+    model = recipe.build(**recipe.network)
     checkpoint = Path("runs") / "page-strokes-seed0.pt"
     fit(model, data.load("omniglot", "train"), **recipe.fit, seed=0, checkpoint=checkpoint)
     return model.eval().cpu()
@@ -60,14 +61,18 @@ def drawings() -> dict[str, list[tuple[list, np.ndarray]]]:
 
 
 def parse(text: str) -> list[list[list[float]]]:
-    """Strokes in the frame of 105 × 105 from lines of x, −y and a time, `BREAK` after each stroke."""
+    """Strokes in the frame of 105 × 105 from lines of x, −y and a time, `BREAK` after each stroke.
+
+    The tablet reported every 30 ms; points less than half a pen's width from the one before are left out.
+    """
     strokes = [[]]
     for line in text.split():
         if line == "BREAK":
             strokes.append([])
         elif line != "START":
             x, y, _ = map(float, line.split(","))
-            strokes[-1].append([x, -y])
+            if not strokes[-1] or math.dist(strokes[-1][-1], (x, -y)) > 2.5:
+                strokes[-1].append([x, -y])
     return [stroke for stroke in strokes if stroke]
 
 

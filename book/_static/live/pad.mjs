@@ -12,7 +12,7 @@ import { FRAME, PEN, SIDE, centred, rasterize } from "./raster.mjs";
 import { fromHash, toHash } from "./share.mjs";
 
 const MOST = { ways: 10, shots: 5 };
-const MATCHING_SCALE = 20;
+const MATCHING_SCALE = 10; // as fslib.methods.MatchingNetwork has it
 const letter = (way) => String.fromCharCode(65 + way);
 const percent = (probability) =>
   probability > 0.995 ? "> 99 %" : probability < 0.005 ? "< 1 %" : `${(100 * probability).toFixed(0)} %`;
