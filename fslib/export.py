@@ -47,8 +47,8 @@ def to_bytes(network: nn.Module) -> bytes:
         ValueError: if the network is not the one that the page runs, or a number is too large for float16.
     """
     config = getattr(network, "config", {})
-    wanted = dict(channels=64, in_channels=1, unit=False)
-    if not isinstance(network, Conv4) or wanted != {key: config[key] for key in wanted}:
+    wanted = Conv4().config
+    if not isinstance(network, Conv4) or config != wanted:
         raise ValueError(
             f"The page runs a Conv4 with {wanted}, but this is {type(network).__name__} with {config}."
         )
