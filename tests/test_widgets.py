@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
