@@ -94,7 +94,7 @@ class Comparison:
 
     @property
     def matrix(self) -> Tensor:
-        """M of the Mahalanobis metric, (2, 2): a step along the stretch counts for less."""
+        """M of the Mahalanobis metric, (2, 2). A step along the stretch counts for less."""
         angle = torch.tensor(self.angle, dtype=torch.float64).deg2rad()
         along = torch.stack([angle.cos(), angle.sin()])
         across = torch.stack([-angle.sin(), angle.cos()])
@@ -102,7 +102,7 @@ class Comparison:
 
     @property
     def candidates(self) -> tuple[Tensor, Tensor]:
-        """What the query is compared with: points (m, 2) and their classes (m,)."""
+        """What the query is compared with, points (m, 2) and their classes (m,)."""
         if self.nearest == "example":
             return self.support, self.labels
         means = [self.support[self.labels == c].mean(0) for c in range(3)]

@@ -108,7 +108,7 @@ class RelationNetwork(FewShotClassifier):
         return int(4 * widening * dim) * way * query * examples
 
     def _pairs(self, examples: Tensor, query: Tensor) -> Tensor:
-        """Score of every query with every example, (..., k, *f) and (..., m, *f) → (..., m, k)."""
+        """Score of every query with every example, ``(..., k, *f)`` and ``(..., m, *f)`` → (..., m, k)."""
         axes = 3 if self.maps else 1
         if examples.shape[-axes:] != query.shape[-axes:]:
             raise ValueError(
@@ -156,7 +156,7 @@ class RelationModule(nn.Sequential):
         return super().forward(pairs).squeeze(-1)
 
     def score_all(self, examples: Tensor, query: Tensor) -> Tensor:
-        """Score every query with every example, (..., k, *f) and (..., m, *f) → (..., m, k)."""
+        """Score every query with every example, ``(..., k, *f)`` and ``(..., m, *f)`` → (..., m, k)."""
         first: Any = self[0]
         axes = 3 if isinstance(first, nn.Conv2d) else 1
         half = first.weight.shape[1] // 2
