@@ -225,8 +225,8 @@ def arcface(cosines: Tensor, labels: Tensor, margin: float = 0.5, scale: float =
 def supcon(similarities: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
     """Tell those of one's class from the rest of the batch (Khosla et al., 2020, equation 2, the sum outside the log).
 
-    ``−1/|P(i)|`` Σ over p in P(i) of log( exp(s(i,p)/τ) / Σ over a ≠ i of exp(s(i,a)/τ) ), the mean over those i that have
-    somebody of their class in the batch, P(i).
+    ``−1/|P(i)|`` Σ over p in P(i) of log( exp(s(i,p)/τ) / Σ over a ≠ i of exp(s(i,a)/τ) ), the mean over those i
+    that have somebody of their class in the batch, P(i).
 
     Args:
         similarities: s of all pairs of the batch, (n, n); in the paper, cosines.

@@ -102,7 +102,8 @@ class ContextMatchingNetwork(MatchingNetwork):
     Vinyals et al., 2016, section 2.1.2 and appendix A. A bidirectional LSTM runs over the support set, in the order
     in which it is given, and an LSTM with attention re-reads the support set for each query. So, alone among the
     methods here, **the order of the support set matters**, and an embedding has no meaning outside its episode. What
-    :meth:`~MatchingNetwork.embed` gives is still free of the task; the context comes in :meth:`~MatchingNetwork.compare`.
+    :meth:`~MatchingNetwork.embed` gives is still free of the task; the context comes in
+    :meth:`~MatchingNetwork.compare`.
 
     Args:
         feature_extractor: as for :class:`MatchingNetwork`.
