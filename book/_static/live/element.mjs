@@ -160,7 +160,8 @@ export const STYLE = `
   }
   .bar { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; align-items: center; margin-bottom: 0.75rem; }
   .bar:last-child { margin-bottom: 0; }
-  label { display: inline-flex; align-items: center; gap: 0.4rem; min-height: 2.2rem; }
+  label { display: inline-flex; align-items: center; gap: 0.4rem; min-height: 2.2rem; max-width: 100%; }
+  select { min-width: 0; }
   button, select {
     font: inherit; color: inherit; min-height: 2.2rem; padding: 0.15rem 0.7rem; border-radius: 0.4rem;
     border: 1px solid var(--ltc-quiet, #777); background: var(--pst-color-background, #fff); cursor: pointer;
