@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +21,14 @@ from fslib import files, storage
 from fslib.backbones import Conv4
 
 
-def fold(block: nn.Sequential) -> tuple[Tensor, Tensor]:
+def fold(block: Any) -> tuple[Tensor, Tensor]:
     """Weights and biases of the one convolution that does what a block's convolution and batch norm do.
 
     In evaluation, batch norm maps each channel x to γ (x − μ) / √(σ² + ε) + β: a factor for the weights of the
     convolution before it, and a shift for its biases (Ioffe and Szegedy, 2015, section 3.1).
 
     Args:
-        block: of :class:`fslib.backbones.Conv4`.
+        block: of :class:`fslib.backbones.Conv4`, its convolution first, then its batch norm.
 
     Returns:
         Weights (out, in, 3, 3) and biases (out,).
