@@ -594,13 +594,19 @@ def constant_floor(floor: Callable[[int], tuple[float, float]]) -> str | None:
     for ways in (5, 20):
         score, loss = (float(_given(value)) for value in floor(ways))
         if not math.isclose(score, 1 / ways, rel_tol=1e-4):
-            return f"of {ways} targets one is 1 and the others are 0; the best constant is their mean."
+            return (
+                f"of {ways} targets one is 1 and the others are 0; the best constant is their mean."
+            )
         if math.isclose(loss, 1 - score, rel_tol=1e-4):
-            return "that is the mean of one pair that belongs together; take the mean over all pairs."
+            return (
+                "that is the mean of one pair that belongs together; take the mean over all pairs."
+            )
         if math.isclose(loss, ways * score * (1 - score), rel_tol=1e-4):
             return "that is the sum over the classes; take the mean."
         if not math.isclose(loss, score * (1 - score), rel_tol=1e-4):
-            return "one target misses the score by 1 − s, the others by s; square, and take the mean."
+            return (
+                "one target misses the score by 1 − s, the others by s; square, and take the mean."
+            )
     return None
 
 

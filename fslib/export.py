@@ -66,7 +66,8 @@ def to_bytes(network: nn.Module) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m fslib.export", description="Write a network for the drawing pad of the site."
+        prog="python -m fslib.export",
+        description="Write a network for the drawing pad of the site.",
     )
     parser.add_argument("model", type=Path, help="a classifier that fslib.save has written")
     parser.add_argument("file", type=Path, help="the file to write")
