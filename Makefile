@@ -13,18 +13,22 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export IPYTHONDIR := $(CURDIR)/$(BUILD)/home/ipython
 export JUPYTER_CONFIG_DIR := $(CURDIR)/$(BUILD)/home/jupyter
 
-.PHONY: book test serve bench lint address clean
+.PHONY: book test browser serve bench lint address clean
 .DELETE_ON_ERROR:
 
 book: $(INSTALLED) $(RAN)
 	jupyter-book build . --all -W -n --keep-going
-	python -m pytest -q tests/test_site.py tests/test_browser.py
+	python -m pytest -q tests/test_site.py
 	@echo "The book is at $(CURDIR)/$(BUILD)/html/index.html"
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --ignore=tests/test_site.py --ignore=tests/test_browser.py
 	@rm -f $(RAN)
 	@$(MAKE) --no-print-directory $(RAN)
+
+# The built site in a real browser: errors, accessibility, drawing by hand and by keyboard.
+browser: $(INSTALLED)
+	python -m pytest -q tests/test_browser.py
 
 serve:
 	@echo "The book is at http://localhost:8000 (stop with Ctrl-C)"
