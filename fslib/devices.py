@@ -28,17 +28,21 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 faster than float32.
 
     A GPU is asked for its generation. A CPU may have the instructions and still be slower with them, so there a
-    product of two matrices is timed in both types, once.
+    product of two matrices is timed in both types, once. A small product comes first: where bfloat16 is emulated, the
+    large one takes seconds.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        return _product_seconds(torch.float32) > 1.2 * _product_seconds(torch.bfloat16)
+        emulated = _product_seconds(128, torch.bfloat16) > 4 * _product_seconds(128, torch.float32)
+        return not emulated and (
+            _product_seconds(1024, torch.float32) > 1.2 * _product_seconds(1024, torch.bfloat16)
+        )
     return False
 
 
-def _product_seconds(dtype: torch.dtype) -> float:
-    matrix = torch.ones(1024, 1024, dtype=dtype)
+def _product_seconds(size: int, dtype: torch.dtype) -> float:
+    matrix = torch.ones(size, size, dtype=dtype)
     times = []
     for _ in range(5):
         start = time.perf_counter()
