@@ -73,10 +73,10 @@ def conv_block(
     layers = [
         nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1),
         nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
     ]
-    if pool:
+    if pool:  # before the ReLU, which then has a quarter of the numbers to do and gives the same
         layers.append(nn.MaxPool2d(2))
+    layers.append(nn.ReLU())
     if block:
         layers.append(attention.block(block, out_channels))
     return nn.Sequential(*layers)

@@ -4,6 +4,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torchvision import models
 
 from fslib.backbones import Conv4, Pretrained, ResNet12
@@ -20,6 +21,26 @@ def test_channels_are_as_asked():
 
 def test_has_as_many_weights_as_the_paper_counts():
     assert sum(weights.numel() for weights in Conv4().parameters()) == 111_936
+
+
+def test_is_the_network_of_the_papers_to_the_last_bit_and_gradient():
+    """They put the ReLU before the pooling."""
+    torch.manual_seed(0)
+    network = Conv4(channels=8)
+    ours, theirs = (torch.rand(5, 1, 28, 28, requires_grad=leaf) for leaf in (True, True))
+    theirs.data.copy_(ours.data)
+    maps = theirs
+    for block in list(network)[:4]:
+        convolution, norm = block[:2]
+        maps = F.max_pool2d(norm(convolution(maps)).relu(), 2)
+    embeddings = network(ours)
+    assert torch.equal(embeddings, maps.flatten(1))
+    towards = torch.randn_like(embeddings)
+    gradients = [
+        torch.autograd.grad(out, [image, *network.parameters()], towards)
+        for out, image in [(embeddings, ours), (maps.flatten(1), theirs)]
+    ]
+    assert all(map(torch.equal, *gradients))
 
 
 def test_unit_embeddings_keep_their_direction():
