@@ -355,6 +355,37 @@ class _AngularLoss(nn.Module):
         return cosine_similarity(embeddings, self.weight)
 
 
+class SoftmaxLoss(nn.Module):
+    """The cross-entropy of a linear classifier of the training classes, the way to pretrain a network.
+
+    Args:
+        classes: number of classes.
+        dim: of the embeddings.
+
+    Attributes:
+        weight: of the classifier, (classes, dim), which must be given to the optimiser.
+
+    Shape:
+        embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss.
+    """
+
+    def __init__(self, classes: int, dim: int):
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(classes, dim)))
+
+    @_full
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of n embeddings."""
+        dim = self.weight.shape[1]
+        if embeddings.ndim != 2 or embeddings.shape[1] != dim:
+            raise ValueError(
+                f"This loss is of embeddings of shape (n, {dim}), but got {tuple(embeddings.shape)}."
+            )
+        scores = embeddings @ self.weight.to(embeddings.dtype).mT
+        _check_classes(scores, labels)
+        return F.cross_entropy(scores, labels.long()) if len(labels) else scores.sum()
+
+
 class NormalizedSoftmaxLoss(_AngularLoss):
     """:func:`normalized_softmax` with its weight matrix, which must be given to the optimiser.
 

@@ -324,6 +324,33 @@ def test_penalty_of_n_pair_is_the_mean_squared_norm(seed):
     )
 
 
+# The linear classifier ----------------------------------------------------------------------------
+
+
+def test_softmax_is_the_cross_entropy_of_a_linear_layer():
+    torch.manual_seed(0)
+    loss = losses.SoftmaxLoss(CLASSES, 3).double()
+    embeddings, labels = torch.randn(20, 3, dtype=torch.double), torch.randint(CLASSES, (20,))
+    costs = []
+    for x, label in zip(embeddings, labels):
+        scores = torch.stack([loss.weight[k] @ x for k in range(CLASSES)])
+        costs.append(scores.exp().sum().log() - scores[label])
+    torch.testing.assert_close(loss(embeddings, labels), torch.stack(costs).mean())
+
+
+@pytest.mark.parametrize(
+    "shape, labels, says",
+    [
+        ((4, 5), [0, 1, 2, 0], r"shape \(n, 3\), but got \(4, 5\)"),
+        ((2, 3), [0, CLASSES], "label"),
+        ((2, 3), [0.0, 1.0], "integer"),
+    ],
+)
+def test_softmax_says_what_it_takes(shape, labels, says):
+    with pytest.raises(ValueError, match=says):
+        losses.SoftmaxLoss(CLASSES, 3)(torch.randn(shape), torch.tensor(labels))
+
+
 # The angular family -------------------------------------------------------------------------------
 
 
@@ -459,6 +486,7 @@ NOT_NORMALISED = {
     "triplet_all": triplet_all,
     "NPairLoss": in_two_views(losses.NPairLoss()),
     "NPairLoss with penalty": in_two_views(losses.NPairLoss(0.1)),
+    "SoftmaxLoss": angular(losses.SoftmaxLoss),
 }
 COSINE = {
     "NormalizedSoftmaxLoss": angular(losses.NormalizedSoftmaxLoss, scale=64.0),
