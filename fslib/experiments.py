@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from fslib import data, ledger, losses, metrics, objectives, storage
+from fslib import attention, data, ledger, losses, metrics, objectives, storage
 from fslib.augmentation import random_warp
-from fslib.backbones import Conv4
+from fslib.backbones import Conv4, ResNet12
 from fslib.devices import default_device
 from fslib.evaluation import Accuracy, embed_all, evaluate, recall_at_1
 from fslib.methods import (
@@ -37,14 +38,23 @@ from fslib.methods import (
     RelationNetwork,
     VectorRelation,
 )
-from fslib.training import Objective, fit
+from fslib.training import History, Objective, fit
 
 
 def prototypical(
-    metric: str = "squared_euclidean", temperature: float = 1.0, unit: bool = False
+    metric: str = "squared_euclidean",
+    temperature: float = 1.0,
+    unit: bool = False,
+    block: str | None = None,
 ) -> FewShotClassifier:
     """A Prototypical Network over a Conv-4."""
-    return PrototypicalNetwork(Conv4(unit=unit), getattr(metrics, metric), temperature)
+    return PrototypicalNetwork(Conv4(unit=unit, block=block), getattr(metrics, metric), temperature)
+
+
+def prototypical_resnet12(width: int = 16, block: str | None = None) -> FewShotClassifier:
+    """A Prototypical Network over a ResNet-12, its widths in the proportions of the paper, which begins at 64."""
+    widths = (width, 5 * width // 2, 5 * width, 10 * width)
+    return PrototypicalNetwork(ResNet12(widths, block=block))
 
 
 def matching(scale: float = 10.0) -> FewShotClassifier:
@@ -77,6 +87,7 @@ class Recipe:
         fit: settings of :func:`fslib.training.fit`.
         build: a function of this module that makes the network, not yet trained.
         network: settings of ``build``.
+        start: the recipe, on the same classes, with whose trained feature extractor this training starts.
         loss: a function of :mod:`fslib.objectives` or a class of :mod:`fslib.losses` to train with; default, the
             method's own.
         loss_settings: of that loss.
@@ -91,6 +102,7 @@ class Recipe:
     fit: dict[str, Any]
     build: Callable[..., FewShotClassifier] = prototypical
     network: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
     loss: str | None = None
     loss_settings: dict[str, float] = field(default_factory=dict)
     augment: bool = False
@@ -153,6 +165,17 @@ RECIPES = {
     "glyphs/relation": Recipe("glyphs", _GLYPHS, relation, dict(pools=3)),
     "glyphs/relation-on-vectors": Recipe("glyphs", _GLYPHS, relation_on_vectors, dict(hidden=64)),
 }
+# Attention blocks in two backbones, for chapter 5. Without a block, Conv-4 is glyphs/prototypical.
+RECIPES |= {
+    f"glyphs/conv4-{block}": Recipe("glyphs", _GLYPHS, network=dict(block=block))
+    for block in attention.BLOCKS
+}
+RECIPES |= {
+    f"glyphs/resnet12-{block or 'plain'}": Recipe(
+        "glyphs", _GLYPHS, prototypical_resnet12, dict(width=16, block=block)
+    )
+    for block in (None, *attention.BLOCKS)
+}
 # The losses of chapter 4: all see the same batches, 20 classes with 6 pictures each.
 _BATCHES = _GLYPHS | dict(episodes=1000)
 RECIPES |= {
@@ -177,6 +200,18 @@ RECIPES |= {
         ("supcon", "SupConLoss", dict(temperature=0.03)),
     )
 }
+# Pretraining, for chapter 5: a thousand batches for a classifier, or fewer and then episodes.
+# A thousand episodes alone are glyphs/loss-prototypical.
+_COSINE = dict(metric="cosine_distance", temperature=0.1)
+RECIPES |= {
+    f"glyphs/classifier{suffix}": Recipe(
+        "glyphs", _BATCHES | dict(episodes=episodes), network=_COSINE, loss="SoftmaxLoss"
+    )
+    for suffix, episodes in (("", 1000), ("-short", 600))
+}
+RECIPES["glyphs/classifier-then-episodes"] = Recipe(
+    "glyphs", _GLYPHS | dict(learning_rate=1e-3), network=_COSINE, start="glyphs/classifier-short"
+)
 
 
 def run(
@@ -202,23 +237,12 @@ def run(
     if changes and not validate:
         raise ValueError("The settings are part of the recipe; they may differ only with validate.")
     recipe = RECIPES[name].changed(changes)
-    if validate:
-        recipe = replace(recipe, train="train")
     label = name
     if validate:
+        recipe = replace(recipe, train="train")
         parts = [f"{k}{v}" for k, v in changes.items() if k != "episodes"]
         label = "-".join([name, "validation", str(recipe.fit["episodes"]), *parts])
-    torch.manual_seed(seed)
-    model, images = recipe.build(**recipe.network), data.load(recipe.dataset, recipe.train)
-    history = fit(
-        model,
-        images,
-        **recipe.fit,
-        objective=recipe.objective(len(images.class_names)),
-        augment=random_warp if recipe.augment else None,
-        seed=seed,
-        checkpoint=Path(runs) / f"{label}-seed{seed}.pt",
-    )
+    model, history = _train(recipe, label, seed, validate, Path(runs))
     if recipe.keep and not validate:
         storage.save(model, ledger.folder() / f"{name}-seed{seed}.safetensors", torch.float16)
     common = {
@@ -229,10 +253,42 @@ def run(
         "seeds": [seed],
         "train_split": recipe.train,
         **{f"train_{key}": value for key, value in recipe.settings.items()},
+        **({"train_start": recipe.start} if recipe.start else {}),
         "train_augmented": recipe.augment,
         "train_seconds": round(history.seconds, 1),
     }
     return list(_measure(model, recipe, label, common))
+
+
+def _train(
+    recipe: Recipe, label: str, seed: int, validate: bool, runs: Path
+) -> tuple[FewShotClassifier, History]:
+    """A model trained by a recipe, or taken from its checkpoint."""
+    torch.manual_seed(seed)
+    model, images = recipe.build(**recipe.network), data.load(recipe.dataset, recipe.train)
+    if recipe.start:
+        start = _embedding(recipe.start, recipe.train, seed, validate, runs)
+        model.feature_extractor.load_state_dict(start.state_dict())
+    history = fit(
+        model,
+        images,
+        **recipe.fit,
+        objective=recipe.objective(len(images.class_names)),
+        augment=random_warp if recipe.augment else None,
+        seed=seed,
+        checkpoint=runs / f"{label}-seed{seed}.pt",
+    )
+    return model, history
+
+
+def _embedding(name: str, split: str, seed: int, validate: bool, runs: Path) -> nn.Module:
+    """The feature extractor that another recipe trains: its kept weights, its checkpoint, or trained now."""
+    kept = ledger.folder() / f"{name}-seed{seed}.safetensors"
+    if kept.exists() and not validate:
+        return storage.load(kept).feature_extractor
+    recipe = replace(RECIPES[name], train=split)
+    label = f"{name}-validation-{recipe.fit['episodes']}" if validate else name
+    return _train(recipe, label, seed, validate, runs)[0].feature_extractor
 
 
 def _measure(

@@ -92,6 +92,48 @@ def test_run_repeats_itself_from_its_checkpoint_or_without(toy, tmp_path):
     assert all(torch.equal(tensor, weights[name]) for name, tensor in torch.load(checkpoint)["model"].items())
 
 
+@pytest.fixture
+def started(toy, monkeypatch):
+    """A second recipe, which starts with the network of the first, and trains it no further."""
+    first = dataclasses.replace(experiments.RECIPES["toy/prototypical"], keep=False)
+    second = dataclasses.replace(first, start="toy/prototypical", fit=SETTINGS | dict(learning_rate=1e-12))
+    monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": first, "toy/second": second})
+
+
+@pytest.mark.parametrize("validate", [False, True])
+def test_training_starts_with_the_network_of_another_recipe(started, tmp_path, validate):
+    (record,) = experiments.run("toy/second", seed=1, validate=validate)
+    assert record["train_start"] == "toy/prototypical"
+    parts = "-validation-2-seed1" if validate else "-seed1"
+    first, second = (
+        torch.load(tmp_path / "runs" / "toy" / f"{name}{parts}.pt")["model"] for name in ("prototypical", "second")
+    )
+    assert torch.allclose(first["feature_extractor.0.0.weight"], second["feature_extractor.0.0.weight"], atol=1e-6)
+
+
+def test_training_starts_with_kept_weights_where_there_are_some(started, tmp_path):
+    torch.manual_seed(5)
+    kept = experiments.prototypical()
+    path = tmp_path / "results" / "toy" / "prototypical-seed0.safetensors"
+    path.parent.mkdir(parents=True)
+    storage.save(kept, path)
+    experiments.run("toy/second")
+    first = "feature_extractor.0.0.weight"
+    weights = torch.load(tmp_path / "runs" / "toy" / "second-seed0.pt")["model"]
+    assert torch.allclose(weights[first], kept.state_dict()[first], atol=1e-6)
+    assert not (tmp_path / "runs" / "toy" / "prototypical-seed0.pt").exists()
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.start])
+def test_recipe_starts_with_one_that_saw_the_same_classes(name):
+    recipe = RECIPES[name]
+    before = RECIPES[recipe.start]
+    assert (before.dataset, before.train) == (recipe.dataset, recipe.train)
+    recipe.build(**recipe.network).feature_extractor.load_state_dict(
+        before.build(**before.network).feature_extractor.state_dict()
+    )
+
+
 def test_seed_decides_the_initial_weights(toy, tmp_path):
     for seed in (0, 1):
         experiments.run("toy/prototypical", seed=seed)
