@@ -45,9 +45,9 @@ class Conv4(nn.Sequential):
     ):
         if not 1 <= pools <= 4:
             raise ValueError(f"Of four blocks, one to four can halve the picture, not {pools}.")
-        widths = [in_channels, *[channels] * 4]
+        ins = [in_channels, channels, channels, channels]
         super().__init__(
-            *(conv_block(*widths[i : i + 2], pool=i < pools, block=block) for i in range(4)),
+            *(conv_block(ins[i], channels, pool=i < pools, block=block) for i in range(4)),
             nn.Identity() if maps else nn.Flatten(),
         )
         self.config: dict[str, Any] = dict(

@@ -38,6 +38,7 @@ from fslib.methods import (
     RelationNetwork,
     VectorRelation,
 )
+from fslib.methods.relation import Criterion
 from fslib.training import History, Objective, fit
 
 
@@ -67,13 +68,13 @@ def matching_in_context(scale: float = 10.0, steps: int = 5) -> FewShotClassifie
     return ContextMatchingNetwork(Conv4(), scale=scale, steps=steps)
 
 
-def relation(pools: int = 3, hidden: int = 32, criterion: str = "bce") -> FewShotClassifier:
+def relation(pools: int = 3, hidden: int = 32, criterion: Criterion = "bce") -> FewShotClassifier:
     """A Relation Network over the feature maps of a Conv-4."""
     module = ConvRelation(hidden=hidden)
     return RelationNetwork(Conv4(pools=pools, maps=True), module, criterion=criterion)
 
 
-def relation_on_vectors(hidden: int = 64, criterion: str = "bce") -> FewShotClassifier:
+def relation_on_vectors(hidden: int = 64, criterion: Criterion = "bce") -> FewShotClassifier:
     """A Relation Network over the flat embeddings of a Conv-4."""
     return RelationNetwork(Conv4(), VectorRelation(hidden=hidden), criterion=criterion)
 
@@ -122,13 +123,15 @@ class Recipe:
             raise ValueError(
                 f"The recipe has no setting {unknown[0]}; it has {', '.join(self.settings)}."
             )
-        parts = ("fit", "network", "loss_settings")
+
+        def set_in(part: dict[str, Any]) -> dict[str, Any]:
+            return {key: changes.get(key, value) for key, value in part.items()}
+
         return replace(
             self,
-            **{
-                part: {k: changes.get(k, v) for k, v in getattr(self, part).items()}
-                for part in parts
-            },
+            fit=set_in(self.fit),
+            network=set_in(self.network),
+            loss_settings=set_in(self.loss_settings),
         )
 
     def objective(self, classes: int) -> Objective | None:

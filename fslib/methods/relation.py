@@ -13,6 +13,7 @@ from fslib.methods.base import FewShotClassifier, check_labels, members
 from fslib.methods.prototypical import prototypes
 
 Aggregate = Literal["mean", "sum", "score mean", "score max"]
+Criterion = Literal["mse", "bce"]
 
 
 class RelationNetwork(FewShotClassifier):
@@ -45,7 +46,7 @@ class RelationNetwork(FewShotClassifier):
         feature_extractor: nn.Module,
         relation_module: nn.Module,
         aggregate: Aggregate = "mean",
-        criterion: Literal["mse", "bce"] = "mse",
+        criterion: Criterion = "mse",
         maps: bool | None = None,
     ):
         super().__init__(feature_extractor)
