@@ -66,6 +66,19 @@ class Conv4(nn.Sequential):
         return F.normalize(embeddings.float(), dim=1) if self.config["unit"] else embeddings
 
 
+class FrozenConv4(Conv4):
+    """A :class:`Conv4` that training leaves as it is: no gradient, and batch norm always in evaluation mode."""
+
+    def train(self, mode: bool = True) -> FrozenConv4:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed images."""
+        with torch.no_grad():
+            return super().forward(images)
+
+
 def conv_block(
     in_channels: int, out_channels: int, pool: bool = True, block: str | None = None
 ) -> nn.Sequential:

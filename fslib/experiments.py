@@ -26,7 +26,7 @@ from torch import nn
 
 from fslib import attention, data, ledger, losses, metrics, objectives, storage
 from fslib.augmentation import random_warp
-from fslib.backbones import Conv4, ResNet12
+from fslib.backbones import Conv4, FrozenConv4, ResNet12
 from fslib.devices import default_device
 from fslib.evaluation import Accuracy, embed_all, evaluate, recall_at_1
 from fslib.methods import (
@@ -74,9 +74,12 @@ def relation(pools: int = 3, hidden: int = 32, criterion: Criterion = "bce") -> 
     return RelationNetwork(Conv4(pools=pools, maps=True), module, criterion=criterion)
 
 
-def relation_on_vectors(hidden: int = 64, criterion: Criterion = "bce") -> FewShotClassifier:
-    """A Relation Network over the flat embeddings of a Conv-4."""
-    return RelationNetwork(Conv4(), VectorRelation(hidden=hidden), criterion=criterion)
+def relation_on_vectors(
+    hidden: int = 64, criterion: Criterion = "bce", frozen: bool = False
+) -> FewShotClassifier:
+    """A Relation Network over the flat embeddings of a Conv-4, which may be one that training leaves alone."""
+    conv4 = FrozenConv4() if frozen else Conv4()
+    return RelationNetwork(conv4, VectorRelation(hidden=hidden), criterion=criterion)
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,15 @@ RECIPES = {
     "omniglot/matching": Recipe("omniglot", _OMNIGLOT, matching, dict(scale=10.0), **_FINAL),
     "omniglot/relation": Recipe(
         "omniglot", _OMNIGLOT | dict(way=20), relation, dict(pools=3), **_FINAL
+    ),
+    # The head alone: all methods of the drawing pad share one embedding.
+    "omniglot/relation-frozen": Recipe(
+        "omniglot",
+        _OMNIGLOT | dict(episodes=1500),
+        relation_on_vectors,
+        dict(hidden=64, frozen=True),
+        start="omniglot/prototypical",
+        **_FINAL,
     ),
     "glyphs/prototypical": Recipe("glyphs", _GLYPHS),
     "glyphs/prototypical-5way": Recipe("glyphs", _GLYPHS | dict(way=5)),

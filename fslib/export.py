@@ -3,8 +3,10 @@
 Run as a command::
 
     python -m fslib.export results/omniglot/prototypical-seed0.safetensors book/_static/live/conv4.f16.bin
+    python -m fslib.export results/omniglot/relation-frozen-seed0.safetensors book/_static/live/relation.f16.bin
 
-The reader of the file is ``book/_static/live/conv4.mjs``.
+Of a Relation Network the relation module is written, of any other classifier its Conv-4. The readers of the files are
+``conv4.mjs`` and ``relation.mjs`` beside them.
 """
 
 from __future__ import annotations
@@ -19,34 +21,44 @@ from torch import Tensor, nn
 
 from fslib import files, storage
 from fslib.backbones import Conv4
+from fslib.methods import RelationNetwork, VectorRelation
 
 
 def fold(block: Any) -> tuple[Tensor, Tensor]:
-    """Weights and biases of the one convolution that does what a block's convolution and batch norm do.
+    """Weights and biases of the one layer that does what a layer and the batch norm after it do.
 
     In evaluation, batch norm maps each channel x to γ (x − μ) / √(σ² + ε) + β: a factor for the weights of the
-    convolution before it, and a shift for its biases (Ioffe and Szegedy, 2015, section 3.1).
+    layer before it, and a shift for its biases (Ioffe and Szegedy, 2015, section 3.1).
 
     Args:
-        block: of :class:`fslib.backbones.Conv4`, its convolution first, then its batch norm.
+        block: a convolution or linear layer first, then its batch norm.
 
     Returns:
-        Weights (out, in, 3, 3) and biases (out,).
+        Weights (out, in, ...) and biases (out,).
     """
-    convolution, norm = block[0], block[1]
+    layer, norm = block[0], block[1]
     factor = norm.weight / (norm.running_var + norm.eps).sqrt()
-    weights = convolution.weight * factor[:, None, None, None]
-    return weights, norm.bias + factor * (convolution.bias - norm.running_mean)
+    weights = layer.weight * factor.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    return weights, norm.bias + factor * (layer.bias - norm.running_mean)
 
 
 def to_bytes(network: nn.Module) -> bytes:
-    """The network as the page reads it: little-endian float16, for each block its weights, then its biases.
+    """The network as the page reads it: little-endian float16, layer by layer its weights, then its biases.
 
-    Weights are stored (3, 3, in, out), so that the inner loop of a convolution runs over neighbours in memory.
+    Weights of a :class:`fslib.backbones.Conv4` are stored (3, 3, in, out), so that the inner loop of a convolution
+    runs over neighbours in memory; those of a :class:`fslib.methods.VectorRelation` (out, in).
 
     Raises:
-        ValueError: if the network is not the one that the page runs, or a number is too large for float16.
+        ValueError: if the network is not one that the page runs, or a number is too large for float16.
     """
+    numbers = _relation(network) if isinstance(network, VectorRelation) else _conv4(network)
+    halves = torch.cat(numbers).detach().cpu().half()
+    if not halves.isfinite().all():
+        raise ValueError("A weight is not finite, or too large for float16.")
+    return halves.numpy().astype("<f2").tobytes()
+
+
+def _conv4(network: nn.Module) -> list[Tensor]:
     config = getattr(network, "config", {})
     wanted = Conv4().config
     if not isinstance(network, Conv4) or config != wanted:
@@ -57,10 +69,18 @@ def to_bytes(network: nn.Module) -> bytes:
     for block in list(network.children())[:4]:
         weights, biases = fold(block)
         numbers += [weights.permute(2, 3, 1, 0).flatten(), biases]
-    halves = torch.cat(numbers).detach().cpu().half()
-    if not halves.isfinite().all():
-        raise ValueError("A weight is not finite, or too large for float16.")
-    return halves.numpy().astype("<f2").tobytes()
+    return numbers
+
+
+def _relation(module: VectorRelation) -> list[Tensor]:
+    dim = Conv4().config["channels"]
+    if module.config["dim"] != dim:
+        raise ValueError(
+            f"The page compares embeddings of {dim} numbers, but this relation module is for {module.config['dim']}."
+        )
+    weights, biases = fold(module)
+    last: Any = module[3]
+    return [weights.flatten(), biases, last.weight.flatten(), last.bias]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("file", type=Path, help="the file to write")
     chosen = parser.parse_args(arguments)
     try:
-        content = to_bytes(storage.load(chosen.model).feature_extractor)
+        model: Any = storage.load(chosen.model)
+        head = isinstance(model, RelationNetwork)
+        content = to_bytes(model.relation_module if head else model.feature_extractor)
         with files.atomic_write(chosen.file) as temporary:
             temporary.write_bytes(content)
     except (ValueError, OSError) as error:

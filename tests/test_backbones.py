@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torchvision import models
 
-from fslib.backbones import Conv4, Pretrained, ResNet12
+from fslib.backbones import Conv4, FrozenConv4, Pretrained, ResNet12
 
 
 @pytest.mark.parametrize("side, expected", [(16, 64), (28, 64), (32, 256), (84, 1600)])
@@ -59,6 +59,16 @@ def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"Conv4 takes images of shape \(n, 1, height, width\)") as raised:
         Conv4()(torch.zeros(shape))
     assert str(shape) in str(raised.value)
+
+
+def test_training_leaves_a_frozen_network_as_it_is():
+    torch.manual_seed(0)
+    network = FrozenConv4(channels=8).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    embeddings = network(torch.rand(6, 1, 28, 28))
+    assert not embeddings.requires_grad
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert not any(module.training for module in network.modules())
 
 
 @pytest.mark.parametrize("pools, side", [(4, 1), (3, 3), (2, 7), (1, 14)])
