@@ -2,21 +2,34 @@
 
 Episode number i of a sampler depends on the seed and on i alone. So an episode can be replayed without drawing
 those before it, two models meet the very same episodes, and interrupted training goes on where it stopped.
+
+Within one program, then, the seed is all there is to keep. Episodes that another program drew, or that another is to
+meet, go through a file: :func:`save` and :func:`load`.
 """
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fslib import files
+from fslib.data import ImageSet
+
 
 @dataclass(frozen=True)
 class Episode:
     """One N-way K-shot task, or a stack of them along leading axes, as indices into a data set.
+
+    A stack has a length, and an index or a slice takes from it along the first axis.
 
     Attributes:
         classes: the labels, in the data set, of the classes drawn, shape (..., way).
@@ -39,6 +52,11 @@ class Episode:
         return self.support.shape[-1] // self.way
 
     @property
+    def queries(self) -> int:
+        """Query examples of each class."""
+        return self.query.shape[-1] // self.way
+
+    @property
     def support_labels(self) -> Tensor:
         """Class of each support example within the episode, 0 … way − 1, shape (way · shot,)."""
         return torch.arange(self.way).repeat_interleave(self.shot)
@@ -46,7 +64,13 @@ class Episode:
     @property
     def query_labels(self) -> Tensor:
         """Class of each query within the episode, 0 … way − 1, shape (way · queries,)."""
-        return torch.arange(self.way).repeat_interleave(self.query.shape[-1] // self.way)
+        return torch.arange(self.way).repeat_interleave(self.queries)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, index: int | slice) -> Episode:
+        return Episode(self.classes[index], self.support[index], self.query[index])
 
 
 class EpisodeSampler:
@@ -136,3 +160,118 @@ class EpisodeSampler:
             support=torch.from_numpy(support.reshape(flat)),
             query=torch.from_numpy(query.reshape(flat)),
         )
+
+
+def check_episodes(episodes: Episode, labels: Tensor) -> None:
+    """Raise unless a stack of episodes keeps what :class:`EpisodeSampler` promises, whoever drew it.
+
+    Args:
+        episodes: a stack along one axis.
+        labels: the class of every example of the data set, (n,).
+
+    Raises:
+        ValueError: if the shapes are not those of a stack, an index is not one of the data set's, an example stands
+            in the place of another class, or a class or an example comes twice in an episode.
+    """
+    classes, sides = episodes.classes, (episodes.support, episodes.query)
+    if classes.ndim != 2 or not all(
+        side.numel()
+        and side.ndim == 2
+        and len(side) == len(classes)
+        and side.shape[1] % episodes.way == 0
+        for side in sides
+    ):
+        raise ValueError(
+            "A stack of episodes has classes (episodes, way), support (episodes, way · shot) and query "
+            "(episodes, way · queries), but the shapes here are "
+            f"{', '.join(str(tuple(part.shape)) for part in (classes, *sides))}."
+        )
+    examples = torch.cat([side.unflatten(1, (episodes.way, -1)) for side in sides], -1)
+    if examples.min() < 0 or examples.max() >= len(labels):
+        raise ValueError(
+            f"The episodes hold the examples {examples.min()} to {examples.max()}, "
+            f"but the data set has 0 to {len(labels) - 1}."
+        )
+    for wrong, what in (
+        (labels[examples] != classes[..., None], "has an example in the place of another class"),
+        (_repeated(classes), "draws a class twice"),
+        (_repeated(examples), "uses an example twice"),
+    ):
+        if wrong.any():
+            raise ValueError(f"Episode {wrong.nonzero()[0, 0].item()} {what}.")
+
+
+def _repeated(numbers: Tensor) -> Tensor:
+    """Where a number comes again along the last axis, in sorted order."""
+    return numbers.sort(-1).values.diff(dim=-1) == 0
+
+
+def save(episodes: Episode | EpisodeSampler, path: str | Path, data: ImageSet) -> None:
+    """Store episodes in a file that any program with NumPy can read.
+
+    It is an ``.npz`` with the arrays ``classes``, ``support`` and ``query`` of :class:`Episode`, and ``about``, a
+    JSON text that says which data set they are of and how many there are of what kind.
+
+    Args:
+        episodes: a sampler, whose seed is noted too, or a stack.
+        path: by custom ending in ``.npz``. An interrupted write leaves the old file as it was.
+        data: the data set that the indices are of.
+
+    Raises:
+        ValueError: if the episodes are not well-formed; see :func:`check_episodes`.
+
+    Example:
+        >>> from fslib import data, episodes
+        >>> test = data.load("glyphs", "test")
+        >>> episodes.save(EpisodeSampler(test, way=5, shot=1, query=15, episodes=100), "test.npz", test)
+        >>> len(episodes.load("test.npz", test))
+        100
+    """
+    stack = episodes if isinstance(episodes, Episode) else episodes[:]
+    check_episodes(stack, data.labels)
+    about = _identity(data) | dict(
+        way=stack.way,
+        shot=stack.shot,
+        query=stack.queries,
+        episodes=len(stack),
+        seed=getattr(episodes, "seed", None),
+    )
+    arrays = {name: array.numpy().astype(np.int32) for name, array in vars(stack).items()}
+    with files.atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, about=json.dumps(about), **arrays)
+
+
+def load(path: str | Path, data: ImageSet) -> Episode:
+    """The stack of episodes that :func:`save` stored.
+
+    Args:
+        path: of the file.
+        data: the data set that they are of; the same images in the same order.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no episodes, or those of other data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of episodes {path}.")
+    try:
+        with np.load(path) as stored:
+            about = json.loads(str(stored["about"]))
+            was = {key: about[key] for key in ("data", "images", "digest")}
+            arrays = [stored[name].astype(np.int64) for name in ("classes", "support", "query")]
+    except (ValueError, LookupError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path} is not a file that fslib.episodes.save has written, or it is damaged."
+        ) from error
+    if was != _identity(data):
+        told = "{data}, {images} images, digest {digest}".format_map
+        raise ValueError(
+            f"{path} holds episodes of other data: of {told(was)}; this is {told(_identity(data))}."
+        )
+    return Episode(*map(torch.from_numpy, arrays))
+
+
+def _identity(data: ImageSet) -> dict[str, Any]:
+    """What tells a data set from others."""
+    return dict(data=data.name, images=len(data), digest=data.digest)

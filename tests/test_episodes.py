@@ -1,10 +1,16 @@
-"""Episodes keep their promises in every setting, and depend on the seed and their number alone."""
+"""Episodes keep their promises in every setting, depend on the seed and their number alone, and survive a file."""
+
+import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from fslib.episodes import Episode, EpisodeSampler
+from fslib import episodes
+from fslib.data import ImageSet
+from fslib.episodes import Episode, EpisodeSampler, check_episodes
 
 LABELS = torch.arange(10).repeat(20)
 
@@ -28,7 +34,7 @@ def test_every_episode_is_well_formed(seed):
     assert len(list(sampler)) == len(sampler) == 15
     for episode in sampler:
         drawn = episode.classes.tolist()
-        assert (episode.way, episode.shot) == (way, shot)
+        assert (episode.way, episode.shot, episode.queries) == (way, shot, query)
         assert len(set(drawn)) == way
         assert len({*episode.support.tolist(), *episode.query.tolist()}) == way * (shot + query)
         assert labels[episode.support].tolist() == [c for c in drawn for _ in range(shot)]
@@ -57,6 +63,15 @@ def test_a_slice_stacks_single_episodes(start, stop):
     stack, singles = sampler[start:stop], [sampler[i] for i in range(*slice(start, stop).indices(30))]
     for stacked, alone in zip(parts(stack), zip(*map(parts, singles))):
         assert torch.equal(stacked, torch.stack(alone))
+
+
+def test_a_stack_gives_its_episodes_back():
+    sampler = EpisodeSampler(LABELS, 4, 2, 3, episodes=30)
+    stack = sampler[:]
+    assert len(stack) == len(list(stack)) == 30
+    assert (stack.way, stack.shot, stack.queries) == (4, 2, 3)
+    assert all(same(one, drawn) for one, drawn in zip(stack, sampler))
+    assert same(stack[7:19], sampler[7:19])
 
 
 def test_negative_index_counts_from_the_end():
@@ -132,3 +147,165 @@ def test_zero_is_refused(name):
 def test_index_out_of_range_is_refused(index):
     with pytest.raises(IndexError, match=f"Episode {index} was asked for, but the sampler holds 30"):
         EpisodeSampler(LABELS, episodes=30)[index]
+
+
+def well_formed(stack: Episode, labels) -> bool:
+    """By the words of the definition, one episode and one example at a time."""
+    for episode in stack:
+        drawn, sides = episode.classes.tolist(), [episode.support.tolist(), episode.query.tolist()]
+        if not all(0 <= i < len(labels) for side in sides for i in side):
+            return False
+        for side in sides:
+            each = len(side) // len(drawn)
+            if [labels[i] for i in side] != [c for c in drawn for _ in range(each)]:
+                return False
+        if len({*drawn}) < len(drawn) or len({*sides[0], *sides[1]}) < len(sides[0] + sides[1]):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_episodes_are_refused_where_and_only_where_they_break_a_promise(seed):
+    random = np.random.default_rng(seed)
+    labels = torch.from_numpy(random.permutation(np.arange(4).repeat(7)))
+    verdicts = set()
+    for trial in range(10):
+        stack = EpisodeSampler(labels, way=3, shot=2, query=2, episodes=3, seed=trial)[:]
+        for _ in range(trial % 3):  # changes
+            part = getattr(stack, random.choice(["support", "query", "classes"], p=[0.4, 0.4, 0.2]))
+            value = random.integers(4) if part is stack.classes else random.integers(-1, 29)
+            part[random.integers(3), random.integers(part.shape[1])] = int(value)
+        verdicts.add(good := well_formed(stack, labels.tolist()))
+        if good:
+            check_episodes(stack, labels)
+        else:
+            with pytest.raises(ValueError, match=r"^(Episode \d .* (another class|twice)|The episodes hold)"):
+                check_episodes(stack, labels)
+    assert verdicts == {True, False}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda e: e.support[2].copy_(e.support[3]), "Episode 2 has an example in the place of another class"),
+        (lambda e: e.query[4].copy_(e.query[4].flip(0)), "Episode 4 has an example in the place of another class"),
+        (lambda e: e.query[1, 0].copy_(e.support[1, 0]), "Episode 1 uses an example twice"),
+        (lambda e: [part[3, 1].copy_(part[3, 0]) for part in parts(e)], "Episode 3 draws a class twice"),
+        (lambda e: e.query[0, 0].fill_(200), r"hold the examples \d+ to 200, but the data set has 0 to 199"),
+        (lambda e: e.query[0, 0].fill_(-1), r"hold the examples -1 to \d+, but the data set has 0 to 199"),
+    ],
+)
+def test_a_broken_promise_is_named(change, message):
+    stack = EpisodeSampler(LABELS, way=3, shot=1, query=1, episodes=5)[:]
+    check_episodes(stack, LABELS)
+    change(stack)
+    with pytest.raises(ValueError, match=message):
+        check_episodes(stack, LABELS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(classes=torch.arange(5)),
+        dict(support=torch.zeros(4, 6).long()),
+        dict(support=torch.zeros(3, 4).long()),
+        dict(query=torch.zeros(3, 3, 3).long()),
+        dict(query=torch.zeros(3, 0).long()),
+    ],
+)
+def test_what_is_no_stack_is_refused(change):
+    stack = EpisodeSampler(LABELS, way=3, shot=2, query=1, episodes=3)[:]
+    with pytest.raises(ValueError, match=r"has classes \(episodes, way\), .* but the shapes here are \("):
+        check_episodes(dataclasses.replace(stack, **change), LABELS)
+
+
+@pytest.fixture
+def stored(tiny, tmp_path) -> tuple[EpisodeSampler, Path]:
+    sampler = EpisodeSampler(tiny, way=4, shot=2, query=3, episodes=200, seed=7)
+    episodes.save(sampler, tmp_path / "stored.npz", tiny)
+    return sampler, tmp_path / "stored.npz"
+
+
+def test_stored_episodes_come_back(stored, tiny):
+    sampler, path = stored
+    back = episodes.load(str(path), tiny)
+    assert same(back, sampler[:]) and back.support.dtype == torch.int64
+    episodes.save(back[:50], path, tiny)  # a stack from anywhere
+    assert same(episodes.load(path, tiny), sampler[:50])
+
+
+def test_the_file_can_be_read_without_us_and_is_small(stored, tiny):
+    sampler, path = stored
+    with np.load(path) as file:
+        arrays, about = {name: file[name] for name in ("classes", "support", "query")}, json.loads(str(file["about"]))
+    assert all(np.array_equal(arrays[name], part) for name, part in vars(sampler[:]).items())
+    assert about == dict(
+        data="Tiny", images=96, digest=tiny.digest, way=4, shot=2, query=3, episodes=200, seed=7
+    )
+    assert path.stat().st_size < 2 * sum(array.size for array in arrays.values())
+
+
+def test_broken_episodes_are_not_stored(tiny, tmp_path):
+    stack = EpisodeSampler(tiny, query=3, episodes=4)[:]
+    stack.query[2, 1] = stack.query[2, 0]
+    with pytest.raises(ValueError, match="Episode 2 uses an example twice"):
+        episodes.save(stack, tmp_path / "stored.npz", tiny)
+    assert not list(tmp_path.iterdir())
+
+
+def changed(data: ImageSet, name: str) -> ImageSet:
+    if name == "name":
+        return dataclasses.replace(data, name="Other")
+    if name == "number":
+        return dataclasses.replace(data, images=data.images[:-1], labels=data.labels[:-1])
+    part = getattr(data, name).clone()
+    part.view(-1)[17] += 1
+    return dataclasses.replace(data, **{name: part})
+
+
+@pytest.mark.parametrize("what", ["name", "number", "images", "labels"])
+def test_episodes_of_other_data_are_refused(stored, tiny, what):
+    other = changed(tiny, what)
+    message = (
+        rf"stored\.npz holds episodes of other data: of Tiny, 96 images, digest {tiny.digest}; "
+        rf"this is {other.name}, {len(other)} images, digest {other.digest}\."
+    )
+    with pytest.raises(ValueError, match=message):
+        episodes.load(stored[1], other)
+
+
+def test_a_missing_file_of_episodes_is_named(tiny, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file of episodes .*gone\.npz"):
+        episodes.load(tmp_path / "gone.npz", tiny)
+
+
+@pytest.mark.parametrize("content", ["", "junk", "half", "damaged", "one array", "other arrays", "no data"])
+def test_a_damaged_file_of_episodes_is_named(stored, tiny, content):
+    sampler, path = stored
+    whole = path.read_bytes()
+    if content == "one array":
+        with path.open("wb") as file:
+            np.save(file, np.arange(3))
+    elif content == "other arrays":
+        np.savez(path, support=np.arange(3))
+    elif content == "no data":
+        np.savez(path, about=json.dumps({"way": 5}), **{k: v.numpy() for k, v in vars(sampler[:]).items()})
+    else:
+        middle = len(whole) // 2
+        damaged = whole[:middle] + bytes(64) + whole[middle + 64 :]
+        path.write_bytes({"": b"", "junk": b"junk" * 100, "half": whole[:middle], "damaged": damaged}[content])
+    with pytest.raises(ValueError, match=r"stored\.npz is not a file that fslib\.episodes\.save has written"):
+        episodes.load(path, tiny)
+
+
+def test_an_interrupted_save_leaves_the_old_episodes(stored, tiny, monkeypatch):
+    def killed(file, **arrays):
+        file.write(b"half of it")
+        raise KeyboardInterrupt
+
+    sampler, path = stored
+    monkeypatch.setattr(np, "savez_compressed", killed)
+    with pytest.raises(KeyboardInterrupt):
+        episodes.save(sampler[:3], path, tiny)
+    assert same(episodes.load(path, tiny), sampler[:])
+    assert list(path.parent.iterdir()) == [path]

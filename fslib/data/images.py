@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,14 @@ class ImageSet(torch.utils.data.Dataset):
     def inputs(self, indices: Any = slice(None)) -> Tensor:
         """Network input for some examples, float32, (…, 1, 28, 28); see :func:`to_input`."""
         return to_input(self.images[indices])
+
+    @property
+    def digest(self) -> str:
+        """First 16 digits of the SHA-256 of images and labels. Other data, or another order, has another digest."""
+        digest = hashlib.sha256(f"{tuple(self.images.shape)}".encode())
+        for part in (self.images, self.labels):
+            digest.update(part.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def select(self, classes: Sequence[int]) -> ImageSet:
         """The same data set with only some classes, renumbered in the order given."""
