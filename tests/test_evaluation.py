@@ -1,4 +1,4 @@
-"""A measurement equals the slow way of making it, fits into memory, and its interval holds the truth."""
+"""A measurement or comparison equals the slow way of making it, fits into memory, and its interval holds the truth."""
 
 import math
 import subprocess
@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from easyfsl.methods import PrototypicalNetworks
+from easyfsl.utils import evaluate_on_one_task
 from scipy import stats
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fslib import evaluation
+from fslib import evaluation, storage
 from fslib.backbones import Conv4
+from fslib.data import ImageSet
 from fslib.episodes import EpisodeSampler
-from fslib.evaluation import Accuracy, ci95, embed_all, evaluate
-from fslib.methods import PrototypicalNetwork
+from fslib.evaluation import Accuracy, ci95, compare, embed_all, evaluate
+from fslib.methods import MatchingNetwork, PrototypicalNetwork
 
 TASK = dict(way=5, shot=2, query=3, seed=1)
 
@@ -52,6 +55,16 @@ def test_equals_a_loop_that_embeds_every_episode(tiny):
     assert len(at_once.unique()) == 5  # or the comparison would say little
 
 
+def test_equals_easyfsl(tiny):
+    model = network()
+    accuracy = evaluate(model, tiny, **TASK, episodes=100, device="cpu")
+    embeddings, theirs = embed_all(model, tiny, "cpu"), PrototypicalNetworks()
+    for right, episode in zip(accuracy.per_episode, EpisodeSampler(tiny, **TASK, episodes=100)):
+        support, query = embeddings[episode.support], embeddings[episode.query]
+        hits, of = evaluate_on_one_task(theirs, support, episode.support_labels, query, episode.query_labels)
+        assert right == pytest.approx(hits / of)
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 50, 1000])
 def test_chunk_changes_nothing(tiny, chunk):
     whole = evaluate(network(), tiny, **TASK, episodes=50, device="cpu")
@@ -66,6 +79,29 @@ def test_embeddings_can_be_reused(tiny):
     model.feature_extractor = None
     reused = evaluate(model, tiny, **TASK, episodes=50, embeddings=embeddings)
     assert torch.equal(reused.per_episode, expected.per_episode)
+
+
+def test_embeddings_of_another_number_are_refused(tiny):
+    with pytest.raises(ValueError, match="one embedding for each of the 96 images, but there are 95"):
+        evaluate(network(), tiny, **TASK, embeddings=torch.zeros(95, 4))
+
+
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_a_stack_of_episodes_stands_for_drawing_them(tiny, chunk):
+    drawn = evaluate(network(), tiny, **TASK, episodes=50, device="cpu")
+    stack = EpisodeSampler(tiny, **TASK, episodes=50)[:]
+    task = dict(way=5, shot=2, query=3, chunk=chunk, device="cpu")
+    assert torch.equal(evaluate(network(), tiny, **task, episodes=stack).per_episode, drawn.per_episode)
+    some = evaluate(network(), tiny, **task, episodes=stack[[40, 3]])  # any of them, in any order
+    assert torch.equal(some.per_episode, drawn.per_episode[[40, 3]])
+
+
+def test_a_stack_of_another_kind_or_data_set_is_refused(tiny):
+    stack = EpisodeSampler(tiny, **TASK, episodes=5)[:]
+    with pytest.raises(ValueError, match="have way=5, shot=2 and query=3, but way=5, shot=1 and query=15 are asked"):
+        evaluate(network(), tiny, episodes=stack)
+    with pytest.raises(ValueError, match="but the data set has 0 to 35"):
+        evaluate(network(), tiny.select(range(3)), **TASK, episodes=stack)
 
 
 def test_batch_size_changes_no_embedding(tiny):
@@ -142,6 +178,88 @@ def test_four_times_the_episodes_halve_the_interval(tiny):
     assert many / few == pytest.approx(0.5, rel=0.15)
 
 
+def models(tiny) -> dict[str, PrototypicalNetwork]:
+    """A network, the same by another method, and another network."""
+    first = network()
+    torch.manual_seed(1)
+    other = PrototypicalNetwork(nn.Sequential(nn.Flatten(), nn.Linear(784, 6)))
+    return {"means": first, "votes": MatchingNetwork(first.feature_extractor), "other": other}
+
+
+def test_a_comparison_is_two_measurements_and_a_paired_t_interval(tiny):
+    task = dict(**TASK, episodes=60, device="cpu")
+    comparison = compare(models(tiny), tiny, **task)
+    assert list(comparison) == ["means", "votes", "other"]
+    for name, model in models(tiny).items():
+        assert torch.equal(comparison[name].per_episode, evaluate(model, tiny, **task).per_episode)
+    assert list(comparison.differences) == ["votes", "other"]
+    for name, difference in comparison.differences.items():
+        pairs = (comparison[name].per_episode.double(), comparison["means"].per_episode.double())
+        low, high = stats.ttest_rel(*pairs).confidence_interval()
+        assert difference.mean == pytest.approx((low + high) / 2)
+        assert difference.ci95 == pytest.approx((high - low) / 2, rel=1e-3)
+    any_pair = comparison["other"] - comparison["votes"]
+    differences = comparison.differences
+    assert any_pair.mean == pytest.approx(differences["other"].mean - differences["votes"].mean)
+
+
+def test_a_model_differs_from_itself_by_nothing(tiny):
+    comparison = compare({"one": network(), "again": network()}, tiny, **TASK, episodes=50, device="cpu")
+    assert (comparison.differences["again"].mean, comparison.differences["again"].ci95) == (0, 0)
+    assert comparison["one"].ci95 > 0
+
+
+def test_a_comparison_prints_as_a_table():
+    values = {"means": [0.5, 0.8, 0.5], "vote": [0.6, 0.9, 0.7], "odd": [0.5, 0.5, 0.5]}
+    comparison = evaluation.Comparison({name: Accuracy(torch.tensor(v)) for name, v in values.items()})
+    assert repr(comparison).splitlines() == [
+        "means         60.00 % ± 43.03 (3 episodes)",
+        "vote          73.33 % ± 37.95 (3 episodes)",
+        "odd           50.00 % ± 0.00 (3 episodes)",
+        "vote − means  +13.33 ± 14.34 points (3 paired episodes)",
+        "odd − means   -10.00 ± 43.03 points (3 paired episodes)",
+    ]
+
+
+def test_pairing_narrows_the_interval_of_a_small_change(tiny):
+    model = network()
+    comparison = compare({n: model for n in "ab"}, tiny, **TASK, episodes=200, embeddings=slightly_changed(model, tiny))
+    apart = math.hypot(*(accuracy.ci95 for accuracy in comparison.values()))
+    assert 0 < comparison.differences["b"].ci95 < 0.7 * apart
+
+
+def slightly_changed(model, tiny):
+    embeddings = embed_all(model, tiny, "cpu")
+    random = torch.Generator().manual_seed(0)
+    noise = torch.randn(embeddings.shape, generator=random)
+    return {"a": embeddings, "b": embeddings + 0.1 * embeddings.std() * noise}
+
+
+def test_embeddings_are_given_for_all_models_or_by_name(tiny):
+    both, task = models(tiny), dict(**TASK, episodes=30, device="cpu")
+    expected = compare(both, tiny, **task)
+    embeddings = {name: embed_all(model, tiny, "cpu") for name, model in both.items()}
+    partly = compare(both, tiny, **task, embeddings={"other": embeddings["other"]})
+    alike = {name: both[name] for name in ("means", "votes")}
+    shared = compare(alike, tiny, **task, embeddings=embeddings["means"])
+    for comparison in (partly, shared):
+        assert all(torch.equal(a.per_episode, expected[name].per_episode) for name, a in comparison.items())
+
+
+def test_what_cannot_be_compared_is_refused(tiny):
+    model = network()
+    for too_few in ({}, {"alone": model}, [model, model]):
+        with pytest.raises(ValueError, match="needs two models or more, with names"):
+            compare(too_few, tiny)
+    pair = {"one": model, "two": model}
+    with pytest.raises(ValueError, match="embeddings of 'tow', but the models are one, two"):
+        compare(pair, tiny, embeddings={"tow": torch.zeros(96, 4)})
+    with pytest.raises(ValueError, match="each of the 96 images, but there are 95"):
+        compare(pair, tiny, **TASK, embeddings={"one": torch.zeros(96, 4), "two": torch.zeros(95, 4)})
+    with pytest.raises(ValueError, match="episode by episode, but these are of 3 and 4 episodes"):
+        Accuracy(torch.zeros(3)) - Accuracy(torch.zeros(4))
+
+
 class PeakMemory(TorchDispatchMode):
     """The most bytes that tensors made inside it held at one time."""
 
@@ -170,6 +288,20 @@ def test_a_chunk_stays_within_its_memory(monkeypatch, way, shot, dim):
     assert 0.3 * 8 * 2**20 < memory.peak < 1.05 * 8 * 2**20
 
 
+def test_a_comparison_on_ten_thousand_20_way_episodes_stays_within_the_memory_of_a_chunk():
+    labels = torch.arange(25).repeat_interleave(16)
+    data = ImageSet("Blank", torch.zeros(400, 1, 28, 28, dtype=torch.uint8), labels, [str(c) for c in range(25)])
+    embeddings = torch.randn(400, 8)
+    stack = EpisodeSampler(data, way=20, shot=1, query=15, episodes=100)[:][torch.arange(10_000) % 100]
+    with PeakMemory() as memory:
+        comparison = compare(
+            {"one": network(), "two": network()}, data, way=20, episodes=stack, embeddings=embeddings
+        )
+    assert len(comparison.differences["two"].per_episode) == 10_000
+    stored = sum(part.nbytes for part in vars(stack).values())
+    assert memory.peak < evaluation.CHUNK_BYTES + 4 * stored  # to check the stack takes some too
+
+
 ON_MANY_EPISODES = """
 import torch
 from fslib.data import ImageSet
@@ -191,3 +323,38 @@ def test_ten_thousand_20_way_episodes_fit_into_2_gb():
     episodes, kilobytes = map(int, printed.split())
     assert episodes == 10_000
     assert kilobytes < 2e6
+
+
+# The command --------------------------------------------------------------------------------------
+
+
+def test_command_measures_a_saved_classifier(tmp_path, capsys, glyphs):
+    torch.manual_seed(3)
+    model = MatchingNetwork(Conv4(channels=8))
+    storage.save(model, tmp_path / "model.safetensors")
+    task = dict(way=3, shot=2, query=4, episodes=50, seed=1)
+    options = [word for name, value in task.items() for word in (f"--{name}", str(value))]
+    evaluation.main([str(tmp_path / "model.safetensors"), *options])
+    expected = evaluate(model, glyphs["test"], **task)
+    assert capsys.readouterr().out == f"{glyphs['test'].name}, 3-way 2-shot: {expected}\n"
+
+
+@pytest.mark.parametrize("method", ["prototypical", "matching"])
+def test_command_measures_what_is_not_trained(method, capsys):
+    evaluation.main([method, "--episodes", "20"])
+    assert "5-way 1-shot" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["relation"], "An untrained relation module only guesses; give the file"),
+        (["none.safetensors"], "There is no saved classifier none.safetensors"),
+        (["prototypical", "--data", "glyph"], "did you mean 'glyphs'"),
+        (["prototypical", "--way", "5000"], "5000"),
+    ],
+)
+def test_command_refuses_in_a_sentence(arguments, says):
+    with pytest.raises(SystemExit) as refused:
+        evaluation.main(arguments)
+    assert says in refused.value.code and "\n" not in refused.value.code
