@@ -37,6 +37,7 @@ serve:
 bench: $(INSTALLED)
 	python benchmarks/speed.py
 	python benchmarks/losses.py
+	python benchmarks/against_easyfsl.py
 
 lint: $(INSTALLED)
 	ruff check .

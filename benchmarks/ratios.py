@@ -1,11 +1,31 @@
-"""Enter measured ratios of times into the ledger."""
+"""Measure ratios of times side by side, and enter them into the ledger."""
 
 import statistics
+import time
+from collections.abc import Callable
 
 from fslib import ledger
 from fslib.devices import default_device
 
 DEVICE = default_device()
+
+
+def timed(function, *arguments, **options) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    function(*arguments, **options)
+    return time.perf_counter() - start
+
+
+def side_by_side(
+    theirs: Callable[[], float], ours: Callable[[], float], rounds: int
+) -> list[float]:
+    """Seconds of theirs over seconds of ours, one ratio a round; the two take turns in going first."""
+    ratios = []
+    for turn in range(rounds):
+        seconds = {run: run() for run in ((theirs, ours) if turn % 2 else (ours, theirs))}
+        ratios.append(seconds[theirs] / seconds[ours])
+    return ratios
 
 
 def enter(ratios: list[float], seconds: float, **keys) -> None:
@@ -27,6 +47,6 @@ def enter(ratios: list[float], seconds: float, **keys) -> None:
     }
     ledger.write(record)
     print(
-        f"{record['id']}: {record['mean']} times as fast, rounds from {min(ratios):.2f} to {max(ratios):.2f}",
+        f"{record['id']}: {record['mean']}, rounds from {min(ratios):.2f} to {max(ratios):.2f}",
         flush=True,
     )

@@ -1,22 +1,23 @@
-"""How much time the design saves: two ratios, each measured side by side in one run.
+"""How much time the design saves, and what it adds: ratios, each measured side by side in one run.
 
     python benchmarks/speed.py
 
 *Evaluation*: 10,000 Omniglot 5-way 1-shot episodes by `evaluate`, which embeds each image once, against a loop that
 embeds each episode. The loop is timed on the first 200 of the same episodes. *Training*: one step with the defaults of
 `fit` against one in float32 and the usual order of memory; and, for machines without fast bfloat16, the step of `fit`
-in float32 against the same. Equal results are asserted before anything is timed.
+in float32 against the same. Equal results are asserted before anything is timed. *Overhead*: the step of `fit` against
+what its network takes forward and backward on one batch, in the same type and order of memory.
 """
 
 import time
 from functools import partial
 
 import torch
-from ratios import DEVICE, enter
+from ratios import DEVICE, enter, side_by_side, timed
 
 from fslib import data, ledger
 from fslib.backbones import Conv4
-from fslib.devices import has_fast_bfloat16, place
+from fslib.devices import autocast, has_fast_bfloat16, kept_memory, place
 from fslib.episodes import EpisodeSampler
 from fslib.evaluation import evaluate
 from fslib.methods import PrototypicalNetwork
@@ -38,37 +39,66 @@ def looped(model, images, sampler):
 
 
 def evaluation(rounds=3, some=200, episodes=10_000):
-    """Ratios of time, loop over `evaluate`, one a round."""
+    """Ratios of time, loop over `evaluate`."""
     images = data.load("omniglot", "test")
-    model = ledger_model().to(DEVICE)
+    model = ledger_model()
     first = EpisodeSampler(images, 5, 1, 15, episodes=some, seed=0)
     assert torch.equal(
         looped(model, images, first), evaluate(model, images, episodes=some).per_episode
     )
-    ratios = []
-    for _ in range(rounds):
-        loop = timed(looped, model, images, first) * episodes / some
-        ratios.append(loop / timed(evaluate, model, images, episodes=episodes))
-    return ratios
+    return side_by_side(
+        lambda: timed(looped, model, images, first) * episodes / some,
+        lambda: timed(evaluate, model, images, episodes=episodes),
+        rounds,
+    )
 
 
 def training(way, bfloat16, rounds=5, steps=10):
-    """Ratios of time, plain step over `fit`'s step, one a round."""
+    """Ratios of time, plain step over `fit`'s step."""
     images = data.load("glyphs", "train")
-    first, ours = plain_training(images, way, 3)[0], our_training(images, way, 3, bfloat16)[0]
+    first = plain_training(images, way, 3)[0]
+    ours = our_training(images, way, 3, bfloat16).loss[0]
     assert abs(first / ours - 1) < (1e-3 if bfloat16 is False else 1e-2), (first, ours)
-    ratios = []
-    for _ in range(rounds):
-        plain = timed(plain_training, images, way, steps)
-        ratios.append(plain / timed(our_training, images, way, steps, bfloat16))
-    return ratios
+    return side_by_side(
+        lambda: timed(plain_training, images, way, steps),
+        lambda: timed(our_training, images, way, steps, bfloat16),
+        rounds,
+    )
 
 
-def our_training(images, way, steps, bfloat16):
-    """Losses of some steps of `fit`."""
+def overhead(way, rounds=5, steps=10):
+    """Ratios of time, `fit`'s step over what its network alone takes."""
+    images = data.load("glyphs", "train")
+    bare_training(images, way, 3)  # warms up
+    return side_by_side(
+        lambda: our_training(images, way, steps).seconds,
+        lambda: bare_training(images, way, steps),
+        rounds,
+    )
+
+
+def our_training(images, way, steps, bfloat16=None):
+    """History of some steps of `fit`."""
     torch.manual_seed(0)
     model = PrototypicalNetwork(Conv4())
-    return fit(model, images, way=way, episodes=steps, bfloat16=bfloat16, progress=False).loss
+    return fit(model, images, way=way, episodes=steps, bfloat16=bfloat16, progress=False)
+
+
+def bare_training(images, way, steps):
+    """Seconds of the network forward and backward on one batch, in the type and order of memory that `fit` takes."""
+    network = place(Conv4(), DEVICE).train()
+    episode = EpisodeSampler(images, way, 1, 5, episodes=1)[0]
+    batch = images.inputs(torch.cat([episode.support, episode.query]))
+    batch = batch.to(DEVICE, memory_format=torch.channels_last)
+    with kept_memory():
+        start = time.perf_counter()
+        for _ in range(steps):
+            network.zero_grad()
+            with autocast(DEVICE):
+                loss = network(batch).mean()
+            loss.backward()
+            loss.item()  # waits for a GPU, as `fit` does
+        return time.perf_counter() - start
 
 
 def plain_training(images, way, steps):
@@ -101,13 +131,6 @@ def ledger_model():
     return place(load(ledger.folder() / "omniglot" / "prototypical-seed0.safetensors"), DEVICE)
 
 
-def timed(function, *arguments, **options):
-    """Seconds that a call takes."""
-    start = time.perf_counter()
-    function(*arguments, **options)
-    return time.perf_counter() - start
-
-
 def measured(name, dataset, measure, way, query, episodes):
     """Measure ratios, and enter them."""
     began = time.perf_counter()
@@ -134,4 +157,5 @@ if __name__ == "__main__":
         measured(
             f"speed-training-float32-{way}way", "glyphs", partial(training, way, False), way, 5, 10
         )
+        measured(f"speed-training-overhead-{way}way", "glyphs", partial(overhead, way), way, 5, 10)
     measured("speed-evaluation", "omniglot", evaluation, 5, 15, 10_000)
