@@ -1,7 +1,8 @@
 """A browser and a small server for the tests of what runs in the page.
 
-The browser is Chromium as the system has it, or as `playwright install chromium` fetched it. Without one, these
-tests are skipped and say so; on a machine that builds for others (`CI` set) they fail instead.
+The browser is Chromium as the system has it, best as the headless shell, which opens no windows, or as
+`playwright install chromium` fetched it. Without one, these tests are skipped and say so; on a machine that builds
+for others (`CI` set) they fail instead.
 """
 
 from __future__ import annotations
@@ -22,20 +23,41 @@ LIVE = ROOT / "book" / "_static" / "live"
 SITE = ROOT / "_build" / "html"
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class Host(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder under a path, and its 404.html for whatever is not there, as hosts of project sites do."""
+
     extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {".mjs": "text/javascript"}
+
+    def __init__(self, *args, under: str, **options):
+        self.under = under
+        super().__init__(*args, **options)
+
+    def send_head(self):
+        if not self.path.startswith(self.under):
+            return self.send_error(404)
+        self.path = self.path.removeprefix(self.under.rstrip("/"))
+        return super().send_head()
+
+    def send_error(self, code, *args):
+        page = Path(self.directory, "404.html")
+        if code != 404 or not page.exists():
+            return super().send_error(code, *args)
+        self.send_response(404)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(page.read_bytes())
 
     def log_message(self, *_):
         pass
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a server for one folder, as long as it is needed."""
-    handler = functools.partial(Quiet, directory=str(folder))
+def served(folder: Path, under: str = "/") -> Iterator[str]:
+    """The address, without a slash at its end, of a server for one folder, as long as it is needed."""
+    handler = functools.partial(Host, directory=str(folder), under=under)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}{under.rstrip('/')}"
         server.shutdown()
 
 
@@ -46,7 +68,7 @@ def chromium() -> Iterator:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
         _without("Playwright is not installed: pip install playwright")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     with sync_playwright() as playwright:
         try:

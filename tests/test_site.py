@@ -1,12 +1,19 @@
 """The built site is whole, and needs nothing from elsewhere."""
 
+import os
 import re
+import subprocess
+import tomllib
 from functools import cache
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
+from xml.etree import ElementTree
 
 import pytest
+import yaml
 from bs4 import BeautifulSoup
+from PIL import Image
+from pybtex.database import parse_string
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "_build" / "html"
@@ -15,9 +22,9 @@ if not (SITE / "index.html").exists():
 
 PAGES = sorted(p for p in SITE.rglob("*.html") if "_static" not in p.parts and p != SITE / "index.html")
 WRITTEN = [page for page in PAGES if page.parent.name in ("book", "chapters")]  # Sphinx makes the others
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]["urls"]
+ADDRESS = URLS["Documentation"].rstrip("/") + "/"
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(SITE).as_posix())
-
-
 each_written_page = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.stem)
 
 
@@ -37,14 +44,110 @@ def links(page: Path):
         yield from ((tag.name, tag[key]) for key in ("href", "src") if tag.get(key))
 
 
-def test_front_door_leads_to_the_first_page():
+def address_of(page: Path) -> str:
+    """Where the page will stand once it is published."""
+    return ADDRESS + page.relative_to(SITE).as_posix()
+
+
+def source_of(page: Path) -> str:
+    """The file that a written page is made from, as the repository names it."""
+    (source,) = ROOT.glob(f"{page.parent.name}/{page.stem}.[im]*")
+    return source.relative_to(ROOT).as_posix()
+
+
+def meta(page: Path) -> dict[str, str]:
+    """What a page says of itself to search engines and to sites that show a card beside a link."""
+    tags = soup(page).find_all("meta", content=True)
+    return {tag.get("property") or tag.get("name"): tag["content"] for tag in tags}
+
+
+def front_door() -> Path:
     (url,) = re.findall(r"url=([^\"]+)", (SITE / "index.html").read_text(encoding="utf8"))
-    assert (SITE / url).exists()
+    return SITE / url
+
+
+def test_front_door_leads_to_the_first_page_and_is_shared_as_it():
+    assert front_door().exists()
+    assert meta(SITE / "index.html")["og:image"] == meta(front_door())["og:image"]
+    assert soup(SITE / "index.html").find("link", rel="canonical")["href"] == address_of(front_door())
+
+
+def test_next_and_previous_lead_through_the_whole_book():
+    walk, page = [], front_door()
+    while page:
+        walk.append(page)
+        following = soup(page).select_one(".prev-next-area a.right-next")
+        page = following and (page.parent / following["href"]).resolve()
+        if page:
+            back = soup(page).select_one(".prev-next-area a.left-prev")["href"]
+            assert (page.parent / back).resolve() == walk[-1]
+    assert sorted(walk) == WRITTEN
 
 
 @each_page
 def test_has_a_title(page):
-    assert soup(page).title.get_text(strip=True)
+    title = soup(page).title.get_text(strip=True)
+    assert title and title.count("Learning to Compare") == 1
+
+
+@each_written_page
+def test_a_link_to_it_shows_a_card(page):
+    says = meta(page)
+    assert says["og:site_name"] == "Learning to Compare" and says["og:url"] == address_of(page)
+    assert says["og:title"] == soup(page).select_one("article h1").find(string=True)
+    assert 40 <= len(says["og:description"]) and "CPU seconds" not in says["og:description"]
+    assert says["og:image"].startswith(ADDRESS) and len(says["og:image:alt"]) >= 60
+    picture = Image.open(SITE / says["og:image"].removeprefix(ADDRESS))
+    assert picture.size == (int(says["og:image:width"]), int(says["og:image:height"]))
+
+
+def test_sitemap_lists_what_is_worth_finding():
+    listed = [place.text for place in ElementTree.parse(SITE / "sitemap.xml").iter() if place.tag.endswith("}loc")]
+    assert {address_of(page) for page in WRITTEN} <= set(listed)
+    assert not [url for url in listed if url.endswith(("404.html", "search.html"))]
+    assert all((SITE / url.removeprefix(ADDRESS)).exists() for url in listed)
+
+
+def test_what_stands_in_for_a_missing_page_holds_at_any_depth():
+    """A browser reads its addresses from the root of the site, whatever address it was shown for."""
+    base = soup(SITE / "404.html").find("base")["href"]
+    assert urljoin(ADDRESS + "chapters/no/such/page.html", base) == ADDRESS + "404.html"
+    first = soup(SITE / "404.html").find(lambda tag: tag.name in ("base", "link", "script", "a") and tag.attrs)
+    assert first.name == "base"  # what stands before it would not be read so
+
+
+@each_written_page
+def test_edit_button_opens_its_source(page):
+    url = soup(page).select_one("a.btn-source-edit-button")["href"]
+    assert url == f"{URLS['Repository']}/edit/main/{source_of(page)}"
+
+
+def git(*words: str) -> str:
+    """What git says; nothing outside of a repository."""
+    environment = {**os.environ, "TZ": "UTC"}
+    try:
+        return subprocess.run(["git", *words], cwd=ROOT, env=environment, capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        return ""
+
+
+@each_written_page
+def test_says_when_it_was_last_changed(page):
+    """The day of a commit, never that of the build; and no day where git does not know."""
+    shown = soup(page).select_one("p.last-updated")
+    if git("rev-parse", "--is-shallow-repository") != "false\n" or not git("log", "-1", "--", source_of(page)):
+        return
+    days = git("log", "--date=format-local:%-d %B %Y", "--format=%ad").splitlines()
+    assert re.fullmatch(r"Last updated on (.+)\.", shown.get_text(strip=True))[1] in days
+
+
+def test_says_how_to_cite_the_book():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf8"))
+    shown = soup(SITE / "book/how_to_use.html").select_one(".highlight-bibtex").get_text()
+    (entry,) = parse_string(shown, "bibtex").entries.values()
+    assert {key: citation[key] for key in ("title", "version", "url")}.items() <= entry.fields.items()
+    assert [str(name) for name in entry.persons["author"]] == ["{" + one["name"] + "}" for one in citation["authors"]]
+    assert re.fullmatch(r"20\d\d", entry.fields["year"])
 
 
 @each_written_page

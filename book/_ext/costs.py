@@ -47,7 +47,8 @@ def cost_line(app, doctree) -> None:
     cost = declared(Path(app.env.doc2path(app.env.docname)))
     title = next(doctree.findall(nodes.title), None)
     if cost and title:
-        line = nodes.paragraph("", in_words(cost), classes=["cost"])
+        # Raw, for what a search engine or a shared link shows of a chapter begins with its first paragraph.
+        line = nodes.raw("", f'<p class="cost">{in_words(cost)}</p>', format="html")
         title.parent.insert(title.parent.index(title) + 1, line)
 
 

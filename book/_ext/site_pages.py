@@ -1,10 +1,12 @@
 """Make the pages of the site lighter: no script twice, none unused, and none that keeps a reader waiting.
 
-And mend, for those who hear a page, what the theme and docutils leave: see `AUDIBLE`.
+And mend, for those who hear a page, what the theme and docutils leave: see `AUDIBLE`. And what is about the whole site:
+its front door, and the page that a host shows in the place of one that is not there.
 """
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ICON_SCRIPT = re.compile(r'<script defer src="[^"]*/scripts/fontawesome\.js[^"]*"></script>')
 CAN_WAIT = re.compile(
@@ -25,6 +27,26 @@ AUDIBLE = [
     (r'</dl>\s*(<span class="sig-paren">\))', r'</span>\1'),
 ]
 
+# Print in the light theme, whichever is on.
+PRINT_LIGHT = """{
+    const look = document.documentElement.dataset;
+    let theme;
+    addEventListener("beforeprint", () => { theme = look.theme; look.theme = "light"; });
+    addEventListener("afterprint", () => { look.theme = theme; });
+}"""
+
+FRONT_DOOR = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+{tags}
+<meta http-equiv="refresh" content="0; url={first}">
+<a href="{first}">{title}</a>
+</html>
+"""
+SHARED = re.compile(
+    r'<title>.*?</title>|<link rel="canonical"[^>]*>|<meta (?:property|name="(?:description|twitter:))[^>]*>'
+)
+
 
 def each_script_once(app, pagename, templatename, context, doctree) -> None:
     """Drop Thebe, which is not used here, and inline scripts that came in twice."""
@@ -37,6 +59,25 @@ def each_script_once(app, pagename, templatename, context, doctree) -> None:
         seen.add(body)
         keep.append(script)
     context["script_files"] = keep
+
+
+def each_head(app, pagename, templatename, context, doctree) -> None:
+    """A title that does not say the same twice, and addresses that hold at any depth where a page needs it."""
+    if context.get("title") == context["docstitle"]:
+        context["docstitle"] = ""
+    if pagename == "404":  # a host shows it in the place of any page
+        base = urlsplit(app.config.html_baseurl).path + "404.html"
+        context["metatags"] = f'<base href="{base}" />' + context.get("metatags", "")
+
+
+def front_door(app, exception) -> None:
+    """The root of the site leads to the first page; a link to it is shared with the card of that page."""
+    if exception or app.builder.format != "html":
+        return
+    first = app.builder.get_target_uri(app.config.root_doc)
+    tags = "\n".join(SHARED.findall(Path(app.outdir, first).read_text(encoding="utf8")))
+    page = FRONT_DOOR.format(tags=tags, first=first, title=app.config.project)
+    Path(app.outdir, "index.html").write_text(page, encoding="utf8")
 
 
 def light_scripts(app, exception) -> None:
@@ -55,8 +96,11 @@ def light_scripts(app, exception) -> None:
 
 
 def setup(app):
+    app.add_js_file(None, body=PRINT_LIGHT)
     app.connect(
         "html-page-context", each_script_once, priority=900
     )  # after the theme has added its own
+    app.connect("html-page-context", each_head, priority=900)
     app.connect("build-finished", light_scripts)
+    app.connect("build-finished", front_door)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
