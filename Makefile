@@ -28,7 +28,7 @@ test: $(INSTALLED)
 
 # The built site in a real browser: errors, accessibility, drawing by hand and by keyboard.
 browser: $(INSTALLED)
-	python -m pytest -q tests/test_browser.py
+	python -m pytest -q -n 2 tests/test_browser.py
 
 serve:
 	@echo "The book is at http://localhost:8000 (stop with Ctrl-C)"
@@ -38,6 +38,7 @@ bench: $(INSTALLED)
 	python benchmarks/speed.py
 	python benchmarks/losses.py
 	python benchmarks/against_easyfsl.py
+	python benchmarks/backbones.py
 
 lint: $(INSTALLED)
 	ruff check .
