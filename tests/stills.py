@@ -1,4 +1,4 @@
-"""Take the still figures that stand in for the living parts of the site, from the site itself.
+"""Take the still figures that stand in for the living parts of the site, from the site itself, and draw its card.
 
     python -m tests.stills          # after `make book`
 
@@ -6,10 +6,13 @@ The pages name each figure's size, so look at them when one has changed; tests/t
 """
 
 import io
+from pathlib import Path
 
 from PIL import Image
 
 from tests.page import LIVE, SITE, chromium, served
+
+STATIC = LIVE.parent
 
 PARTS = {  # figure → page, element, and what to do first
     "few-shot-pad": ("book/welcome", "few-shot-pad", ["Draw one for me"]),
@@ -18,7 +21,31 @@ PARTS = {  # figure → page, element, and what to do first
     "metric-plane": ("chapters/03_metrics", "metric-plane", []),
     "margin-plane": ("chapters/04_losses", "margin-plane", []),
     "metric-plane-modes": ("chapters/06_prototypical_networks", "metric-plane", []),
+    "rings-plane": ("chapters/07_relation_networks", "rings-plane", []),
+    "votes-plane": ("chapters/08_matching_networks", "votes-plane", []),
 }
+
+CARD = """<style>
+    body { margin: 0; width: 1200px; height: 630px; background: #f5f7fc; color: #1f2430; overflow: hidden;
+           font-family: "DejaVu Sans", sans-serif; display: grid; align-content: center; justify-items: center; }
+    h1 { display: flex; align-items: center; gap: 24px; font-size: 60px; margin: 0 0 12px; letter-spacing: -0.02em; }
+    h1 svg { width: 76px; } p { font-size: 29px; color: #5a6275; margin: 0 0 30px; } body > svg { width: 980px; }
+</style><h1>%s Learning to Compare</h1><p>An executable textbook on few-shot learning</p>%s"""
+
+
+def draw_card(browser) -> None:
+    """The picture that other sites show beside a link to a page."""
+    pictures = [(STATIC / name).read_text(encoding="utf8") for name in ("logo.svg", "idea.svg")]
+    page = browser.new_page(viewport={"width": 1200, "height": 630})
+    page.set_content(CARD % tuple(pictures))
+    save(page.screenshot(), STATIC / "card.png")
+
+
+def save(screenshot: bytes, file: Path) -> None:
+    """In few colours, for a small file."""
+    picture = Image.open(io.BytesIO(screenshot)).convert("RGB")
+    picture.quantize(96, dither=Image.Dither.NONE).save(file, optimize=True)
+    print(file.stem, *picture.size)
 
 
 def main() -> None:
@@ -34,9 +61,8 @@ def main() -> None:
                 element.get_by_role("button", name=button).click()
             page.mouse.move(0, 0)
             page.wait_for_timeout(500)
-            picture = Image.open(io.BytesIO(element.locator(".live").screenshot())).convert("RGB")
-            picture.quantize(48, dither=Image.Dither.NONE).save(LIVE / "stills" / f"{name}.png", optimize=True)
-            print(name, *picture.size)
+            save(element.locator(".live").screenshot(), LIVE / "stills" / f"{name}.png")
+        draw_card(browser)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ MODULES = {  # element → module in book/_static/live
     "episode-player": "episodes.mjs",
     "metric-plane": "plane.mjs",
     "margin-plane": "margin.mjs",
+    "rings-plane": "rings.mjs",
+    "votes-plane": "votes.mjs",
 }
 STATIC = re.compile(r'(?<==")(?:\.\./book/)?_static/(?=live/)')
 

@@ -193,4 +193,5 @@ export const STYLE = `
   thead th { color: var(--ltc-quiet, #5a6275); font-size: 0.85em; }
   .number { text-align: right; }
   @media (prefers-reduced-motion: no-preference) { .fill { transition: width 0.12s; } }
+  @media print { .bar, .help, button { display: none; } }
 `;

@@ -5,11 +5,8 @@
 import {
   cosineDistance, euclidean, inverseCovariance, mahalanobis, mean, softmax, squaredEuclidean,
 } from "./compare.mjs";
-import { COLORS, NAMES, choice, define, draggable, mark, onceAFrame, slider, svg, tag } from "./element.mjs";
-
-const UNIT = 70, WIDTH = 6.4 * UNIT, HEIGHT = 4.4 * UNIT; // the plane is 6.4 × 4.4, its middle the origin
-const toDrawing = ([x, y]) => [WIDTH / 2 + UNIT * x, HEIGHT / 2 - UNIT * y];
-const toPlane = (x, y) => [(x - WIDTH / 2) / UNIT, (HEIGHT / 2 - y) / UNIT];
+import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, svg, tag } from "./element.mjs";
+import { field } from "./field.mjs";
 
 const METRICS = {
   euclidean: "Euclidean",
@@ -53,38 +50,31 @@ export function render({ model, el }) {
     model.set(key, value);
     model.save_changes();
   };
-  const canvas = tag("canvas", { width: 128, height: 88, attributes: { "aria-hidden": "true" } });
-  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": "Support points and a query in the plane" });
+  const plane = field("Support points and a query in the plane", { width: 6.4, height: 4.4, unit: 70 });
   const said = tag("output", { attributes: { "aria-live": "polite" } });
   el.append(
     tag("div", { className: "bar" },
       choice("Distance", Object.entries(METRICS), model.get("metric"), (value) => set("metric", value)),
       choice("to the nearest", [["mean", "class mean"], ["example", "example"]], model.get("nearest"), (value) => set("nearest", value)),
       slider("Temperature", { min: 0.1, max: 4, step: 0.1 }, model.get("temperature"), (value) => set("temperature", value), (v) => v.toFixed(1))),
-    tag("div", { className: "plane" }, canvas, drawing),
+    plane.element,
     said,
     tag("p", { className: "quiet", textContent: "Drag the points, or choose one with Tab and move it with the arrow keys. Large hollow marks are class means; the cross is the query." }));
 
-  const inside = (x, y) => toPlane(Math.min(WIDTH - 8, Math.max(8, x)), Math.min(HEIGHT - 8, Math.max(8, y)));
-  const means = model.get("support").map((_, c) => drawing.appendChild(svg("path", { fill: "#fff", "fill-opacity": 0.6, stroke: COLORS[c], "stroke-width": 3 })));
-  const points = model.get("support").map((examples, c) => examples.map((_, i) => {
-    const node = svg("path", { fill: COLORS[c], stroke: "#fff", "stroke-width": 1.5, tabindex: 0, role: "button", "aria-label": `Example ${i + 1} of the ${NAMES[c]}` });
-    draggable(node, drawing, () => toDrawing(model.get("support")[c][i]), (x, y) => {
-      set("support", model.get("support").map((all, k) => all.map((p, j) => (k === c && j === i ? inside(x, y) : p))));
-    });
-    return drawing.appendChild(node);
-  }));
-  const query = drawing.appendChild(svg("path", { fill: "#000", stroke: "#fff", "stroke-width": 1.5, tabindex: 0, role: "button", "aria-label": "The query" }));
-  draggable(query, drawing, () => toDrawing(model.get("query")), (x, y) => set("query", inside(x, y)));
+  const means = model.get("support").map((_, c) => plane.drawing.appendChild(svg("path", { fill: "#fff", "fill-opacity": 0.6, stroke: COLORS[c], "stroke-width": 3 })));
+  const points = model.get("support").map((examples, c) => examples.map((_, i) => plane.handle(
+    `Example ${i + 1} of the ${NAMES[c]}`, COLORS[c], () => model.get("support")[c][i],
+    (place) => set("support", model.get("support").map((all, k) => all.map((p, j) => (k === c && j === i ? place : p)))))));
+  const query = plane.handle("The query", "#000", () => model.get("query"), (place) => set("query", place));
 
   function paint() {
     const now = state();
-    regions(canvas, now);
+    plane.paint((place) => probabilities(place, now));
     now.support.forEach((examples, c) => {
-      means[c].setAttribute("d", now.nearest === "mean" ? mark(c, ...toDrawing(mean(examples)), 12) : "");
-      examples.forEach((point, i) => points[c][i].setAttribute("d", mark(c, ...toDrawing(point), 7)));
+      means[c].setAttribute("d", now.nearest === "mean" ? mark(c, ...plane.toDrawing(mean(examples)), 12) : "");
+      examples.forEach((point, i) => points[c][i].setAttribute("d", mark(c, ...plane.toDrawing(point), 7)));
     });
-    query.setAttribute("d", mark(4, ...toDrawing(now.query), 10));
+    query.setAttribute("d", mark(4, ...plane.toDrawing(now.query), 10));
     const shares = probabilities(now.query, now), values = scores(now.query, now);
     const best = shares.indexOf(Math.max(...shares));
     said.replaceChildren(
@@ -95,24 +85,6 @@ export function render({ model, el }) {
   for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
   paint();
   return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
-}
-
-/** Paint each place in the mixture of the classes' colours that its probabilities say. */
-function regions(canvas, state) {
-  const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
-  const colors = COLORS.map((color) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16)));
-  for (let row = 0, at = 0; row < canvas.height; row++) {
-    for (let column = 0; column < canvas.width; column++, at += 4) {
-      const place = toPlane(((column + 0.5) / canvas.width) * WIDTH, ((row + 0.5) / canvas.height) * HEIGHT);
-      const shares = probabilities(place, state);
-      for (let i = 0; i < 3; i++) {
-        const mixed = shares.reduce((total, share, c) => total + share * colors[c][i], 0);
-        image.data[at + i] = 255 - 0.45 * (255 - mixed);
-      }
-      image.data[at + 3] = 255;
-    }
-  }
-  context.putImageData(image, 0, 0);
 }
 
 export default { render };

@@ -1,0 +1,110 @@
+// Chapter 8: who decides? Every example votes, with the attention that the query pays it.
+//
+// Drag the examples and the query, and turn the scale from everybody to the nearest alone.
+
+import { prototypical, softmax, squaredEuclidean } from "./compare.mjs";
+import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, svg, tag } from "./element.mjs";
+import { field } from "./field.mjs";
+
+const HALO = 46; // radius, in the drawing, of the halo of an example that gets all attention
+const METHODS = { votes: "votes", mean: "the nearest prototype" };
+export const DEFAULTS = {
+  support: [ // the chapter's first figure: one square has lost its way among the circles
+    [[-1.44, 0.8], [-1.83, 0.64], [-1.03, 0.44], [-0.51, -0.28], [-1.43, 0.43]],
+    [[-1.25, 0.41], [1.8, 1.01], [1.26, -0.09], [1.04, 0.74], [1.11, 1.09]],
+    [[0.22, -1.14], [0.63, -1.16], [0.05, -1.02], [0.27, -0.73], [-0.33, -1.06]],
+  ],
+  query: [-1.15, 0.1], scale: 10, method: "votes",
+};
+
+/** The attention to each example, class by class: a softmax over all of minus their squared distances, times the scale. */
+export function attention(point, { support, scale }) {
+  const all = softmax(support.flat().map((example) => -scale * squaredEuclidean(point, example)));
+  let at = 0;
+  return support.map((examples) => all.slice(at, (at += examples.length)));
+}
+
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+const PROBABILITIES = {
+  votes: (point, state) => attention(point, state).map(sum),
+  mean: (point, { support, scale }) => softmax(prototypical(support, point).map((score) => scale * score)),
+};
+
+/** Probability of each class at a point, by votes or by the nearest prototype, as `method` says. */
+export const probabilities = (point, state) => PROBABILITIES[state.method](point, state);
+
+/** How many examples would decide, had all that are heard an equal voice: 1 / Σ α². */
+export const voices = (shares) => 1 / sum(shares.flat().map((share) => share * share));
+
+export function render({ model, el }) {
+  const set = (key, value) => {
+    model.set(key, value);
+    model.save_changes();
+  };
+  const plane = field("Examples and a query in the plane", { width: 6.4, height: 4.4, unit: 70 });
+  const rows = tag("tbody"), said = tag("output", { attributes: { "aria-live": "polite" } });
+  const shown = (scale) => scale.toFixed(scale < 9.95 ? 1 : 0);
+  el.append(
+    tag("div", { className: "bar" },
+      slider("Scale", { min: -0.52, max: 3, step: 0.04 }, Math.log10(model.get("scale")), (power) => set("scale", 10 ** power), (power) => shown(10 ** power)),
+      choice("Regions by", Object.entries(METHODS), model.get("method"), (value) => set("method", value))),
+    plane.element,
+    said,
+    tag("table", {},
+      tag("caption", { className: "hidden", textContent: "Probabilities of the query" }),
+      tag("thead", {}, tag("tr", {}, ...["class", "attention of its examples", "votes", "prototype"].map((text, i) =>
+        tag("th", { textContent: text, className: i > 1 ? "number" : "", attributes: { scope: "col" } })))),
+      rows),
+    tag("p", { className: "quiet", textContent: "Drag the examples and the query, the cross, or choose one with Tab and move it with the arrow keys. The area of a halo is the attention that the query pays to the example; in the table, each piece of a bar is one example." }));
+
+  const halos = model.get("support").map((examples, c) => examples.map(() =>
+    plane.drawing.appendChild(svg("circle", { fill: COLORS[c], "fill-opacity": 0.3, stroke: COLORS[c], "stroke-width": 1.5 }))));
+  const points = model.get("support").map((examples, c) => examples.map((_, i) => plane.handle(
+    `Example ${i + 1} of the ${NAMES[c]}`, COLORS[c], () => model.get("support")[c][i],
+    (place) => set("support", model.get("support").map((all, k) => all.map((p, j) => (k === c && j === i ? place : p)))))));
+  const query = plane.handle("The query", "#000", () => model.get("query"), (place) => set("query", place));
+
+  function paint() {
+    const now = Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
+    plane.paint((place) => decided(probabilities(place, now)));
+    const shares = attention(now.query, now);
+    now.support.forEach((examples, c) => examples.forEach((example, i) => {
+      const [cx, cy] = plane.toDrawing(example);
+      points[c][i].setAttribute("d", mark(c, cx, cy, 7));
+      for (const [key, value] of Object.entries({ cx, cy, r: HALO * Math.sqrt(shares[c][i]) })) halos[c][i].setAttribute(key, value);
+    }));
+    query.setAttribute("d", mark(4, ...plane.toDrawing(now.query), 10));
+    const [votes, means] = ["votes", "mean"].map((method) => probabilities(now.query, { ...now, method }));
+    const percent = (share) => `${(100 * share).toFixed(0)}\u00a0%`;
+    rows.replaceChildren(...shares.map((ofClass, c) => tag("tr", {},
+      tag("th", { textContent: NAMES[c], attributes: { scope: "row" } }),
+      tag("td", {}, bar(ofClass, COLORS[c])),
+      ...[votes, means].map((all) => tag("td", { className: "number", textContent: percent(all[c]) })))));
+    const best = (all) => NAMES[all.indexOf(Math.max(...all))];
+    const count = voices(shares), examples = now.support.flat().length;
+    const who = count > examples / 2 ? "everybody decides" : count < 1.5 ? "the nearest example decides alone" : "a few near examples decide";
+    said.replaceChildren(
+      tag("strong", { textContent: `At scale ${shown(now.scale)}, ${who}. ` }),
+      `The attention of the query is spread as if over ${count.toFixed(1)} of the ${examples} examples. `,
+      best(votes) === best(means)
+        ? `Votes and the nearest prototype agree that it is one of the ${best(votes)}.`
+        : `By votes it is one of the ${best(votes)}, by the nearest prototype one of the ${best(means)}.`);
+  }
+  const repaint = onceAFrame(paint);
+  for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
+  paint();
+  return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
+}
+
+/** Half of the colour is the winner's, so that borders show, however unsure the probabilities are on either side. */
+function decided(shares) {
+  const most = Math.max(...shares);
+  return shares.map((share) => (share === most ? (share + 1) / 2 : share / 2));
+}
+
+/** A bar as long as a class's probability, in pieces as long as the attention that each of its examples gets. */
+const bar = (shares, color) => tag("div", { style: { display: "flex", height: "0.85em", width: "100%", "min-width": "5rem" } },
+  ...shares.map((share) => tag("span", { style: { width: `${100 * share}%`, background: color, "box-shadow": "inset -1px 0 var(--ltc-soft, #fff)" } })));
+
+export default { render };
+if (globalThis.customElements && !customElements.get("votes-plane")) define("votes-plane", render, DEFAULTS);
