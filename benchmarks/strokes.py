@@ -95,8 +95,8 @@ def in_the_page(page, support, query) -> list[int]:
         surface.press("Delete")
         drag(page, surface, strokes)
         page.wait_for_timeout(60)  # it answers with the next frame
-        probabilities = page.locator("few-shot-pad").evaluate("pad => pad.result.probabilities")
-        answers.append(probabilities.index(max(probabilities)))
+        shares = page.locator("few-shot-pad").evaluate("pad => pad.result.shares")
+        answers.append(shares.index(max(shares)))
     return answers
 
 

@@ -8,11 +8,12 @@ from torch import nn
 
 from fslib import export, ledger, load
 from fslib.backbones import Conv4
-from fslib.methods import PrototypicalNetwork
+from fslib.methods import PrototypicalNetwork, VectorRelation
 from fslib.storage import save
 from tests.page import LIVE
 
-LEDGER_MODEL = ledger.folder() / "omniglot" / "prototypical-seed0.safetensors"
+LEDGER_MODELS = ledger.folder() / "omniglot"
+LEDGER_MODEL = LEDGER_MODELS / "prototypical-seed0.safetensors"
 
 
 def blocks(network):
@@ -53,10 +54,40 @@ def test_numbers_are_in_the_order_that_the_page_reads():
     np.testing.assert_allclose(last[0, 2, 5, 9], weights[9, 5, 0, 2].item(), rtol=1e-3)
 
 
-def test_the_command_writes_what_is_committed(tmp_path, capsys):
-    export.main([str(LEDGER_MODEL), str(tmp_path / "network.bin")])
-    assert (tmp_path / "network.bin").read_bytes() == (LIVE / "conv4.f16.bin").read_bytes()
-    assert "222,848 bytes" in capsys.readouterr().out
+def test_relation_module_is_written_layer_by_layer():
+    torch.manual_seed(0)
+    module = VectorRelation(64, hidden=5)
+    nn.init.normal_(module[1].weight)
+    module.train()(torch.randn(40, 128))  # a batch norm that has seen something
+    module.eval()
+    numbers = torch.from_numpy(np.frombuffer(export.to_bytes(module), "<f2").astype(np.float32))
+    weights, biases, last, bias = numbers.split([5 * 128, 5, 5, 1])
+    pairs = torch.randn(7, 128)
+    scores = (pairs @ weights.reshape(5, 128).T + biases).relu() @ last + bias
+    torch.testing.assert_close(scores.sigmoid(), module(pairs), atol=2e-3, rtol=0)
+
+
+def test_relation_module_for_other_embeddings_is_refused():
+    with pytest.raises(ValueError, match="embeddings of 64 numbers, but this relation module is for 32"):
+        export.to_bytes(VectorRelation(32))
+
+
+@pytest.mark.parametrize(
+    "model, file, size",
+    [("prototypical", "conv4", "222,848"), ("relation-frozen", "relation", "16,642")],
+)
+def test_the_command_writes_what_is_committed(tmp_path, capsys, model, file, size):
+    export.main([str(LEDGER_MODELS / f"{model}-seed0.safetensors"), str(tmp_path / "network.bin")])
+    assert (tmp_path / "network.bin").read_bytes() == (LIVE / f"{file}.f16.bin").read_bytes()
+    assert f"{size} bytes" in capsys.readouterr().out
+
+
+def test_the_relation_module_was_trained_on_the_embedding_of_the_page():
+    shared, own = (
+        load(LEDGER_MODELS / f"{name}-seed0.safetensors").feature_extractor
+        for name in ("prototypical", "relation-frozen")
+    )
+    assert export.to_bytes(shared) == export.to_bytes(own)
 
 
 def test_another_network_is_refused(tmp_path):

@@ -2,6 +2,8 @@
 
 import base64
 import gzip
+import json
+import runpy
 import statistics
 
 import numpy as np
@@ -126,8 +128,9 @@ def test_float16_is_read_as_numpy_reads_it(page):
 
 
 def test_a_file_cut_short_is_refused(page):
-    refused = "(() => { try { m.readConv4(new ArrayBuffer(100)); } catch (e) { return e.message; } })()"
-    assert "not the network" in call(page, "conv4", refused)
+    for module, reader, name in (("conv4", "Conv4", "network"), ("relation", "Relation", "relation module")):
+        refused = f"(() => {{ try {{ m.read{reader}(new ArrayBuffer(100)); }} catch (e) {{ return e.message; }} }})()"
+        assert f"not the {name}" in call(page, module, refused)
 
 
 # Comparing ---------------------------------------------------------------------------------------
@@ -271,7 +274,84 @@ def test_distances_of_a_moved_character(page):
     assert theirs["distance"] == pytest.approx(ours[1:].min().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("module", ["plane", "margin", "episodes", "shift"])
+@pytest.mark.parametrize("scale", [0.3, 10, 1000])
+def test_votes_are_those_of_a_matching_network(page, scale):
+    """In the plane, over minus squared distance; beside them, the nearest prototype at the same scale."""
+    points = torch.randn(7, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    support, query, labels = points[:6], points[6:], torch.tensor([0, 1, 1, 2, 2, 2])
+    votes = methods.MatchingNetwork(torch.nn.Identity(), similarity=lambda x, y: -metrics.squared_euclidean(x, y))
+    votes.log_scale.data = torch.tensor(scale, dtype=torch.float64).log()
+    mean = methods.PrototypicalNetwork(torch.nn.Identity(), lambda x, y: scale * metrics.squared_euclidean(x, y))
+    with torch.no_grad():
+        attention = votes.log_attention(support, query)[0].exp()
+        by_votes = votes.compare(support, labels, query)[0].exp()
+        by_mean = mean.compare(support, labels, query)[0].softmax(0)
+    state = dict(support=[support[labels == k].tolist() for k in range(3)], scale=scale)
+    code = """(() => {
+        const attention = m.attention(a[0], a[1]);
+        const by = (method) => m.probabilities(a[0], { ...a[1], method });
+        return [attention.flat(), by("votes"), by("mean"), m.voices(attention)];
+    })()"""
+    *theirs, voices = call(page, "votes", code, query[0].tolist(), state)
+    for values, ours in zip(theirs, (attention, by_votes, by_mean), strict=True):
+        np.testing.assert_allclose(values, ours, atol=1e-9)
+    assert voices == pytest.approx(1 / attention.square().sum().item())
+
+
+@pytest.fixture(scope="module")
+def rings():
+    """The names of the script that trained the relation module of the rings, and what it wrote."""
+    script = runpy.run_path(str(LIVE / "make_rings.py"))
+    return script, json.loads(script["WEIGHTS"].read_text().partition("export default")[2].rstrip(";\n"))
+
+
+def test_the_rings_are_as_good_as_their_file_says(rings):
+    """On other episodes than those that the script measured; untrained, they are at chance."""
+    script, written = rings
+    result = script["accuracy"](script["relation_network"](written["layers"]), seed=2)
+    assert abs(result.mean - written["accuracy"]["mean"]) < 0.03 < 0.75 < result.mean
+    assert abs(script["accuracy"](script["relation_network"]()).mean - 1 / 5) < 0.1
+
+
+def test_relation_scores_of_the_rings(page, rings):
+    """As PyTorch gives them, inside and outside of where the relation was trained."""
+    script, written = rings
+    support, query = 2 * torch.randn(2, 40, 2, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours = script["relation_network"](written["layers"]).compare(support, torch.arange(40), query)
+    theirs = call(page, "rings", "a[1].map(m.relation(a[0]))", support.tolist(), query.tolist())
+    np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    assert ours.std() > 0.02  # or agreeing would say little and query.norm(dim=1).max() > 3.5
+
+
+@pytest.mark.parametrize("far", [1, 2.4])
+def test_the_part_of_a_ring_that_a_class_gets(page, rings, far):
+    """Counted again with fslib. Where the relation was trained, it is nearly all; far outside, scores give way."""
+    script, written = rings
+    networks = {
+        "distance": methods.PrototypicalNetwork(torch.nn.Identity()),
+        "relation": script["relation_network"](written["layers"]),
+    }
+    support = far * torch.tensor([[-0.6, 0.6], [1.5, 1.1], [-1.3, -2.1]])
+    angle = torch.arange(180) * torch.pi / 90
+    circle = torch.stack([angle.cos(), angle.sin()], 1)
+    theirs = call(page, "rings", "[0, 1, 2].map((c) => m.ownRing(a[0], c))", support.tolist())
+    for c, parts in enumerate(theirs):
+        with torch.no_grad():
+            scores = {
+                name: network.compare(support, torch.arange(3), support[c].norm() * circle)
+                for name, network in networks.items()
+            }
+        ours = {name: (score.argmax(1) == c).float().mean().item() for name, score in scores.items()}
+        ours["above"] = (scores["relation"][:, c] > 0.5).float().mean().item()
+        assert parts == pytest.approx(ours, abs=1.5 / 180)  # a place on a border may go either way
+        assert parts["relation"] > 0.9
+    assert sum(parts["distance"] for parts in theirs) / 3 < 0.7
+    above = min(parts["above"] for parts in theirs)
+    assert above > 0.95 if far == 1 else above < 0.8
+
+
+@pytest.mark.parametrize("module", ["plane", "margin", "episodes", "shift", "rings", "votes"])
 def test_playgrounds_keep_to_the_contract_of_anywidget(page, module):
     """A default export whose `render({ model, el })` fills the element and gives back a way to stop."""
     code = """(async () => {
@@ -330,6 +410,23 @@ def test_each_hand_draws_a_little_differently_and_always_the_same(page):
     for character in range(count):
         points = np.concatenate(call(page, "alphabet", "m.draw(a[0], 5)", character))
         assert points.min() > 2.5 and points.max() < 102.5
+
+
+def test_relation(page, glyphs):
+    """Scores of the page's relation module over five prototypes of three examples each."""
+    model = load(ledger.folder() / "omniglot" / "relation-frozen-seed0.safetensors")
+    with torch.no_grad():
+        embeddings = model.embed(glyphs["test"].inputs(torch.arange(0, 25 * 37, 37)))
+        support, query = embeddings[:15], embeddings[15:]
+        ours = model.compare(support, torch.arange(5).repeat_interleave(3), query)
+    code = """await (async () => {
+        const module = m.readRelation(await (await fetch('relation.f16.bin')).arrayBuffer());
+        return a[1].map((query) => a[0].map((prototype) => m.relate(module, prototype, query)));
+    })()"""
+    prototypes = support.reshape(5, 3, -1).mean(1)
+    theirs = call(page, "relation", code, prototypes.tolist(), query.tolist())
+    torch.testing.assert_close(torch.tensor(theirs), ours, atol=2e-3, rtol=0)
+    assert ours.std() > 0.02  # or agreeing would say little
 
 
 # Weight ------------------------------------------------------------------------------------------

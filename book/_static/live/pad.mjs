@@ -2,39 +2,53 @@
 //
 // <few-shot-pad> holds a board, the drawings of a support set and a query, and shows what the network
 // makes of it. The work is done elsewhere: raster.mjs turns strokes into pictures, conv4.mjs embeds
-// them, compare.mjs compares. Until the network is there, what stands between the tags shows.
+// them, compare.mjs and relation.mjs compare. Until the networks are there, what stands between the tags shows.
 
 import { COUNT, draw } from "./alphabet.mjs";
 import { cosineSimilarity, matching, mean, prototypical, softmax, squaredEuclidean } from "./compare.mjs";
 import { embed, readConv4 } from "./conv4.mjs";
 import { ARROWS, STYLE, button, choice, onceAFrame, svg, tag, whenSeen } from "./element.mjs";
 import { FRAME, PEN, SIDE, centred, rasterize } from "./raster.mjs";
+import { readRelation, relate } from "./relation.mjs";
 import { fromHash, toHash } from "./share.mjs";
 
 const MOST = { ways: 10, shots: 5 };
 const MATCHING_SCALE = 10; // as fslib.methods.MatchingNetwork has it
 const letter = (way) => String.fromCharCode(65 + way);
-const percent = (probability) =>
-  probability > 0.995 ? "> 99 %" : probability < 0.005 ? "< 1 %" : `${(100 * probability).toFixed(0)} %`;
+const percent = (share) => (share > 0.995 ? "> 99 %" : share < 0.005 ? "< 1 %" : `${(100 * share).toFixed(0)} %`);
 
-// How each method compares: what it measures of a class, and which probability it gives.
+// How each method compares: what it measures of a class, and which share of the answer it gives to it.
 const METHODS = {
   prototypical: {
     name: "Prototypical Network",
     measure: "squared distance",
+    share: "probability",
     nearest: "The nearest prototype",
     compare(support, query) {
       const scores = prototypical(support, query);
-      return { measures: scores.map((score) => -score), probabilities: softmax(scores) };
+      return { measures: scores.map((score) => -score), shares: softmax(scores) };
     },
   },
   matching: {
     name: "Matching Network",
     measure: "highest cosine",
+    share: "probability",
     nearest: "Most of the attention",
     compare(support, query) {
       const cosines = support.map((examples) => Math.max(...examples.map((one) => cosineSimilarity(query, one))));
-      return { measures: cosines, probabilities: matching(support, query, MATCHING_SCALE) };
+      return { measures: cosines, shares: matching(support, query, MATCHING_SCALE) };
+    },
+  },
+  relation: {
+    name: "Relation Network",
+    measure: "relation score",
+    share: "share of all scores",
+    nearest: "The highest relation score",
+    remark: "The relation module judges each character by itself, so scores need not sum to one. It was trained over the embedding of the Prototypical Network, which stayed as it was; usually the two are trained together.",
+    compare(support, query, relation) {
+      const scores = support.map((examples) => relate(relation, mean(examples), query));
+      const total = scores.reduce((sum, score) => sum + score, 0);
+      return { measures: scores, shares: scores.map((score) => score / total) };
     },
   },
 };
@@ -52,9 +66,9 @@ class FewShotPad extends HTMLElement {
     this.querySelector("[role=alert]")?.remove();
     try {
       if (!("structuredClone" in window)) throw new Error("this browser is too old: take one of 2022 or later");
-      const response = await fetch(new URL("conv4.f16.bin", import.meta.url));
-      if (!response.ok) throw new Error(`the server answered ${response.status}`);
-      this.network = readConv4(await response.arrayBuffer());
+      const [conv4, relation] = await Promise.all(["conv4.f16.bin", "relation.f16.bin"].map(download));
+      this.network = readConv4(conv4);
+      this.relation = readRelation(relation);
     } catch (error) {
       const again = button("Try again", () => this.start());
       this.append(tag("p", { attributes: { role: "alert" } }, `The pad could not start: ${error.message}. `, again));
@@ -128,6 +142,8 @@ class FewShotPad extends HTMLElement {
     this.answer = tag("p", { className: "answer" });
     this.rows = tag("tbody");
     this.measure = tag("th", { className: "number", attributes: { scope: "col" } });
+    this.shareHead = tag("th", { attributes: { scope: "col" } });
+    this.remark = tag("p", { className: "quiet help" });
     this.said = tag("output", { className: "hidden", attributes: { "aria-live": "polite" } });
     this.note = tag("output", { className: "quiet", textContent: message, attributes: { role: "status" } });
 
@@ -148,9 +164,9 @@ class FewShotPad extends HTMLElement {
             tag("th", { attributes: { scope: "col" } }, tag("span", { className: "hidden", textContent: "Character" })),
             tag("th", { textContent: "64 numbers", attributes: { scope: "col" } }),
             this.measure,
-            tag("th", { textContent: "probability", attributes: { scope: "col" } }))),
+            this.shareHead)),
           this.rows),
-        this.said, this.note,
+        this.remark, this.said, this.note,
         tag("p", { className: "quiet help", textContent: "Draw with mouse, finger or pen. With the keyboard: arrow keys move, Space lowers and lifts the pen, Delete wipes a drawing, Ctrl+Z takes back." }),
       ),
     );
@@ -299,7 +315,7 @@ class FewShotPad extends HTMLElement {
     const query = this.look(this.query);
     const support = named.map(({ examples }) => examples);
     if (!query || named.length < 2) return { named, query };
-    return { named, query, ...METHODS[this.method].compare(support, query) };
+    return { named, query, ...METHODS[this.method].compare(support, query, this.relation) };
   }
 
   paint() {
@@ -315,36 +331,46 @@ class FewShotPad extends HTMLElement {
     this.query.paint();
     this.undoButton.disabled = !this.past.length;
 
-    const { named, query, measures, probabilities } = this.compare();
+    const { named, query, measures, shares } = this.compare();
     shade(this.seen, this.query.picture ?? new Float32Array(SIDE * SIDE), 1);
     const method = METHODS[this.method];
     this.measure.textContent = method.measure;
-    this.rows.replaceChildren(...table(named, query, measures, probabilities));
-    const sentence = this.sentence(named, query, measures, probabilities);
+    this.shareHead.textContent = method.share;
+    this.remark.textContent = method.remark ?? "";
+    this.rows.replaceChildren(...table(named, query, measures, shares));
+    const sentence = this.sentence(named, query, measures, shares);
     this.answer.textContent = sentence;
-    this.result = probabilities && { names: named.map(({ way }) => letter(way)), measures, probabilities };
+    this.result = shares && { names: named.map(({ way }) => letter(way)), measures, shares };
     clearTimeout(this.saying);
-    this.saying = setTimeout(() => this.say(sentence, named, measures, probabilities), 400);
+    this.saying = setTimeout(() => this.say(sentence, named, measures, shares), 400);
   }
 
   /** The answer in a sentence, or what is missing for one. */
-  sentence(named, query, measures, probabilities) {
+  sentence(named, query, measures, shares) {
     if (!named.length) return "Draw one example of each character on the left, or take the ready-made ones.";
     if (named.length === 1) return `Only ${letter(named[0].way)} has an example. Draw one of another character: there must be something to choose from.`;
     if (!query) return "Draw one of these characters once more, here. Then clear all, and teach it your own.";
-    const best = probabilities.indexOf(Math.max(...probabilities));
-    const answer = `${METHODS[this.method].nearest}: ${letter(named[best].way)} (${percent(probabilities[best])}).`;
+    const best = shares.indexOf(Math.max(...shares));
+    const answer = `${METHODS[this.method].nearest}: ${letter(named[best].way)} (${percent(shares[best])}).`;
     const points = this.board.query.flat();
     const size = Math.max(...[0, 1].map((axis) => Math.max(...points.map((p) => p[axis])) - Math.min(...points.map((p) => p[axis]))));
     return size < PEN ? `${answer} But this is only a dot, so do not trust the answer.` : answer;
   }
 
   /** Tell a screen reader the answer and the figures, once the drawing rests. */
-  say(sentence, named, measures, probabilities) {
-    const figures = (probabilities ?? []).map((probability, i) =>
-      `${letter(named[i].way)}: ${METHODS[this.method].measure} ${measures[i].toFixed(2)}, probability ${percent(probability)}`);
+  say(sentence, named, measures, shares) {
+    const method = METHODS[this.method];
+    const figures = (shares ?? []).map((share, i) =>
+      `${letter(named[i].way)}: ${method.measure} ${measures[i].toFixed(2)}, ${method.share} ${percent(share)}`);
     this.said.textContent = [sentence, ...figures].join(" ");
   }
+}
+
+/** The bytes of a file beside this one. */
+async function download(name) {
+  const response = await fetch(new URL(name, import.meta.url));
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  return response.arrayBuffer();
 }
 
 /** The board with a place for every example that may be asked for. */
@@ -354,11 +380,11 @@ function withAllPlaces(board) {
   return { ...board, support };
 }
 
-/** One row for the query's embedding, and one for each class: its prototype, what was measured, the probability. */
-function table(named, query, measures, probabilities) {
+/** One row for the query's embedding, and one for each class: its prototype, what was measured, its share. */
+function table(named, query, measures, shares) {
   const prototypes = named.map(({ examples }) => mean(examples));
   const most = Math.max(1e-9, ...prototypes.flat(), ...(query ?? []));
-  const best = probabilities?.indexOf(Math.max(...probabilities));
+  const best = shares?.indexOf(Math.max(...shares));
   const strip = (numbers, label) => {
     const canvas = tag("canvas", { className: "strip", width: 64, height: 1, attributes: { role: "img", "aria-label": label } });
     return shade(canvas, numbers, most);
@@ -368,9 +394,9 @@ function table(named, query, measures, probabilities) {
     head(letter(way)),
     tag("td", {}, strip(prototypes[i], `The prototype of ${letter(way)}, 64 numbers as shades`)),
     tag("td", { className: "number", textContent: measures ? measures[i].toFixed(2) : "" }),
-    tag("td", {}, ...(probabilities ? [
-      tag("span", { className: "track" }, tag("span", { className: "fill", style: { width: `${100 * probabilities[i]}%` } })),
-      tag("span", { textContent: percent(probabilities[i]) }),
+    tag("td", {}, ...(shares ? [
+      tag("span", { className: "track" }, tag("span", { className: "fill", style: { width: `${100 * shares[i]}%` } })),
+      tag("span", { textContent: percent(shares[i]) }),
     ] : []))));
   if (!query) return rows;
   const first = tag("tr", {}, head("new"), tag("td", {}, strip(query, "The new drawing, 64 numbers as shades")), tag("td"), tag("td"));
