@@ -180,10 +180,11 @@ RECIPES = {
     "glyphs/relation": Recipe("glyphs", _GLYPHS, relation, dict(pools=3)),
     "glyphs/relation-on-vectors": Recipe("glyphs", _GLYPHS, relation_on_vectors, dict(hidden=64)),
 }
-# Attention blocks in two backbones, for chapter 5. Without a block, Conv-4 is glyphs/prototypical.
+# Attention blocks in two backbones, for chapter 5. Without a block, a Conv-4 is glyphs/prototypical, or -tempered.
 RECIPES |= {
-    f"glyphs/conv4-{block}": Recipe("glyphs", _GLYPHS, network=dict(block=block))
+    f"glyphs/conv4-{block}{suffix}": Recipe("glyphs", _GLYPHS, network=dict(block=block, **scale))
     for block in attention.BLOCKS
+    for suffix, scale in (("", {}), ("-tempered", dict(temperature=16.0)))
 }
 RECIPES |= {
     f"glyphs/resnet12-{block or 'plain'}": Recipe(
