@@ -454,6 +454,175 @@ def arcface_scores(scores: Callable[[Tensor, Tensor, float], Tensor]) -> str | N
     )
 
 
+# Chapter 5: embedding functions ---------------------------------------------------------------------------------
+
+
+@_check
+def receptive_field(side: Callable[[list[tuple[int, int]]], Any]) -> str | None:
+    """Exercise 5.1: the side of the receptive field of layers given as (kernel, stride)."""
+    for layers in ([(3, 1)], [(3, 1), (2, 2)] * 4, [(7, 2), (3, 2), (3, 1), (3, 2), (1, 1)]):
+        fields, steps = [1], [1]
+        for kernel, stride in layers:
+            fields.append(fields[-1] + (kernel - 1) * steps[-1])
+            steps.append(steps[-1] * stride)
+        answer = int(_given(side(list(layers))))
+        if answer == fields[-1]:
+            continue
+        wrong = {
+            "count the stride of a layer only for the layers after it.": 1
+            + sum((kernel - 1) * step for (kernel, _), step in zip(layers, steps[1:])),
+            "you do not use the strides: after a stride of 2, neighbours lie two pixels apart.": 1
+            + sum(kernel - 1 for kernel, _ in layers),
+            "a kernel of 3 adds two steps, not three.": 1
+            + sum(kernel * step for (kernel, _), step in zip(layers, steps)),
+            "before the first layer a number sees one pixel, itself: start with 1.": fields[-1] - 1,
+            "that is how far neighbours lie apart at the end; the field is asked for.": steps[-1],
+        }
+        return next(
+            (problem for problem, value in wrong.items() if answer == value),
+            f"the layers {layers} give {fields[-1]}, and yours is {answer}.",
+        )
+    return None
+
+
+@_check
+def block_parameters(count: Callable[[int, int, int], Any]) -> str | None:
+    """Exercise 5.2: the parameters of a convolution with a bias and of the batch norm after it."""
+    for ins, outs, kernel in ((1, 64, 3), (48, 32, 5)):
+        answer, weights = int(_given(count(ins, outs, kernel))), ins * outs * kernel**2
+        if answer == weights + 3 * outs:
+            continue
+        wrong = {
+            "the convolution is right; batch norm learns a scale and a shift of each channel.": weights
+            + outs,
+            "those are the weights of the convolution; it has a bias, and batch norm has parameters.": weights,
+            "the convolution has a bias, one number for each channel it makes.": weights + 2 * outs,
+            "mean and variance of batch norm are measured, not learned; they are no parameters.": weights
+            + 5 * outs,
+            "each filter looks at all channels that come in: multiply by them.": outs * kernel**2
+            + 3 * outs,
+            "a kernel has two sides: square it.": ins * outs * kernel + 3 * outs,
+            "bias and batch norm belong to the channels that go out, not to those that come in.": weights
+            + 3 * ins,
+        }
+        return next(
+            (problem for problem, value in wrong.items() if answer == value),
+            f"{ins} channels in, {outs} out and a kernel of {kernel} give {weights + 3 * outs}, "
+            f"and yours is {answer}.",
+        )
+    return None
+
+
+@_check
+def squeeze_excitation(weigh: Callable[..., Tensor]) -> str | None:
+    """Exercise 5.3: feature maps with each channel weighed, from two linear layers."""
+    maps = torch.randn(3, 8, 5, 4)
+    narrow, widen = torch.nn.Linear(8, 2), torch.nn.Linear(2, 8)
+    with torch.no_grad():
+        answer = _given(weigh(maps.clone(), narrow, widen))
+        if problem := _shape_problem(answer, (3, 8, 5, 4)):
+            return problem
+
+        def weights(squeezed: Tensor) -> Tensor:
+            return widen(narrow(squeezed).relu())[..., None, None]
+
+        right = weights(maps.mean((2, 3)))
+        if _close(answer, maps * right.sigmoid()):
+            return None
+        wrong = {
+            "squeeze by the mean over places, not by the maximum.": maps
+            * weights(maps.amax((2, 3))).sigmoid(),
+            "squeeze by the mean over places, not by the sum.": maps
+            * weights(maps.sum((2, 3))).sigmoid(),
+            "you leave out the ReLU between the two layers.": maps
+            * widen(narrow(maps.mean((2, 3))))[..., None, None].sigmoid(),
+            "weights should lie between 0 and 1: take the sigmoid.": maps * right,
+            "channels are weighed each for itself, by a sigmoid; in a softmax they compete.": maps
+            * right.softmax(1),
+            "those are the weights; multiply the maps by them.": right.sigmoid().expand_as(maps),
+            "multiply the maps by the weights; do not add them.": maps + right.sigmoid(),
+        }
+        return next(
+            (problem for problem, value in wrong.items() if _close(answer, value)),
+            "mean over places, first layer, ReLU, second layer, sigmoid, times the maps.",
+        )
+
+
+@_check
+def self_attention(attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 5.4: what every place reads, from queries, keys and values."""
+    queries, keys, values = 2 * torch.randn(6, 16), 2 * torch.randn(9, 16), torch.randn(9, 5)
+    answer = _given(attend(queries.clone(), keys.clone(), values.clone()))
+    if problem := _shape_problem(answer, (6, 5)):
+        return problem
+    products = queries @ keys.T
+    if _close(answer, (products / 4).softmax(1) @ values):
+        return None
+    wrong = {
+        "you do not divide by the root of the dimension.": products.softmax(1) @ values,
+        "divide by the root of the dimension, not by the dimension.": (products / 16).softmax(1)
+        @ values,
+        "divide by the root of the dimension of the queries, not of the values.": (
+            products / math.sqrt(5)
+        ).softmax(1)
+        @ values,
+        "divide the products before the softmax, not its result after it.": products.softmax(1)
+        @ values
+        / 4,
+        "the attention of one query should sum to one: take the softmax over the keys.": (
+            products / 4
+        ).softmax(0)
+        @ values,
+        "those are sums by scores; take their softmax first.": products / 4 @ values,
+        "compare by inner products, not by cosines.": (
+            cosine_similarity(queries, keys) / 4
+        ).softmax(1)
+        @ values,
+    }
+    return next(
+        (problem for problem, value in wrong.items() if _close(answer, value)),
+        "softmax of queries times keys over the root of the dimension, times the values.",
+    )
+
+
+@_check
+def mean_of_real(pool: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 5.5: the mean over the real places of each text, whatever stands at the padding."""
+    features, lengths = torch.randn(4, 7, 5), torch.tensor([6, 3, 1, 5])
+    real = torch.arange(7) < lengths[:, None]
+    answer = _given(pool(features.clone(), real.clone()))
+    if problem := _shape_problem(answer, (4, 5)):
+        return problem
+    kept = features * real[..., None]
+    right = kept.sum(1) / lengths[:, None]
+    if not _close(answer, right):
+        wrong = {
+            "you average over the padding too.": features.mean(1),
+            "you divide by the length with padding; divide by the number of real places.": kept.mean(
+                1
+            ),
+            "those are sums; divide each by its number of real places.": kept.sum(1),
+            "texts have different lengths; divide each sum by its own.": kept.sum(1)
+            / real.sum()
+            * 4,
+            "you average the padding and leave out the text: real is True where there is text.": (
+                features - kept
+            ).sum(1)
+            / (7 - lengths[:, None]),
+        }
+        return next(
+            (problem for problem, value in wrong.items() if _close(answer, value)),
+            "sum the features of the real places of each text, and divide by their number.",
+        )
+    unknown = features.masked_fill(~real[..., None], torch.nan)
+    if not _close(pool(unknown, real.clone()), right):
+        return (
+            "right while the padding holds numbers, but NaN times zero is NaN: "
+            "fill the padding in place of multiplying it by zero."
+        )
+    return None
+
+
 # Chapter 6: Prototypical Networks -------------------------------------------------------------------------------
 
 

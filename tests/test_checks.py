@@ -96,6 +96,32 @@ def attend(length=F.normalize, axis=1, power=1):
     return lambda s, q, scale: (scale**power * length(q) @ length(s).T).softmax(axis)
 
 
+def field(start=1, stride=True, skip=0, extra=1):
+    def side(layers):
+        size, step = start, 1
+        for kernel, by in layers:
+            late = step * by if skip else step
+            size, step = size + (kernel - extra) * late, step * by if stride else 1
+        return size
+
+    return side
+
+
+def squeeze(summary=torch.mean, between=torch.relu, gate=torch.sigmoid):
+    def weigh(maps, narrow, widen):
+        return maps * gate(widen(between(narrow(summary(maps, dim=(2, 3))))))[..., None, None]
+
+    return weigh
+
+
+def read(axis=1, power=0.5, similarity=lambda q, k: q @ k.T):
+    return lambda q, k, v: (similarity(q, k) / q.shape[1] ** power).softmax(axis) @ v
+
+
+def pool(over=lambda real: real.sum(1), keep=lambda real: real):
+    return lambda f, real: (f * keep(real)[..., None]).sum(1) / torch.as_tensor(over(real)).view(-1, 1)
+
+
 RIGHT = [
     (checks.nearest_neighbour, lambda s, labels, q: labels[torch.cdist(q, s).argmin(1)]),
     (checks.nearest_neighbour, lambda s, labels, q: labels[squared_euclidean(s, q).argmin(0)]),
@@ -119,6 +145,17 @@ RIGHT = [
     (checks.hardest, hardest()),
     (checks.n_pair_distances, n_pair()),
     (checks.arcface_scores, arcface()),
+    (checks.receptive_field, field()),
+    (checks.block_parameters, lambda i, o, k: i * o * k * k + o + 2 * o),
+    (checks.squeeze_excitation, squeeze()),
+    (
+        checks.squeeze_excitation,
+        lambda m, a, b: torch.einsum("nchw,nc->nchw", m, b(a(m.mean((2, 3))).relu()).sigmoid()),
+    ),
+    (checks.self_attention, read()),
+    (checks.self_attention, F.scaled_dot_product_attention),
+    (checks.mean_of_real, lambda f, real: pool()(f.masked_fill(~real[..., None], 0), real)),
+    (checks.mean_of_real, lambda f, real: torch.stack([x[r].mean(0) for x, r in zip(f, real)])),
     (checks.class_means, means()),
     (checks.linear_form, lambda c: (2 * c, -c.square().sum(1))),
     (checks.linear_form, lambda c: [2 * c.double(), -c.double().square().sum(1)]),
@@ -144,6 +181,42 @@ RIGHT = [
 ]
 
 WRONG = [
+    (checks.receptive_field, field(skip=1), "only for the layers after it"),
+    (checks.receptive_field, field(stride=False), "do not use the strides"),
+    (checks.receptive_field, field(extra=0), "two steps, not three"),
+    (checks.receptive_field, field(start=0), "start with 1"),
+    (checks.receptive_field, lambda layers: math.prod(s for _, s in layers), "how far neighbours lie"),
+    (checks.receptive_field, lambda layers: 28, "and yours is 28"),
+    (checks.block_parameters, lambda i, o, k: i * o * k * k + o, "a scale and a shift"),
+    (checks.block_parameters, lambda i, o, k: i * o * k * k, "the weights of the convolution"),
+    (checks.block_parameters, lambda i, o, k: i * o * k * k + 2 * o, "the convolution has a bias"),
+    (checks.block_parameters, lambda i, o, k: i * o * k * k + 5 * o, "measured, not learned"),
+    (checks.block_parameters, lambda i, o, k: o * k * k + 3 * o, "all channels that come in"),
+    (checks.block_parameters, lambda i, o, k: i * o * k + 3 * o, "square it"),
+    (checks.block_parameters, lambda i, o, k: i * o * k * k + 3 * i, "channels that go out"),
+    (checks.block_parameters, lambda i, o, k: 7, "and yours is 7"),
+    (checks.squeeze_excitation, squeeze(summary=torch.amax), "not by the maximum"),
+    (checks.squeeze_excitation, squeeze(summary=torch.sum), "not by the sum"),
+    (checks.squeeze_excitation, squeeze(between=lambda x: x), "leave out the ReLU"),
+    (checks.squeeze_excitation, squeeze(gate=lambda x: x), "take the sigmoid"),
+    (checks.squeeze_excitation, squeeze(gate=lambda x: x.softmax(1)), "in a softmax they compete"),
+    (checks.squeeze_excitation, lambda m, a, b: squeeze()(m, a, b) / m, "those are the weights"),
+    (checks.squeeze_excitation, lambda m, a, b: squeeze()(m, a, b) / m + m, "do not add them"),
+    (checks.squeeze_excitation, lambda m, a, b: m, "mean over places, first layer"),
+    (checks.self_attention, read(power=0), "do not divide"),
+    (checks.self_attention, read(power=1), "not by the dimension"),
+    (checks.self_attention, lambda q, k, v: (q @ k.T / 5**0.5).softmax(1) @ v, "not of the values"),
+    (checks.self_attention, lambda q, k, v: read(power=0)(q, k, v) / 4, "before the softmax"),
+    (checks.self_attention, read(axis=0), "over the keys"),
+    (checks.self_attention, lambda q, k, v: q @ k.T / 4 @ v, "take their softmax first"),
+    (checks.self_attention, read(similarity=cosine_similarity), "not by cosines"),
+    (checks.mean_of_real, pool(), "fill the padding"),
+    (checks.mean_of_real, lambda f, real: f.mean(1), "over the padding too"),
+    (checks.mean_of_real, pool(over=lambda real: [7.0] * 4), "number of real places"),
+    (checks.mean_of_real, pool(over=lambda real: [1.0] * 4), "those are sums"),
+    (checks.mean_of_real, pool(over=lambda real: [real.sum() / 4] * 4), "by its own"),
+    (checks.mean_of_real, pool(lambda real: (~real).sum(1), torch.logical_not), "leave out the text"),
+    (checks.mean_of_real, lambda f, real: f[:, 0], "divide by their number"),
     (checks.join_pairs, pairs(first="query"), "the class comes first"),
     (checks.join_pairs, pairs(order="kq"), "in the order of the classes"),
     (checks.join_pairs, lambda c, q: pairs()(c, q).flip(0), "should hold class k, then query i"),
