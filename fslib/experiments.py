@@ -81,6 +81,9 @@ def relation_on_vectors(
     conv4 = FrozenConv4() if frozen else Conv4()
     return RelationNetwork(conv4, VectorRelation(hidden=hidden), criterion=criterion)
 
+# Episodes that a start is trained for, at most, where settings are only being chosen.
+SHORT_START = 1000
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -159,7 +162,20 @@ RECIPES = {
     ),
     "omniglot/matching": Recipe("omniglot", _OMNIGLOT, matching, dict(scale=10.0), **_FINAL),
     "omniglot/relation": Recipe(
-        "omniglot", _OMNIGLOT | dict(way=20), relation, dict(pools=3), **_FINAL
+        "omniglot",
+        _OMNIGLOT | dict(way=20, episodes=1500),
+        relation,
+        dict(pools=3),
+        start="omniglot/prototypical",
+        **_FINAL,
+    ),
+    "omniglot/relation-on-vectors": Recipe(
+        "omniglot",
+        _OMNIGLOT | dict(episodes=1500),
+        relation_on_vectors,
+        dict(hidden=64),
+        start="omniglot/prototypical",
+        **_FINAL,
     ),
     # The head alone: all methods of the drawing pad share one embedding.
     "omniglot/relation-frozen": Recipe(
@@ -303,7 +319,10 @@ def _embedding(name: str, split: str, seed: int, validate: bool, runs: Path) -> 
     if kept.exists() and not validate:
         return storage.load(kept).feature_extractor
     recipe = replace(RECIPES[name], train=split)
-    label = f"{name}-validation-{recipe.fit['episodes']}" if validate else name
+    label = name
+    if validate:
+        recipe = recipe.changed({"episodes": min(SHORT_START, recipe.fit["episodes"])})
+        label = f"{name}-validation-{recipe.fit['episodes']}"
     return _train(recipe, label, seed, validate, runs)[0].feature_extractor
 
 

@@ -111,6 +111,13 @@ def test_training_starts_with_the_network_of_another_recipe(started, tmp_path, v
     assert torch.allclose(first["feature_extractor.0.0.weight"], second["feature_extractor.0.0.weight"], atol=1e-6)
 
 
+def test_in_validation_a_shorter_start_will_do(started, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "SHORT_START", 1)
+    experiments.run("toy/second", validate=True)
+    checkpoints = {path.name for path in (tmp_path / "runs" / "toy").iterdir()}
+    assert checkpoints == {"prototypical-validation-1-seed0.pt", "second-validation-2-seed0.pt"}
+
+
 def test_training_starts_with_kept_weights_where_there_are_some(started, tmp_path):
     torch.manual_seed(5)
     kept = experiments.prototypical()
