@@ -81,6 +81,7 @@ def relation_on_vectors(
     conv4 = FrozenConv4() if frozen else Conv4()
     return RelationNetwork(conv4, VectorRelation(hidden=hidden), criterion=criterion)
 
+
 # Episodes that a start is trained for, at most, where settings are only being chosen.
 SHORT_START = 1000
 
@@ -154,12 +155,21 @@ class Recipe:
 _OMNIGLOT = dict(way=60, shot=1, query=5, episodes=4000, learning_rate=3e-3)
 _GLYPHS = dict(way=20, shot=1, query=5, episodes=400, learning_rate=3e-3)
 _FINAL: dict[str, Any] = dict(train="train+validation", keep=True)
+# The loss that did best in chapter 4.
+_SUPCON: dict[str, Any] = dict(
+    network=dict(unit=True),
+    loss="SupConLoss",
+    loss_settings=dict(temperature=0.05),
+    train="train+validation",
+)
 
 RECIPES = {
     "omniglot/prototypical": Recipe("omniglot", _OMNIGLOT, **_FINAL),
     "omniglot/prototypical-warped": Recipe(
         "omniglot", _OMNIGLOT, train="train+validation", augment=True
     ),
+    "omniglot/supcon": Recipe("omniglot", _OMNIGLOT, **_SUPCON),
+    "omniglot/supcon-warped": Recipe("omniglot", _OMNIGLOT, augment=True, **_SUPCON),
     "omniglot/matching": Recipe("omniglot", _OMNIGLOT, matching, dict(scale=10.0), **_FINAL),
     "omniglot/relation": Recipe(
         "omniglot",
