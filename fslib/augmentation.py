@@ -6,7 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def random_warp(
@@ -38,9 +38,80 @@ def random_warp(
         Warped images, (n, c, size, size).
     """
     n, side = len(images), size or images.shape[-1]
+    maps = _affine_maps(n, rotation, scale, shear, shift, generator, images.device)
+    grid = F.affine_grid(maps, [n, 1, side, side], align_corners=False)
+    if elastic:
+        knots = elastic * torch.randn(n, 2, 5, 5, generator=generator, device=images.device)
+        field = F.interpolate(knots, size=(side, side), mode="bicubic", align_corners=True)
+        grid = grid + field.permute(0, 2, 3, 1)
+    return _sample(images, grid)
+
+
+class Views(nn.Module):
+    """Look at each picture several times: the mean of the embeddings of the picture and of warped copies.
+
+    What a network makes of a picture depends a little on how it lies in its frame. The mean over copies that lie
+    otherwise depends on that less. All pictures go through the same few affine maps, drawn once, so an embedding
+    depends on its picture alone, and the comparison stays inductive.
+
+    Args:
+        feature_extractor: any module from images to embeddings, (n, ...) → (n, d).
+        copies: warped copies, beside the picture itself; each costs an embedding.
+        rotation, scale, shear, shift: bounds of the maps, as in :func:`random_warp`.
+        seed: of the maps.
+
+    Shape:
+        images (n, c, h, w) → embeddings (n, d).
+    """
+
+    maps: Tensor
+
+    def __init__(
+        self,
+        feature_extractor: nn.Module,
+        copies: int = 8,
+        rotation: float = 7.0,
+        scale: float = 0.075,
+        shear: float = 0.1,
+        shift: float = 0.05,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if copies < 1:
+            raise ValueError(f"There must be at least 1 copy, but copies is {copies}.")
+        self.feature_extractor = feature_extractor
+        self.config = dict(
+            feature_extractor=feature_extractor, copies=copies, rotation=rotation, scale=scale,
+            shear=shear, shift=shift, seed=seed,
+        )  # fmt: skip
+        generator = torch.Generator().manual_seed(seed)
+        maps = _affine_maps(copies, rotation, scale, shear, shift, generator)
+        self.register_buffer("maps", maps, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed images."""
+        embeddings = self.feature_extractor(images)
+        for each in self.maps:
+            grid = F.affine_grid(
+                each.expand(len(images), -1, -1), list(images.shape), align_corners=False
+            )
+            embeddings = embeddings + self.feature_extractor(_sample(images, grid))
+        return embeddings / (1 + len(self.maps))
+
+
+def _affine_maps(
+    n: int,
+    rotation: float,
+    scale: float,
+    shear: float,
+    shift: float,
+    generator: torch.Generator | None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Random affine maps, (n, 2, 3), within the bounds that :func:`random_warp` states."""
 
     def uniform(bound: float, *shape: int) -> Tensor:
-        return bound * (2 * torch.rand(n, *shape, generator=generator, device=images.device) - 1)
+        return bound * (2 * torch.rand(n, *shape, generator=generator, device=device) - 1)
 
     angle, tangent = uniform(math.radians(rotation)), uniform(shear)
     stretch, move = 1 + uniform(scale, 2, 1), 2 * uniform(shift, 2, 1)
@@ -48,11 +119,8 @@ def random_warp(
     turn = torch.stack(
         [torch.stack([cos, tangent * cos - sin], 1), torch.stack([sin, tangent * sin + cos], 1)], 1
     )
-    grid = F.affine_grid(
-        torch.cat([turn / stretch, move], 2), [n, 1, side, side], align_corners=False
-    )
-    if elastic:
-        knots = elastic * torch.randn(n, 2, 5, 5, generator=generator, device=images.device)
-        field = F.interpolate(knots, size=(side, side), mode="bicubic", align_corners=True)
-        grid = grid + field.permute(0, 2, 3, 1)
+    return torch.cat([turn / stretch, move], 2)
+
+
+def _sample(images: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

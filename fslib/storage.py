@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import nn
 
-from fslib import backbones, files, methods, metrics
+from fslib import augmentation, backbones, files, methods, metrics
 
 
 def save(
@@ -96,4 +96,4 @@ def _build(plan: Any) -> Any:
 
 def _home(name: str) -> Any:
     """The part of the package that has a network of that name."""
-    return next((part for part in (methods, backbones) if hasattr(part, name)), None)
+    return next((part for part in (methods, backbones, augmentation) if hasattr(part, name)), None)

@@ -4,8 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from fslib.augmentation import random_warp
+import fslib
+from fslib.augmentation import Views, random_warp
+from fslib.backbones import Conv4
+from fslib.methods import PrototypicalNetwork
 
 STILL = dict(rotation=0, scale=0, shear=0, shift=0)
 
@@ -98,3 +102,42 @@ def test_ink_is_kept_on_average():
 def test_paper_comes_in_from_outside():
     warped = random_warp(torch.ones(50, 1, 28, 28), **STILL | {"shift": 0.3}, generator=generator())
     assert warped.min() == 0 and warped.max() <= 1 + 1e-6
+
+
+def test_views_that_do_not_move_change_nothing():
+    images = torch.rand(4, 3, 28, 28)
+    embeddings = Views(nn.Flatten(), copies=3, **STILL)(images)
+    torch.testing.assert_close(embeddings, images.flatten(1), rtol=0, atol=1e-5)
+
+
+def test_views_are_the_mean_over_maps_drawn_once():
+    images = blobs(5) + torch.rand(5, 1, 28, 28)
+    views = Views(nn.Flatten(), copies=2, seed=4)
+    bounds = {name: views.config[name] for name in STILL}
+    draws = generator(4)
+    # One draw of two maps is one warp of two pictures; every picture goes through both.
+    for image, embedding in zip(images, views(images)):
+        copies = random_warp(image.expand(2, -1, -1, -1), **bounds, generator=draws.manual_seed(4))
+        torch.testing.assert_close(embedding, torch.cat([image[None], copies]).mean(0).flatten())
+
+
+def test_a_view_depends_on_its_picture_alone():
+    images = torch.rand(6, 1, 28, 28)
+    views = Views(Conv4(channels=4)).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(views(images)[3:4], views(images[3:4]))
+
+
+def test_views_need_a_copy():
+    with pytest.raises(ValueError, match="at least 1 copy"):
+        Views(nn.Flatten(), copies=0)
+
+
+def test_views_are_saved_with_their_network(tmp_path):
+    torch.manual_seed(0)
+    model = PrototypicalNetwork(Views(Conv4(channels=4), copies=3, seed=2)).eval()
+    fslib.save(model, tmp_path / "views.safetensors")
+    again = fslib.load(tmp_path / "views.safetensors")
+    images = torch.rand(5, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(again.embed(images), model.embed(images))
