@@ -170,7 +170,7 @@ RECIPES = {
     ),
     "omniglot/supcon": Recipe("omniglot", _OMNIGLOT, **_SUPCON),
     "omniglot/supcon-warped": Recipe("omniglot", _OMNIGLOT, augment=True, **_SUPCON),
-    "omniglot/matching": Recipe("omniglot", _OMNIGLOT, matching, dict(scale=10.0), **_FINAL),
+    "omniglot/matching": Recipe("omniglot", _OMNIGLOT, matching, dict(scale=30.0), **_FINAL),
     "omniglot/relation": Recipe(
         "omniglot",
         _OMNIGLOT | dict(way=20, episodes=1500),
