@@ -342,17 +342,7 @@ def _measure(
     """Evaluate a trained model, and write and give the records."""
     images = data.load(recipe.dataset, common["split"])
     start = time.perf_counter()
-    embeddings = embed_all(model, images)
-    results: dict[str, tuple[ledger.Record, Accuracy]] = {}
-    for way, shot in recipe.tasks:
-        settings: dict[str, Any] = dict(way=way, shot=shot, query=15, episodes=10_000)
-        accuracy = evaluate(model, images, **settings, seed=0, embeddings=embeddings)
-        results[f"{way}way-{shot}shot"] = settings | {"metric": "accuracy"}, accuracy
-    if recipe.recall:
-        none = dict.fromkeys(("way", "shot", "query", "episodes"))
-        recall = recall_at_1(embeddings, images.labels)
-        results["recall@1"] = none | {"metric": "recall@1"}, recall
-    for task, (settings, result) in results.items():
+    for task, settings, result in _results(model, recipe, images):
         record = {
             "id": f"{label}-{task}-seed{common['seeds'][0]}",
             **settings,
@@ -365,6 +355,20 @@ def _measure(
         ledger.write(record)
         print(f"{label}, {common['split']} classes, {task}: {result}", flush=True)
         yield record
+
+
+def _results(
+    model: FewShotClassifier, recipe: Recipe, images: data.ImageSet
+) -> Iterator[tuple[str, ledger.Record, Accuracy]]:
+    """Each task of a recipe by name, with its settings and what it came to, one after the other."""
+    embeddings = embed_all(model, images)
+    for way, shot in recipe.tasks:
+        settings: dict[str, Any] = dict(way=way, shot=shot, query=15, episodes=10_000)
+        accuracy = evaluate(model, images, **settings, seed=0, embeddings=embeddings)
+        yield f"{way}way-{shot}shot", settings | {"metric": "accuracy"}, accuracy
+    if recipe.recall:
+        none = dict.fromkeys(("way", "shot", "query", "episodes"))
+        yield "recall@1", none | {"metric": "recall@1"}, recall_at_1(embeddings, images.labels)
 
 
 def _command(name: str, seed: int, validate: bool, changes: Mapping[str, float]) -> str:

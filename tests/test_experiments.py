@@ -92,6 +92,14 @@ def test_run_repeats_itself_from_its_checkpoint_or_without(toy, tmp_path):
     assert all(torch.equal(tensor, weights[name]) for name, tensor in torch.load(checkpoint)["model"].items())
 
 
+def test_what_is_measured_is_kept_when_the_next_task_fails(toy, monkeypatch):
+    recipe = dataclasses.replace(experiments.RECIPES["toy/prototypical"], tasks=((5, 1), (1000, 1)))
+    monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": recipe})
+    with pytest.raises(ValueError, match="1000-way"):
+        experiments.run("toy/prototypical")
+    assert ledger.read("toy/prototypical-5way-1shot-seed0")["way"] == 5
+
+
 @pytest.fixture
 def started(toy, monkeypatch):
     """A second recipe, which starts with the network of the first, and trains it no further."""

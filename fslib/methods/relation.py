@@ -203,14 +203,20 @@ class ConvRelation(RelationModule):
         super().__init__(
             *conv_block(2 * channels, channels),
             *conv_block(channels, channels, pool=False),
-            nn.AdaptiveMaxPool2d(1),
-            nn.Flatten(),
+            _MaxOverPlaces(),
             nn.Linear(channels, hidden),
             nn.ReLU(),
             nn.Linear(hidden, 1),
             nn.Sigmoid(),
         )
         self.config = dict(channels=channels, hidden=hidden)
+
+
+class _MaxOverPlaces(nn.Module):
+    """The largest of each channel, (n, c, h, w) → (n, c); PyTorch's adaptive pooling is slow on maps this small."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.amax((-2, -1))
 
 
 class VectorRelation(RelationModule):
