@@ -143,8 +143,7 @@ class EpisodeSampler:
 
     def _draw(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Classes (way,) and examples (way, shot + query) of one episode."""
-        # A counter-based generator: each episode number starts its own stream, with nothing to run through first.
-        random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, index]))
+        random = _random(self.seed, index)
         rows = random.choice(len(self.classes), self.way, replace=False)
         keys = np.where(
             self._exists[rows], random.random((self.way, self._exists.shape[1])), np.inf
@@ -160,6 +159,88 @@ class EpisodeSampler:
             support=torch.from_numpy(support.reshape(flat)),
             query=torch.from_numpy(query.reshape(flat)),
         )
+
+
+def within_groups(data: ImageSet, way: int = 20, episodes: int = 2000, seed: int = 0) -> Episode:
+    """One-shot episodes within a writing system, from one hand to another, as Lake et al. (2015) pose them.
+
+    The classes of an episode are characters of one alphabet. One person drew the support, one picture of each, and
+    another person drew the queries, one of each. Both are harder than classes and examples drawn from everywhere:
+    characters of an alphabet resemble each other, and the two sides share no hand.
+
+    The rule: groups take turns, in order of their names, so episode i is of group i mod (number of groups). From the
+    seed and i come ``way`` different classes of that group, and then two different drawers, all equally likely.
+
+    Args:
+        data: with ``class_groups`` and ``domains``, and one picture of each class by each drawer. Of Omniglot, load it
+            with ``rotations=False``; else a character and its turned copies are classes of one group.
+        way: classes in an episode, N.
+        episodes: how many.
+        seed: the same seed gives the same episodes.
+
+    Returns:
+        A stack of episodes with one support and one query example of each class.
+
+    Raises:
+        ValueError: if a number is below 1, the data does not tell groups and drawers, a group has fewer than ``way``
+            classes, or a drawer did not draw each class once.
+
+    Example:
+        >>> from fslib import data
+        >>> test = data.load("omniglot", "test", protocol="lake", rotations=False)     # doctest: +SKIP
+        >>> within_groups(test).query.shape     # doctest: +SKIP
+        torch.Size([2000, 20])
+    """
+    for name, value in dict(way=way, episodes=episodes).items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, but is {value}.")
+    pictures = _by_drawer(data)
+    group_of = np.array(data.class_groups)
+    groups = [np.flatnonzero(group_of == group) for group in np.unique(group_of)]
+    smallest = min(groups, key=len)
+    if way > len(smallest):
+        raise ValueError(
+            f"A {way}-way episode within a group needs {way} classes of each, "
+            f"but {group_of[smallest[0]]} has only {len(smallest)}."
+        )
+    classes = np.empty((episodes, way), dtype=np.int64)
+    drawers = np.empty((2, episodes, 1), dtype=np.int64)
+    for i in range(episodes):
+        random = _random(seed, i)
+        classes[i] = random.choice(groups[i % len(groups)], way, replace=False)
+        drawers[:, i, 0] = random.choice(pictures.shape[1], 2, replace=False)
+    support, query = pictures[classes, drawers]
+    return Episode(*map(torch.from_numpy, (classes, support, query)))
+
+
+def _by_drawer(data: ImageSet) -> np.ndarray:
+    """The picture of each class by each drawer, as indices into the data set, (classes, drawers)."""
+    if data.domains is None or not data.class_groups:
+        raise ValueError(
+            f"{data.name} does not tell the group of each class and the drawer of each picture "
+            "(class_groups and domains); Omniglot does."
+        )
+    drawers, drawer = data.domains.unique(return_inverse=True)
+    if len(drawers) < 2:
+        raise ValueError(f"{data.name} has a single drawer; support and queries need one each.")
+    cells = data.labels * len(drawers) + drawer
+    shape = len(data.class_names), len(drawers)
+    drawn = cells.bincount(minlength=shape[0] * shape[1]).view(shape)
+    if (drawn != 1).any():
+        c, d = (drawn != 1).nonzero()[0].tolist()
+        raise ValueError(
+            "Each class must have one picture by each drawer, "
+            f"but {data.class_names[c]} has {drawn[c, d]} by drawer {drawers[d]}."
+        )
+    return cells.argsort().view(shape).numpy()
+
+
+def _random(seed: int, index: int) -> np.random.Generator:
+    """The random stream of one episode.
+
+    The generator is counter-based: each episode number starts its own stream, with nothing to run through first.
+    """
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, index]))
 
 
 def check_episodes(episodes: Episode, labels: Tensor) -> None:

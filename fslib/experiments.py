@@ -28,6 +28,7 @@ from fslib import attention, data, ledger, losses, metrics, objectives, storage
 from fslib.augmentation import random_warp
 from fslib.backbones import Conv4, FrozenConv4, ResNet12
 from fslib.devices import default_device
+from fslib.episodes import within_groups
 from fslib.evaluation import Accuracy, embed_all, evaluate, recall_at_1
 from fslib.methods import (
     ContextMatchingNetwork,
@@ -46,10 +47,12 @@ def prototypical(
     metric: str = "squared_euclidean",
     temperature: float = 1.0,
     unit: bool = False,
+    pools: int = 4,
     block: str | None = None,
 ) -> FewShotClassifier:
     """A Prototypical Network over a Conv-4."""
-    return PrototypicalNetwork(Conv4(unit=unit, block=block), getattr(metrics, metric), temperature)
+    conv4 = Conv4(unit=unit, pools=pools, block=block)
+    return PrototypicalNetwork(conv4, getattr(metrics, metric), temperature)
 
 
 def prototypical_resnet12(width: int = 16, block: str | None = None) -> FewShotClassifier:
@@ -101,7 +104,9 @@ class Recipe:
         loss_settings: of that loss.
         augment: whether to warp the training images with :func:`fslib.augmentation.random_warp`.
         train: the training split of the final run.
-        tasks: way and shot of each evaluation.
+        tasks: way and shot of each evaluation on 10,000 episodes from all classes.
+        within_alphabets: of Omniglot, whether to train on the background alphabets, rotations as classes, and to
+            measure by 2,000 episodes of :func:`fslib.episodes.within_groups` on upright characters of others.
         recall: whether to measure recall@1 too.
         keep: whether to commit the weights of the final run, in half precision, beside the records.
     """
@@ -116,8 +121,15 @@ class Recipe:
     augment: bool = False
     train: str = "train"
     tasks: tuple[tuple[int, int], ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
+    within_alphabets: bool = False
     recall: bool = False
     keep: bool = False
+
+    def load(self, split: str, rotations: bool = True) -> data.ImageSet:
+        """The images of a split; for episodes within alphabets, with or without the rotations."""
+        if self.within_alphabets:
+            return data.load(self.dataset, split, protocol="lake", rotations=rotations)
+        return data.load(self.dataset, split)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -170,6 +182,17 @@ RECIPES = {
     ),
     "omniglot/supcon": Recipe("omniglot", _OMNIGLOT, **_SUPCON),
     "omniglot/supcon-warped": Recipe("omniglot", _OMNIGLOT, augment=True, **_SUPCON),
+    "omniglot/within-alphabet": Recipe(
+        "omniglot",
+        _OMNIGLOT,
+        augment=True,
+        network=dict(unit=True, pools=3),
+        loss="SupConLoss",
+        loss_settings=dict(temperature=0.05),
+        tasks=(),
+        within_alphabets=True,
+        **_FINAL,
+    ),
     "omniglot/matching": Recipe("omniglot", _OMNIGLOT, matching, dict(scale=30.0), **_FINAL),
     "omniglot/relation": Recipe(
         "omniglot",
@@ -263,7 +286,7 @@ def run(
     changes: Mapping[str, float] | None = None,
     runs: str | Path = "runs",
 ) -> list[ledger.Record]:
-    """Train by a recipe, evaluate on 10,000 episodes of each task, and write the records.
+    """Train by a recipe, evaluate on its episodes, and write the records.
 
     Args:
         name: of the recipe.
@@ -287,11 +310,12 @@ def run(
     model, history = _train(recipe, label, seed, validate, Path(runs))
     if recipe.keep and not validate:
         storage.save(model, ledger.folder() / f"{name}-seed{seed}.safetensors", torch.float16)
+    split = "validation" if validate else "test"
     common = {
         "command": _command(name, seed, validate, changes),
         "method": name.split("/")[1],
         "dataset": recipe.dataset,
-        "split": "validation" if validate else "test",
+        "split": split + ", within alphabets" * recipe.within_alphabets,
         "seeds": [seed],
         "train_split": recipe.train,
         **{f"train_{key}": value for key, value in recipe.settings.items()},
@@ -299,7 +323,8 @@ def run(
         "train_augmented": recipe.augment,
         "train_seconds": round(history.seconds, 1),
     }
-    return list(_measure(model, recipe, label, common))
+    images = recipe.load(split, rotations=False)
+    return list(_measure(model, recipe, images, label, common))
 
 
 def _train(
@@ -307,7 +332,7 @@ def _train(
 ) -> tuple[FewShotClassifier, History]:
     """A model trained by a recipe, or taken from its checkpoint."""
     torch.manual_seed(seed)
-    model, images = recipe.build(**recipe.network), data.load(recipe.dataset, recipe.train)
+    model, images = recipe.build(**recipe.network), recipe.load(recipe.train)
     if recipe.start:
         start = _embedding(recipe.start, recipe.train, seed, validate, runs)
         model.feature_extractor.load_state_dict(start.state_dict())
@@ -337,10 +362,13 @@ def _embedding(name: str, split: str, seed: int, validate: bool, runs: Path) -> 
 
 
 def _measure(
-    model: FewShotClassifier, recipe: Recipe, label: str, common: ledger.Record
+    model: FewShotClassifier,
+    recipe: Recipe,
+    images: data.ImageSet,
+    label: str,
+    common: ledger.Record,
 ) -> Iterator[ledger.Record]:
     """Evaluate a trained model, and write and give the records."""
-    images = data.load(recipe.dataset, common["split"])
     start = time.perf_counter()
     for task, settings, result in _results(model, recipe, images):
         record = {
@@ -353,7 +381,7 @@ def _measure(
             **ledger.circumstances(default_device()),
         }
         ledger.write(record)
-        print(f"{label}, {common['split']} classes, {task}: {result}", flush=True)
+        print(f"{label}, {common['split']}, {task}: {result}", flush=True)
         yield record
 
 
@@ -366,6 +394,12 @@ def _results(
         settings: dict[str, Any] = dict(way=way, shot=shot, query=15, episodes=10_000)
         accuracy = evaluate(model, images, **settings, seed=0, embeddings=embeddings)
         yield f"{way}way-{shot}shot", settings | {"metric": "accuracy"}, accuracy
+    if recipe.within_alphabets:
+        trials = within_groups(images, way=20, episodes=2000)
+        settings = dict(way=20, shot=1, query=1)
+        accuracy = evaluate(model, images, **settings, episodes=trials, embeddings=embeddings)
+        settings |= dict(episodes=len(trials), metric="accuracy")
+        yield "20way-1shot", settings, accuracy
     if recipe.recall:
         none = dict.fromkeys(("way", "shot", "query", "episodes"))
         yield "recall@1", none | {"metric": "recall@1"}, recall_at_1(embeddings, images.labels)

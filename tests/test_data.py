@@ -16,6 +16,7 @@ from torchvision.datasets import utils
 from fslib import data, files
 from fslib.data import ImageSet, check_disjoint, omniglot, to_input
 from fslib.data import glyphs as glyphs_module
+from fslib.episodes import check_episodes, within_groups
 
 # Loading by name --------------------------------------------------------------------------------------------
 
@@ -278,10 +279,22 @@ def test_omniglot_holds_as_many_classes_as_the_papers_say():
             images = data.load("omniglot", split, rotations=rotations)
             assert len(images.class_names) == len(set(images.class_names)) == classes
             assert (images.labels.bincount() == 20).all() and len(images) == 20 * classes
-    for split, classes in [("train", 964), ("test", 659)]:
-        assert len(data.load("omniglot", split, protocol="lake", rotations=False).class_names) == classes
+    for split, alphabets, classes in [("train+validation", 30, 964), ("validation", 5, 172), ("test", 20, 659)]:
+        part = data.load("omniglot", split, protocol="lake", rotations=False)
+        assert (len(set(part.class_groups)), len(part.class_names)) == (alphabets, classes)
     assert 0.03 < images.inputs().mean() < 0.12  # thin black lines on white
     assert set(images.class_groups) >= {"Tengwar", "Gurmukhi"}
+
+
+@needs_omniglot
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_upright_alphabets_of_lake_give_episodes_within_alphabets(split):
+    images = data.load("omniglot", split, protocol="lake", rotations=False)
+    stack = within_groups(images, way=20, episodes=40)
+    check_episodes(stack, images.labels)
+    alphabets = [{images.class_groups[c] for c in episode.classes} for episode in stack]
+    assert all(len(alphabet) == 1 for alphabet in alphabets)
+    assert set().union(*alphabets) == set(images.class_groups)
 
 
 @pytest.fixture
@@ -340,7 +353,8 @@ def test_omniglot_pictures_are_shrunk_in_order(fake, zipped):
         ("vinyals", "train", ["Latin/character01", "Latin/character02"]),
         ("vinyals", "validation", ["Hebrew/character07"]),
         ("vinyals", "test", ["Gurmukhi/character42", "Keble/character01"]),
-        ("lake", "train", ["Hebrew/character07", "Latin/character01", "Latin/character02"]),
+        ("lake", "train", ["Latin/character01", "Latin/character02"]),
+        ("lake", "validation", ["Hebrew/character07"]),
         ("lake", "test", ["Gurmukhi/character42", "Keble/character01"]),
     ],
 )
@@ -361,17 +375,12 @@ def test_rotated_classes_are_quarter_turns(fake):
 def test_omniglot_splits_share_no_class(fake):
     fake(zipped=True)
     check_disjoint(*(data.load("omniglot", split) for split in data.SPLITS))
-    check_disjoint(*(data.load("omniglot", split, protocol="lake") for split in ("train", "test")))
+    check_disjoint(*(data.load("omniglot", split, protocol="lake") for split in data.SPLITS))
 
 
 def test_unknown_protocol_is_refused():
     with pytest.raises(ValueError, match="no protocol 'lakes'; there are 'vinyals' and 'lake'"):
         data.load("omniglot", "train", protocol="lakes")
-
-
-def test_lake_has_no_validation_split():
-    with pytest.raises(ValueError, match="Lake protocol has no validation split"):
-        data.load("omniglot", "train+validation", protocol="lake")
 
 
 def test_archive_that_is_cut_short_is_named(fake):

@@ -10,7 +10,7 @@ import torch
 
 from fslib import episodes
 from fslib.data import ImageSet
-from fslib.episodes import Episode, EpisodeSampler, check_episodes
+from fslib.episodes import Episode, EpisodeSampler, check_episodes, within_groups
 
 LABELS = torch.arange(10).repeat(20)
 
@@ -147,6 +147,78 @@ def test_zero_is_refused(name):
 def test_index_out_of_range_is_refused(index):
     with pytest.raises(IndexError, match=f"Episode {index} was asked for, but the sampler holds 30"):
         EpisodeSampler(LABELS, episodes=30)[index]
+
+
+@pytest.fixture
+def drawn() -> ImageSet:
+    """Three groups of 5, 6 and 9 classes in mixed order, each class once by 7 drawers, in mixed order."""
+    random = np.random.default_rng(0)
+    groups = random.permutation([*"aaaaabbbbbbccccccccc"]).tolist()
+    cells = torch.from_numpy(random.permutation(20 * 7))
+    labels, drawers = cells // 7, 10 * (cells % 7)  # drawers need not be numbered without gaps
+    names = [f"{group}{c}" for c, group in enumerate(groups)]
+    return ImageSet("Drawn", torch.zeros(140, 1, 28, 28, dtype=torch.uint8), labels, names, groups, drawers)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_within_groups_one_hand_draws_the_support_and_another_the_queries(drawn, seed):
+    stack = within_groups(drawn, way=5, episodes=60, seed=seed)
+    check_episodes(stack, drawn.labels)  # no class twice, every example in its place
+    assert (len(stack), stack.way, stack.shot, stack.queries) == (60, 5, 1, 1)
+    for i, episode in enumerate(stack):
+        assert {drawn.class_groups[c] for c in episode.classes} == {"abc"[i % 3]}
+        (first,), (second,) = (
+            set(drawn.domains[side].tolist()) for side in (episode.support, episode.query)
+        )
+        assert first != second
+
+
+def test_within_groups_the_seed_and_the_number_alone_decide(drawn):
+    stack = within_groups(drawn, way=5, episodes=60, seed=3)
+    assert same(stack, within_groups(drawn, way=5, episodes=60, seed=3))
+    assert same(stack[:7], within_groups(drawn, way=5, episodes=7, seed=3))
+    other = within_groups(drawn, way=5, episodes=60, seed=4)
+    assert not any(same(a, b) for a, b in zip(stack, other))
+    assert len({tuple(episode.support.tolist()) for episode in stack}) > 55
+
+
+def test_within_groups_classes_and_pairs_of_drawers_are_drawn_evenly(drawn):
+    stack = within_groups(drawn, way=3, episodes=6000)
+    # A group has every third episode.
+    share = 3 / torch.tensor([drawn.class_groups.count(group) for group in drawn.class_groups])
+    first, second = (drawn.domains[side[:, 0]] // 10 for side in (stack.support, stack.query))
+    pairs = torch.bincount(7 * first + second, minlength=49)
+    for counts, draws, chance in [
+        (stack.classes.flatten().bincount(), 2000, share),
+        (pairs[pairs > 0], 6000, torch.full((42,), 1 / 42)),
+    ]:
+        spread = (draws * chance * (1 - chance)).sqrt()
+        assert ((counts - draws * chance).abs() < 4.5 * spread).all()
+
+
+@pytest.mark.parametrize(
+    "change, task, message",
+    [
+        (dict(domains=None), {}, r"Drawn does not tell the group .* \(class_groups and domains\); Omniglot does"),
+        (dict(class_groups=()), {}, r"Drawn does not tell the group of each class"),
+        (dict(domains=torch.zeros(140).long()), {}, "Drawn has a single drawer"),
+        ({}, dict(way=6), "6-way episode within a group needs 6 classes of each, but a has only 5"),
+        ({}, dict(way=0), "way must be at least 1, but is 0"),
+        ({}, dict(episodes=0), "episodes must be at least 1, but is 0"),
+    ],
+)
+def test_what_gives_no_episodes_within_groups_is_refused(drawn, change, task, message):
+    with pytest.raises(ValueError, match=message):
+        within_groups(dataclasses.replace(drawn, **change), **{"way": 5, **task})
+
+
+@pytest.mark.parametrize("missing, number", [(True, 0), (False, 2)])
+def test_a_class_that_a_drawer_left_out_or_drew_twice_is_named(drawn, missing, number):
+    cell = (drawn.labels == 4) & (drawn.domains == 20)
+    kept = torch.arange(140)[~cell] if missing else torch.cat([torch.arange(140), cell.nonzero()[0]])
+    parts = {name: getattr(drawn, name)[kept] for name in ("images", "labels", "domains")}
+    with pytest.raises(ValueError, match=rf"but {drawn.class_names[4]} has {number} by drawer 20\."):
+        within_groups(dataclasses.replace(drawn, **parts), way=5)
 
 
 def well_formed(stack: Episode, labels) -> bool:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fslib import data, experiments, ledger, metrics, storage
+from fslib.episodes import within_groups
 from fslib.evaluation import evaluate
 from fslib.experiments import RECIPES, Recipe, main
 from fslib.training import fit
@@ -98,6 +99,40 @@ def test_what_is_measured_is_kept_when_the_next_task_fails(toy, monkeypatch):
     with pytest.raises(ValueError, match="1000-way"):
         experiments.run("toy/prototypical")
     assert ledger.read("toy/prototypical-5way-1shot-seed0")["way"] == 5
+
+
+@pytest.mark.parametrize("validate, train, split", [(False, "train+validation", "test"), (True, "train", "validation")])
+def test_within_alphabets_upright_characters_of_others_are_measured(toy, monkeypatch, tiny, validate, train, split):
+    asked = []
+    classes = 48  # in two groups, each class drawn once by six drawers
+    drawn = data.ImageSet(
+        "Drawn",
+        tiny.images.repeat(3, 1, 1, 1),
+        torch.arange(classes).repeat_interleave(6),
+        [f"character {c}" for c in range(classes)],
+        ["left", "right"] * (classes // 2),
+        torch.arange(6).repeat(classes),
+    )
+    measured = {}
+
+    def load(name, split, **options):
+        asked.append((split, options))
+        return drawn
+
+    def evaluate_and_note(model, images, **settings):
+        measured.update(settings)
+        return evaluate(model, images, **settings)
+
+    monkeypatch.setattr(data, "load", load)
+    monkeypatch.setattr(experiments, "evaluate", evaluate_and_note)
+    recipe = dataclasses.replace(experiments.RECIPES["toy/prototypical"], tasks=(), within_alphabets=True)
+    monkeypatch.setattr(experiments, "RECIPES", {"toy/within": recipe})
+    (record,) = experiments.run("toy/within", validate=validate)
+    lake = dict(protocol="lake")
+    assert asked == [(train, lake | dict(rotations=True)), (split, lake | dict(rotations=False))]
+    expected = dict(split=f"{split}, within alphabets", way=20, shot=1, query=1, episodes=2000, metric="accuracy")
+    assert {key: record[key] for key in expected} == expected
+    assert torch.equal(measured["episodes"].query, within_groups(drawn, way=20, episodes=2000).query)
 
 
 @pytest.fixture
@@ -214,4 +249,4 @@ def test_recipe_is_well_formed(name):
     assert len(recipe.settings) == sum(map(len, (recipe.fit, recipe.network, recipe.loss_settings)))
     assert recipe.build(**recipe.network).embed(torch.rand(1, 1, 28, 28)).isfinite().all()
     assert set(recipe.train.split("+")) <= {"train", "validation"}
-    assert recipe.tasks and all(way >= 2 and shot >= 1 for way, shot in recipe.tasks)
+    assert (recipe.tasks or recipe.within_alphabets) and all(way >= 2 and shot >= 1 for way, shot in recipe.tasks)

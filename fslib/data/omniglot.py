@@ -35,18 +35,17 @@ def load(splits: Sequence[str], protocol: str = "vinyals", rotations: bool = Tru
         splits: any of ``"train"``, ``"validation"``, ``"test"``.
         protocol: ``"vinyals"`` mixes both published parts and divides 1,623 characters into 1,028 for training,
             172 for validation and 423 for testing, mostly by alphabet; it is what the papers' tables use.
-            ``"lake"`` trains on the 30 background alphabets and tests on the 20 others; it has no validation split.
+            ``"lake"`` keeps the parts apart, as they were published: the 20 evaluation alphabets are for testing, and
+            of the 30 background alphabets the five that Vinyals et al. validate on are for validation here too, so
+            that ``"train+validation"`` is the whole background part.
         rotations: let each character turned by 90°, 180° and 270° be three more classes, as the papers do.
 
     Returns:
-        Images (n, 1, 28, 28); ``domains`` holds the number of the drawer within the alphabet, 0 … 19.
+        Images (n, 1, 28, 28); ``class_groups`` holds the alphabets, and ``domains`` the number of the drawer within the
+        alphabet, 0 … 19.
     """
     if protocol not in ("vinyals", "lake"):
         raise ValueError(f"There is no protocol {protocol!r}; there are 'vinyals' and 'lake'.")
-    if protocol == "lake" and "validation" in splits:
-        raise ValueError(
-            "The Lake protocol has no validation split; use 'train' or 'test', or protocol='vinyals'."
-        )
     images, characters = _read_all(files.data_dir() / "omniglot")
     split_of = _vinyals if protocol == "vinyals" else _lake
     kept = [i for i, character in enumerate(characters) if split_of(character) in splits]
@@ -73,7 +72,10 @@ def _vinyals(character: str) -> str:
 
 
 def _lake(character: str) -> str:
-    return "train" if character.startswith("images_background/") else "test"
+    part, alphabet, _ = character.split("/")
+    if part == "images_evaluation":
+        return "test"
+    return "validation" if alphabet in _VALIDATION else "train"
 
 
 @functools.cache
