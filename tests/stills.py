@@ -20,10 +20,15 @@ PARTS = {  # figure → page, element, and what to do first
     "episode-player": ("chapters/02_episodes", "episode-player", ["100 more"]),
     "metric-plane": ("chapters/03_metrics", "metric-plane", []),
     "margin-plane": ("chapters/04_losses", "margin-plane", []),
+    "block-plane": ("chapters/05_embedding_functions", "block-plane", []),
     "metric-plane-modes": ("chapters/06_prototypical_networks", "metric-plane", []),
     "rings-plane": ("chapters/07_relation_networks", "rings-plane", []),
     "votes-plane": ("chapters/08_matching_networks", "votes-plane", []),
+    "noise-plane": ("chapters/09_the_three_compared", "noise-plane", [*["A wrong label"] * 3, "Nearest example"]),
 }
+
+# Wherever on its page a part stands, its picture comes out in one size.
+WHOLE_PIXELS = "part => { part.style.translate = `0 ${-part.getBoundingClientRect().y % 1}px`; }"
 
 CARD = """<style>
     body { margin: 0; width: 1200px; height: 630px; background: #f5f7fc; color: #1f2430; overflow: hidden;
@@ -42,9 +47,10 @@ def draw_card(browser) -> None:
 
 
 def save(screenshot: bytes, file: Path) -> None:
-    """In few colours, for a small file."""
+    """In few colours, for a small file; such that the few pixels of a mark keep theirs."""
     picture = Image.open(io.BytesIO(screenshot)).convert("RGB")
-    picture.quantize(96, dither=Image.Dither.NONE).save(file, optimize=True)
+    few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+    few.save(file, optimize=True)
     print(file.stem, *picture.size)
 
 
@@ -60,8 +66,10 @@ def main() -> None:
             for button in buttons:
                 element.get_by_role("button", name=button).click()
             page.mouse.move(0, 0)
+            part = element.locator(".live")
+            part.evaluate(WHOLE_PIXELS)
             page.wait_for_timeout(500)
-            save(element.locator(".live").screenshot(), LIVE / "stills" / f"{name}.png")
+            save(part.screenshot(), LIVE / "stills" / f"{name}.png")
         draw_card(browser)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,8 +19,9 @@ PAGES = sorted(path.relative_to(SITE).as_posix() for path in FILES)
 WRITTEN = [page for page in PAGES if page.startswith(("book/", "chapters/"))]
 CHAPTER = "chapters/06_prototypical_networks.html"
 PADS = ["book/welcome.html", CHAPTER]
-ELEMENTS = "few-shot-pad, shift-player, episode-player, metric-plane, margin-plane, rings-plane, votes-plane"
-LIVELY = [page for page in WRITTEN if re.search("<(few-shot-pad|\\w+-player|\\w+-plane)", (SITE / page).read_text())]
+MODULES = runpy.run_path(str(LIVE.parents[1] / "_ext" / "live.py"))["MODULES"]
+ELEMENTS = ", ".join(MODULES)
+LIVELY = [page for page in WRITTEN if re.search(f"<({'|'.join(MODULES)})", (SITE / page).read_text(encoding="utf8"))]
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 

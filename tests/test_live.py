@@ -274,9 +274,62 @@ def test_distances_of_a_moved_character(page):
     assert theirs["distance"] == pytest.approx(ours[1:].min().item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("weights, temperature", [([1, 1], 1), ([0.25, 0.25], 1), ([0.9, 0.3], 4), ([1, 0.05], 64)])
+def test_what_a_block_teaches(page, weights, temperature):
+    """As a Prototypical Network over weighed features: probabilities, losses, and gradients before the block."""
+    support, query = 3 * torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    query, labels = query.requires_grad_(), torch.arange(3)
+    model = methods.PrototypicalNetwork(Weigh(weights), temperature=temperature)
+    scores = model(support, labels, query)
+    costs = torch.nn.functional.cross_entropy(scores, labels, reduction="none")
+    (gradients,) = torch.autograd.grad(costs.sum(), query)
+    state = dict(support=support.tolist(), weights=weights, temperature=temperature)
+    code = "a[0].map((q, label) => [m.probabilities(q, a[1]), m.lesson(q, label, a[1])])"
+    answers = call(page, "block", code, query.tolist(), state)
+    for (shares, lesson), *ours in zip(answers, scores.softmax(1), costs, gradients, strict=True):
+        theirs = shares, lesson["loss"], lesson["gradient"]
+        for values, expected in zip(theirs, ours, strict=True):
+            np.testing.assert_allclose(values, expected.detach(), atol=1e-9)
+    parts = gradients.norm(dim=1) / gradients.norm(dim=1).sum()
+    nested = state | dict(query=query[:, None].tolist())
+    taught = call(page, "block", "m.lessons(a[0])", nested)
+    np.testing.assert_allclose(taught["parts"], parts, atol=1e-9)
+    assert taught["teachers"] == pytest.approx(1 / parts.square().sum().item())
+    assert taught["loss"] == pytest.approx(costs.mean().item())
+    assert taught["right"] == (scores.argmax(1) == labels).sum()
+
+
+class Weigh(torch.nn.Module):
+    """An attention block whose weights somebody has set."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = torch.tensor(weights, dtype=torch.float64)
+
+    def forward(self, features):
+        return self.weights * features
+
+
+def test_scale_is_what_equal_weights_gain_and_attention_what_unequal_ones_do(page):
+    """What chapter 5 invites the reader to find."""
+    code = "m.lessons({ ...m.FEATURES[a[0]], weights: a[1], temperature: a[2] })"
+
+    def lessons(channel, weights, temperature=1):
+        taught = call(page, "block", code, channel, weights, temperature)
+        return taught["right"], taught["loss"], taught["teachers"]
+
+    right, loss, teachers = lessons("tells", [1, 1])
+    by_weights = lessons("tells", [0.25, 0.25])
+    assert by_weights == pytest.approx(lessons("tells", [1, 1], 16))
+    assert teachers < 2 and by_weights[2] > 7 and by_weights[1] < loss and by_weights[0] == right
+    assert lessons("tells", [0.25, 0.25], 16)[1] > loss  # too much of it
+    hidden = [lessons("clutter", [1, 1], 2**power)[0] for power in range(7)]
+    assert len(set(hidden)) == 1 and lessons("clutter", [1, 0.05])[0] == 12 > hidden[0] + 2
+
+
 @pytest.mark.parametrize("scale", [0.3, 10, 1000])
 def test_votes_are_those_of_a_matching_network(page, scale):
-    """In the plane, over minus squared distance; beside them, the nearest prototype at the same scale."""
+    """In the plane, over minus squared distance; beside them, the nearest prototype and example at the same scale."""
     points = torch.randn(7, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     support, query, labels = points[:6], points[6:], torch.tensor([0, 1, 1, 2, 2, 2])
     votes = methods.MatchingNetwork(torch.nn.Identity(), similarity=lambda x, y: -metrics.squared_euclidean(x, y))
@@ -286,16 +339,69 @@ def test_votes_are_those_of_a_matching_network(page, scale):
         attention = votes.log_attention(support, query)[0].exp()
         by_votes = votes.compare(support, labels, query)[0].exp()
         by_mean = mean.compare(support, labels, query)[0].softmax(0)
+        apart = metrics.squared_euclidean(query, support)[0]
+        by_nearest = (-scale * torch.stack([apart[labels == k].min() for k in range(3)])).softmax(0)
     state = dict(support=[support[labels == k].tolist() for k in range(3)], scale=scale)
     code = """(() => {
         const attention = m.attention(a[0], a[1]);
         const by = (method) => m.probabilities(a[0], { ...a[1], method });
-        return [attention.flat(), by("votes"), by("mean"), m.voices(attention)];
+        return [attention.flat(), by("votes"), by("mean"), by("nearest")];
     })()"""
-    *theirs, voices = call(page, "votes", code, query[0].tolist(), state)
-    for values, ours in zip(theirs, (attention, by_votes, by_mean), strict=True):
+    theirs = call(page, "votes", code, query[0].tolist(), state)
+    for values, ours in zip(theirs, (attention, by_votes, by_mean, by_nearest), strict=True):
         np.testing.assert_allclose(values, ours, atol=1e-9)
+    voices = call(page, "compare", "m.voices(a[0])", attention.tolist())
     assert voices == pytest.approx(1 / attention.square().sum().item())
+
+
+def some_wrong(count):
+    """Labels of five examples of each of three classes, so many of which are the next class's."""
+    order = [(c, i) for i in range(5) for c in range(3)]
+    return [[(c + (order.index((c, i)) < count)) % 3 for i in range(5)] for c in range(3)]
+
+
+@pytest.mark.parametrize("clumps", ["one", "two"])
+@pytest.mark.parametrize("method", ["mean", "votes", "nearest"])
+def test_answers_with_wrong_labels(page, method, clumps):
+    """The same queries are right with fslib, where examples are what their labels say."""
+    code = """(() => {
+        const drawn = m.draw({ clumps: a[0], number: 3 });
+        return [drawn, m.answers(drawn.query, { support: drawn.support, labels: a[1], scale: 3, method: a[2] })];
+    })()"""
+    labels = some_wrong(5)
+    drawn, right = call(page, "noise", code, clumps, labels, method)
+    assert drawn == call(page, "noise", "m.draw({ clumps: a[0], number: 3 })", clumps)
+    support, query = (torch.tensor(drawn[key], dtype=torch.float64).flatten(0, 1) for key in ("support", "query"))
+    given, identity = torch.tensor(labels).flatten(), torch.nn.Identity()
+    if method == "nearest":
+        answers = given[metrics.euclidean(query, support).argmin(1)]
+    elif method == "mean":
+        answers = methods.PrototypicalNetwork(identity).compare(support, given, query).argmax(1)
+    else:
+        model = methods.MatchingNetwork(identity, similarity=lambda x, y: -metrics.squared_euclidean(x, y))
+        model.log_scale.data = torch.tensor(3.0, dtype=torch.float64).log()
+        answers = model.compare(support, given, query).argmax(1)
+    assert right == (answers == torch.arange(3).repeat_interleave(12)).view(3, 12).tolist()
+    assert 0 < sum(map(sum, right)) < 36
+
+
+def test_who_suffers_from_what(page):
+    """What chapter 9 invites the reader to find, over fifty draws: labels hurt the nearest example, clumps the mean."""
+    code = """Array.from({ length: 50 }, (_, number) => {
+        const { support, query } = m.draw({ clumps: a[0], number });
+        const right = (method) => m.answers(query, { support, labels: a[1], scale: 3, method }).flat();
+        return ["mean", "votes", "nearest"].map(right);
+    })"""
+
+    def accuracies(clumps, wrong):
+        return np.array(call(page, "noise", code, clumps, some_wrong(wrong))).mean((0, 2))
+
+    clean, mislabelled, apart = accuracies("one", 0), accuracies("one", 3), accuracies("two", 0)
+    assert min(clean) > 0.97
+    mean, votes, nearest = clean - mislabelled
+    assert mean < 0.03 < votes < nearest - 0.05
+    mean, votes, nearest = clean - apart
+    assert mean > 0.2 and max(votes, nearest) < 0.05
 
 
 @pytest.fixture(scope="module")
@@ -351,7 +457,7 @@ def test_the_part_of_a_ring_that_a_class_gets(page, rings, far):
     assert above > 0.95 if far == 1 else above < 0.8
 
 
-@pytest.mark.parametrize("module", ["plane", "margin", "episodes", "shift", "rings", "votes"])
+@pytest.mark.parametrize("module", ["plane", "margin", "block", "episodes", "shift", "rings", "votes", "noise"])
 def test_playgrounds_keep_to_the_contract_of_anywidget(page, module):
     """A default export whose `render({ model, el })` fills the element and gives back a way to stop."""
     code = """(async () => {
@@ -362,6 +468,79 @@ def test_playgrounds_keep_to_the_contract_of_anywidget(page, module):
     })()"""
     children, stop, exports = call(page, module, f"await {code}")
     assert children >= 3 and stop == "function" and exports == "render"
+
+
+@pytest.fixture
+def noise(page):
+    """The playground of chapter 9, alive, and a function that gives its state once it shows."""
+    call(page, "noise", "document.body.replaceChildren(document.createElement('noise-plane'))")
+    page.wait_for_selector("noise-plane[data-ready]")
+
+    def state(key):
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        return page.locator("noise-plane").evaluate("(element, key) => element.model.get(key)", key)
+
+    return state
+
+
+def test_a_mark_is_touched_or_dragged_or_moved_by_keys(page, noise):
+    """A touch, Enter and Space change a label, once each; a drag and an arrow move, and change none."""
+    mark = page.get_by_role("button", name="Example 1 of the circles")
+    box = mark.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def after():
+        return noise("support")[0][0], noise("labels")[0]
+
+    began, labels = after()
+    assert labels == [0] * 5
+    page.mouse.click(x, y)
+    assert after() == (began, [1, 0, 0, 0, 0])
+    assert "labelled as one of the squares" in mark.get_attribute("aria-label")
+    mark.press("Enter")
+    assert after() == (began, [2, 0, 0, 0, 0])
+    mark.press("Space")
+    assert after() == (began, [0] * 5)
+    mark.press("ArrowLeft")
+    (left, up), labels = after()
+    assert left < began[0] and up == pytest.approx(began[1]) and labels == [0] * 5
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 40, steps=4)
+    page.mouse.up()
+    (right, down), labels = after()
+    assert right > began[0] + 0.3 and down < began[1] - 0.2 and labels == [0] * 5
+
+
+def test_a_finger_drags_a_mark_and_does_not_scroll(page):
+    phone = page.context.browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    with phone:
+        touched = phone.new_page()
+        touched.goto(page.url)
+        call(touched, "block", "void document.body.replaceChildren(document.createElement('block-plane'))")
+        touched.wait_for_selector("block-plane[data-ready]")
+        touched.evaluate("document.body.style.height = '3000px'")
+        mark = touched.get_by_role("button", name="The example of the squares")
+        before = mark.bounding_box()
+        x, y = before["x"] + before["width"] / 2, before["y"] + before["height"] / 2
+        fingers = phone.new_cdp_session(touched)
+        for step in range(8):
+            kind = "touchMove" if step else "touchStart"
+            points = [{"x": x - 5 * step, "y": y - 6 * step}]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        touched.wait_for_timeout(100)
+        after = mark.bounding_box()
+        assert touched.evaluate("scrollY") == 0
+        assert after["x"] - before["x"] == pytest.approx(-35, abs=2)
+        assert after["y"] - before["y"] == pytest.approx(-42, abs=2)
+
+
+def test_a_class_keeps_its_last_example(page, noise):
+    for _ in range(20):
+        page.get_by_role("button", name="A wrong label").click()
+    assert {label for of_class in noise("labels") for label in of_class} == {0, 1, 2}
+    assert "of 36 right" in page.get_by_role("button", name="Prototypes").inner_text()
 
 
 # Links and hands ---------------------------------------------------------------------------------

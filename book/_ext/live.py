@@ -17,8 +17,10 @@ MODULES = {  # element → module in book/_static/live
     "episode-player": "episodes.mjs",
     "metric-plane": "plane.mjs",
     "margin-plane": "margin.mjs",
+    "block-plane": "block.mjs",
     "rings-plane": "rings.mjs",
     "votes-plane": "votes.mjs",
+    "noise-plane": "noise.mjs",
 }
 STATIC = re.compile(r'(?<==")(?:\.\./book/)?_static/(?=live/)')
 

@@ -95,12 +95,19 @@ def light_scripts(app, exception) -> None:
             page.write_text(new, encoding="utf8")
 
 
+def sources_without_git(app, env) -> None:
+    """Where there is no git, a page has no date, but it still has a source, which its buttons lead to."""
+    for page, known in env.git_last_updated.items():
+        env.git_last_updated[page] = known or (None, True)
+
+
 def setup(app):
     app.add_js_file(None, body=PRINT_LIGHT)
     app.connect(
         "html-page-context", each_script_once, priority=900
     )  # after the theme has added its own
     app.connect("html-page-context", each_head, priority=900)
+    app.connect("env-updated", sources_without_git, priority=900)  # after the dates were sought
     app.connect("build-finished", light_scripts)
     app.connect("build-finished", front_door)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

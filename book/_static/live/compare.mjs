@@ -50,9 +50,17 @@ export function prototypical(support, query, metric = squaredEuclidean) {
   return support.map((examples) => -metric(query, mean(examples)));
 }
 
+/** Nearest neighbour: minus the distance to the nearest example of each class. */
+export function nearest(support, query, metric = squaredEuclidean) {
+  return support.map((examples) => -Math.min(...examples.map((example) => metric(query, example))));
+}
+
 /** Matching Networks: the attention that each class gets, a softmax over the cosines to single examples. */
 export function matching(support, query, scale) {
   const attention = softmax(support.flat().map((example) => scale * cosineSimilarity(query, example)));
   let at = 0;
   return support.map((examples) => sum(attention.slice(at, (at += examples.length))));
 }
+
+/** Over how many a whole is spread, as if all had equal parts of it: 1 / Σ share². */
+export const voices = (shares) => 1 / sum(shares.map((share) => share * share));

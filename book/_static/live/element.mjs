@@ -123,31 +123,47 @@ export function mark(kind, x, y, r) {
 
 /**
  * Let a mark in a drawing be dragged by mouse, finger, pen or arrow keys.
- * `place()` tells where it is, in the drawing's own units, and `move(x, y)` puts it elsewhere.
+ * `place()` tells where it is, in the drawing's own units, and `move(x, y)` puts it elsewhere. Where there is a `tap`,
+ * it is called when the mark is touched and not dragged, and by Enter and Space.
  */
-export function draggable(node, drawing, place, move, step = 6) {
+export function draggable(node, drawing, place, move, tap) {
   const at = (event) => {
     const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(drawing.getScreenCTM().inverse());
     return [point.x, point.y];
   };
-  let dragging = false;
-  node.style.touchAction = "none";
+  let began = null, dragged = false;
+  node.style.touchAction = "none"; // which not all browsers heed inside of a drawing
+  node.addEventListener("touchmove", (event) => event.preventDefault(), { passive: false });
   node.addEventListener("pointerdown", (event) => {
     event.preventDefault();
     node.focus({ preventScroll: true });
     node.setPointerCapture(event.pointerId);
-    dragging = true;
+    [began, dragged] = [[event.clientX, event.clientY], false];
   });
-  node.addEventListener("pointermove", (event) => dragging && move(...at(event)));
-  for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => (dragging = false));
+  node.addEventListener("pointermove", (event) => {
+    if (!began) return;
+    dragged ||= Math.hypot(event.clientX - began[0], event.clientY - began[1]) > SLACK;
+    if (dragged) move(...at(event));
+  });
+  for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => (began = null));
   node.addEventListener("keydown", (event) => {
     const direction = ARROWS[event.key];
-    if (!direction) return;
+    if (direction) {
+      const [x, y] = place(), far = event.shiftKey ? 4 * STEP : STEP;
+      move(x + far * direction[0], y + far * direction[1]);
+    } else if (tap && (event.key === "Enter" || event.key === " ")) tap();
+    else return;
     event.preventDefault();
-    const [x, y] = place(), far = event.shiftKey ? 4 * step : step;
-    move(x + far * direction[0], y + far * direction[1]);
+  });
+  if (!tap) return;
+  node.addEventListener("click", () => { // of a pointer, after it went up, or of an assistive device, by itself
+    if (!dragged) tap();
+    dragged = false;
   });
 }
+
+const STEP = 6; // of an arrow key, in the drawing's units
+const SLACK = 3; // pixels that a finger may tremble before it drags
 
 export const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -167,6 +183,7 @@ export const STYLE = `
     border: 1px solid var(--ltc-quiet, #777); background: var(--pst-color-background, #fff); cursor: pointer;
   }
   button:hover:not(:disabled) { border-color: var(--pst-color-primary, #3454c5); color: var(--pst-color-primary, #3454c5); }
+  button[aria-pressed="true"] { border-color: var(--pst-color-primary, #3454c5); box-shadow: inset 0 0 0 1px var(--pst-color-primary, #3454c5); }
   button:disabled { opacity: 0.5; cursor: default; }
   input { accent-color: var(--pst-color-primary, #3454c5); }
   input[type="range"] { width: 7.5rem; }

@@ -2,7 +2,7 @@
 //
 // The classes are clouds in the plane around centres that each episode draws anew.
 
-import { generator } from "./alphabet.mjs";
+import { generator, normal } from "./alphabet.mjs";
 import { prototypical } from "./compare.mjs";
 import { COLORS, button, define, mark, onceAFrame, slider, svg, tag } from "./element.mjs";
 
@@ -15,8 +15,7 @@ export const DEFAULTS = { way: 5, shot: 1, noise: 0.4, drawn: 1 };
 /** Episode number `number`: the same settings and number give the same episode again. */
 export function episode({ way, shot, noise }, number) {
   const random = generator(number);
-  const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-  const around = ([x, y], spread) => [x + spread * normal(), y + spread * normal()];
+  const around = ([x, y], spread) => [x + spread * normal(random), y + spread * normal(random)];
   const centres = Array.from({ length: way }, () => [4.8 * random() - 2.4, 3.4 * random() - 1.7]);
   const support = centres.map((centre) => Array.from({ length: shot }, () => around(centre, noise)));
   const query = centres.flatMap((centre, label) =>

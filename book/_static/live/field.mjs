@@ -20,10 +20,13 @@ export function field(label, { width, height, unit, cells = 20 }) {
     drawing,
     toDrawing,
 
-    /** A mark that can be dragged: `place()` tells where it is in the plane, and `move(point)` puts it elsewhere. */
-    handle(name, fill, place, move) {
+    /**
+     * A mark that can be dragged: `place()` tells where it is in the plane, and `move(point)` puts it elsewhere.
+     * `tap()`, if given, is what it does when it is only touched.
+     */
+    handle(name, fill, place, move, tap) {
       const node = svg("path", { fill, stroke: "#fff", "stroke-width": 1.5, tabindex: 0, role: "button", "aria-label": name });
-      draggable(node, drawing, () => toDrawing(place()), (x, y) => move(inside(x, y)));
+      draggable(node, drawing, () => toDrawing(place()), (x, y) => move(inside(x, y)), tap);
       return drawing.appendChild(node);
     },
 
@@ -42,4 +45,10 @@ export function field(label, { width, height, unit, cells = 20 }) {
       context.putImageData(image, 0, 0);
     },
   };
+}
+
+/** Half of the colour is the winner's, so that borders show, however unsure the probabilities are on either side. */
+export function decided(shares) {
+  const winner = shares.indexOf(Math.max(...shares));
+  return shares.map((share, c) => (share + (c === winner)) / 2);
 }

@@ -3,7 +3,8 @@
 // Drag the support points and the query, change the ruler, and see the regions move.
 
 import {
-  cosineDistance, euclidean, inverseCovariance, mahalanobis, mean, softmax, squaredEuclidean,
+  cosineDistance, euclidean, inverseCovariance, mahalanobis, mean, nearest as nearestExample, prototypical, softmax,
+  squaredEuclidean,
 } from "./compare.mjs";
 import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, svg, tag } from "./element.mjs";
 import { field } from "./field.mjs";
@@ -37,8 +38,7 @@ export function scores(point, { support, metric, nearest }) {
     euclidean, squared_euclidean: squaredEuclidean, cosine: cosineDistance,
     mahalanobis: (a, b) => mahalanobis(a, b, inverse),
   }[metric];
-  return support.map((examples) =>
-    -Math.min(...(nearest === "mean" ? [mean(examples)] : examples).map((one) => distance(point, one))));
+  return (nearest === "mean" ? prototypical : nearestExample)(support, point, distance);
 }
 
 export const probabilities = (point, state) => softmax(scores(point, state).map((score) => score / state.temperature));

@@ -2,9 +2,9 @@
 //
 // Drag the examples and the query, and turn the scale from everybody to the nearest alone.
 
-import { prototypical, softmax, squaredEuclidean } from "./compare.mjs";
+import { nearest, prototypical, softmax, squaredEuclidean, voices } from "./compare.mjs";
 import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, svg, tag } from "./element.mjs";
-import { field } from "./field.mjs";
+import { decided, field } from "./field.mjs";
 
 const HALO = 46; // radius, in the drawing, of the halo of an example that gets all attention
 const METHODS = { votes: "votes", mean: "the nearest prototype" };
@@ -25,16 +25,21 @@ export function attention(point, { support, scale }) {
 }
 
 const sum = (values) => values.reduce((a, b) => a + b, 0);
+const softly = (compare) => (point, { support, scale }) => softmax(compare(support, point).map((score) => scale * score));
 const PROBABILITIES = {
   votes: (point, state) => attention(point, state).map(sum),
-  mean: (point, { support, scale }) => softmax(prototypical(support, point).map((score) => scale * score)),
+  mean: softly(prototypical),
+  nearest: softly(nearest),
 };
 
-/** Probability of each class at a point, by votes or by the nearest prototype, as `method` says. */
+/** Probability of each class at a point, by votes, by the nearest prototype or example, as `method` says. */
 export const probabilities = (point, state) => PROBABILITIES[state.method](point, state);
 
-/** How many examples would decide, had all that are heard an equal voice: 1 / Σ α². */
-export const voices = (shares) => 1 / sum(shares.flat().map((share) => share * share));
+const shown = (scale) => scale.toFixed(scale < 9.95 ? 1 : 0);
+
+/** From everybody to the nearest alone, in equal steps of the logarithm. */
+export const scaleSlider = (scale, onchange) => slider("Scale", { min: -0.52, max: 3, step: 0.04 }, Math.log10(scale),
+  (power) => onchange(10 ** power), (power) => shown(10 ** power));
 
 export function render({ model, el }) {
   const set = (key, value) => {
@@ -43,10 +48,9 @@ export function render({ model, el }) {
   };
   const plane = field("Examples and a query in the plane", { width: 6.4, height: 4.4, unit: 70 });
   const rows = tag("tbody"), said = tag("output", { attributes: { "aria-live": "polite" } });
-  const shown = (scale) => scale.toFixed(scale < 9.95 ? 1 : 0);
   el.append(
     tag("div", { className: "bar" },
-      slider("Scale", { min: -0.52, max: 3, step: 0.04 }, Math.log10(model.get("scale")), (power) => set("scale", 10 ** power), (power) => shown(10 ** power)),
+      scaleSlider(model.get("scale"), (value) => set("scale", value)),
       choice("Regions by", Object.entries(METHODS), model.get("method"), (value) => set("method", value))),
     plane.element,
     said,
@@ -81,7 +85,7 @@ export function render({ model, el }) {
       tag("td", {}, bar(ofClass, COLORS[c])),
       ...[votes, means].map((all) => tag("td", { className: "number", textContent: percent(all[c]) })))));
     const best = (all) => NAMES[all.indexOf(Math.max(...all))];
-    const count = voices(shares), examples = now.support.flat().length;
+    const count = voices(shares.flat()), examples = now.support.flat().length;
     const who = count > examples / 2 ? "everybody decides" : count < 1.5 ? "the nearest example decides alone" : "a few near examples decide";
     said.replaceChildren(
       tag("strong", { textContent: `At scale ${shown(now.scale)}, ${who}. ` }),
@@ -94,12 +98,6 @@ export function render({ model, el }) {
   for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
   paint();
   return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
-}
-
-/** Half of the colour is the winner's, so that borders show, however unsure the probabilities are on either side. */
-function decided(shares) {
-  const most = Math.max(...shares);
-  return shares.map((share) => (share === most ? (share + 1) / 2 : share / 2));
 }
 
 /** A bar as long as a class's probability, in pieces as long as the attention that each of its examples gets. */

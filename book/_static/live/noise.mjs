@@ -1,0 +1,135 @@
+// Chapter 9: who suffers from a wrong label, and who from a class in two clumps? Three rulers, one support set.
+//
+// Touch an example to change its label, drag it, or draw others; the queries keep count.
+
+import { generator, normal } from "./alphabet.mjs";
+import { COLORS, NAMES, button, choice, define, mark, onceAFrame, svg, tag } from "./element.mjs";
+import { decided, field } from "./field.mjs";
+import { probabilities, scaleSlider } from "./votes.mjs";
+
+const SHOTS = 5, QUERIES = 12, SPREAD = 0.45; // examples and queries of a class, and how far they stray
+const METHODS = { mean: "Prototypes", votes: "Votes", nearest: "Nearest example" };
+const CLUMPS = { one: "in one clump", two: "in two clumps" };
+const CENTRES = { // of the clumps of each class
+  one: [[[-1.5, 0.7]], [[1.5, 0.7]], [[0, -1.2]]],
+  two: [[[-2, 0.6], [2, 0.6]], [[0, 0.8]], [[0, -1.2]]],
+};
+const SIZE = { width: 6.4, height: 4.4, unit: 70 };
+const rightLabels = () => CENTRES.one.map((_, c) => Array(SHOTS).fill(c));
+export const DEFAULTS = { clumps: "one", number: 2, support: null, labels: rightLabels(), scale: 3, method: "mean" };
+
+/** Examples and queries of each class, around its clumps in turn; the same number draws the same ones again. */
+export function draw({ clumps, number }) {
+  const random = generator(number);
+  const around = ([x, y]) => [x + SPREAD * normal(random), y + SPREAD * normal(random)];
+  const points = (count) => CENTRES[clumps].map((centres) => Array.from({ length: count }, (_, i) => around(centres[i % centres.length])));
+  return { support: points(SHOTS), query: points(QUERIES) };
+}
+
+/** The support set as its labels say: the examples of each class that are called by its name. */
+export const asLabelled = ({ support, labels }) =>
+  support.map((_, c) => support.flatMap((examples, k) => examples.filter((_, i) => labels[k][i] === c)));
+
+/** Which queries of each class a method answers right. */
+export function answers(query, { method, scale, ...state }) {
+  const ruler = { support: asLabelled(state), method, scale };
+  return query.map((points, c) => points.map((point) => {
+    const shares = probabilities(point, ruler);
+    return shares.indexOf(Math.max(...shares)) === c;
+  }));
+}
+
+export function render({ model, el }) {
+  const set = (key, value) => {
+    model.set(key, value);
+    model.save_changes();
+  };
+  const state = () => Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
+  const redraw = (key, value) => {
+    set(key, value);
+    set("support", draw(state()).support);
+  };
+  if (!model.get("support")) set("support", draw(state()).support);
+
+  /** Call an example by the next class's name, unless it is the last that its class has. */
+  function relabel(c, i) {
+    const labels = model.get("labels"), old = labels[c][i];
+    if (labels.flat().filter((label) => label === old).length === 1) return;
+    set("labels", labels.map((all, k) => all.map((label, j) => (k === c && j === i ? (old + 1) % labels.length : label))));
+  }
+  function oneMoreWrong() {
+    const labels = model.get("labels");
+    for (let n = 0; n < labels.flat().length; n++) {
+      const [c, i] = [n % labels.length, Math.floor(n / labels.length)];
+      if (labels[c][i] === c) return relabel(c, i);
+    }
+  }
+
+  const plane = field("Five examples of each of three classes in the plane", SIZE);
+  const said = tag("output", { attributes: { "aria-live": "polite" } });
+  const small = Object.entries(METHODS).map(([method, name]) => {
+    const regions = field(name, { ...SIZE, cells: 8 }), count = tag("span", { style: { display: "block" } });
+    regions.element.setAttribute("aria-hidden", "true");
+    const choose = tag("button", { type: "button", style: { padding: "0.4rem" }, onclick: () => set("method", method) },
+      regions.element, `${name} `, count);
+    return { method, regions, count, choose };
+  });
+  el.append(
+    tag("div", { className: "bar" },
+      choice("Circles", Object.entries(CLUMPS), model.get("clumps"), (value) => redraw("clumps", value)),
+      button("A wrong label", oneMoreWrong),
+      button("Right labels", () => set("labels", rightLabels())),
+      button("Draw others", () => redraw("number", model.get("number") + 1)),
+      scaleSlider(model.get("scale"), (value) => set("scale", value))),
+    tag("div", { className: "bar", style: { display: "grid", "grid-template-columns": "repeat(3, 1fr)", "align-items": "stretch" } }, ...small.map(({ choose }) => choose)),
+    plane.element,
+    said,
+    tag("p", { className: "quiet", textContent: "Touch an example, or choose one with Tab and press Enter, to call it by another name: a dark rim marks a wrong label. Drag it, or move it with the arrow keys. Hollow marks are queries, crossed where the chosen ruler answers wrong. The scale is that of the votes." }));
+
+  const each = (count, make) => CENTRES.one.map((_, c) => Array.from({ length: count }, (_, i) => make(c, i)));
+  const hollow = each(QUERIES, (c) => plane.drawing.appendChild(svg("path", { fill: "#fff", stroke: COLORS[c], "stroke-width": 1.5 })));
+  const crosses = plane.drawing.appendChild(svg("path", { fill: "none", stroke: "#222", "stroke-width": 1.5 }));
+  const points = each(SHOTS, (c, i) => plane.handle("", COLORS[c], () => model.get("support")[c][i],
+    (place) => set("support", model.get("support").map((all, k) => all.map((p, j) => (k === c && j === i ? place : p)))),
+    () => relabel(c, i)));
+
+  function paint() {
+    const now = state(), { query } = draw(now), ruler = { ...now, support: asLabelled(now) };
+    const results = small.map(({ method, regions, count, choose }) => {
+      const right = answers(query, { ...now, method });
+      regions.paint((place) => decided(probabilities(place, { ...ruler, method })));
+      count.textContent = `${right.flat().filter(Boolean).length} of ${right.flat().length} right`;
+      choose.setAttribute("aria-pressed", String(method === now.method));
+      return right;
+    });
+    plane.paint((place) => decided(probabilities(place, ruler)));
+    const chosen = results[small.findIndex(({ method }) => method === now.method)];
+    let wrong = "";
+    query.forEach((ofClass, c) => ofClass.forEach((point, i) => {
+      const [x, y] = plane.toDrawing(point);
+      hollow[c][i].setAttribute("d", mark(c, x, y, 4.5));
+      if (!chosen[c][i]) wrong += `M${x - 6} ${y - 6}l12 12m0 -12l-12 12`;
+    }));
+    crosses.setAttribute("d", wrong);
+    now.support.forEach((examples, c) => examples.forEach((example, i) => {
+      const label = now.labels[c][i];
+      const look = label === c ? { stroke: "#fff", "stroke-width": 1.5 } : { stroke: "#000", "stroke-width": 3 };
+      const name = `Example ${i + 1} of the ${NAMES[c]}${label === c ? "" : `, labelled as one of the ${NAMES[label]}`}`;
+      for (const [key, value] of Object.entries({ ...look, d: mark(label, ...plane.toDrawing(example), 7.5), fill: COLORS[label], "aria-label": name })) {
+        points[c][i].setAttribute(key, value);
+      }
+    }));
+    const mislabelled = now.labels.flatMap((all, c) => all.filter((label) => label !== c)).length;
+    const counts = results.map((right) => right.flat().filter(Boolean).length);
+    said.replaceChildren(
+      tag("strong", { textContent: `Of ${3 * QUERIES} queries the nearest prototype answers ${counts[0]} right, votes ${counts[1]}, the nearest example ${counts[2]}. ` }),
+      `${mislabelled || "None"} of the ${3 * SHOTS} examples ${mislabelled > 1 ? "have" : "has"} a wrong label, and the circles come ${CLUMPS[now.clumps]}.`);
+  }
+  const repaint = onceAFrame(paint);
+  for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
+  paint();
+  return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
+}
+
+export default { render };
+if (globalThis.customElements && !customElements.get("noise-plane")) define("noise-plane", render, DEFAULTS);
