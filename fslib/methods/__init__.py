@@ -1,6 +1,7 @@
 """Ways of comparing, one page each."""
 
 from fslib.methods.base import FewShotClassifier
+from fslib.methods.baselines import CosineClassifier, LogisticRegression
 from fslib.methods.matching import ContextMatchingNetwork, MatchingNetwork
 from fslib.methods.prototypical import PrototypicalNetwork, prototypes
 from fslib.methods.relation import ConvRelation, RelationModule, RelationNetwork, VectorRelation
@@ -8,7 +9,9 @@ from fslib.methods.relation import ConvRelation, RelationModule, RelationNetwork
 __all__ = [
     "ContextMatchingNetwork",
     "ConvRelation",
+    "CosineClassifier",
     "FewShotClassifier",
+    "LogisticRegression",
     "MatchingNetwork",
     "PrototypicalNetwork",
     "RelationModule",
