@@ -201,7 +201,7 @@ RECIPES = {
         relation_on_vectors,
         dict(hidden=256, frozen=True),
         start="omniglot/prototypical",
-        **_FINAL,
+        train="train+validation",
     ),
     # A smaller one for the drawing pad, where all methods share one embedding.
     "omniglot/relation-frozen": Recipe(

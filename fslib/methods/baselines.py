@@ -66,7 +66,7 @@ class LogisticRegression(FewShotClassifier):
 
 
 class CosineClassifier(FewShotClassifier):
-    """One weight vector for each class, compared by the cosine: the head of Baseline++ (Chen et al., 2019, section 3.2).
+    """One weight vector a class, compared by the cosine: the head of Baseline++ (Chen et al., 2019, section 3.2).
 
     The paper starts from weights drawn at random and takes a hundred steps of stochastic gradient descent on batches
     of four. Here the weights start as the mean directions of the classes and take steps along the sphere by the
