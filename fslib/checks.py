@@ -943,3 +943,144 @@ def fair_votes(count: Callable[[Tensor, Tensor], Tensor]) -> str | None:
         (problem for problem, value in wrong.items() if _close(answer, value)),
         "take the mean attention of each class, then make each row sum to one, then the logarithm.",
     )
+
+
+# Chapter 9: the three compared ----------------------------------------------------------------------------------
+
+
+def _two_numbers(value: Any) -> tuple[float, float] | None:
+    """The answer as two floats, or None if it is not two things."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return None
+    first, second = map(_given, value)
+    return float(first), float(second)
+
+
+@_check
+def paired_difference(difference: Callable[[Tensor, Tensor], Any]) -> str | None:
+    """Exercise 9.1: mean and 95 % interval of the difference of two models on the same episodes."""
+    hard = 0.2 * torch.randn(400, dtype=torch.float64)
+    a, b = (
+        0.6 + hard + 0.05 * torch.randn(400, dtype=torch.float64),
+        0.5 + hard + 0.05 * torch.randn(400, dtype=torch.float64),
+    )
+    answer = _two_numbers(_given(difference(a.clone(), b.clone())))
+    if answer is None:
+        return "return two things, the mean difference and the half-width of its interval."
+    mean, half = answer
+    if math.isclose(mean, (b - a).mean().item(), rel_tol=1e-4):
+        return "the difference has the wrong sign: subtract the second from the first."
+    if not math.isclose(mean, (a - b).mean().item(), rel_tol=1e-4):
+        return "the first thing should be the mean of a - b."
+    right = 1.96 * (a - b).std().item() / 20
+    if math.isclose(half, right, rel_tol=0.01):
+        return None
+    apart = 1.96 * (a.var() + b.var()).sqrt().item() / 20
+    if math.isclose(half, apart, rel_tol=0.01):
+        return "that is the interval for two models on episodes of their own; subtract first, then take the spread."
+    if math.isclose(half, abs(a.std() - b.std()).item() * 1.96 / 20, rel_tol=0.01):
+        return "the spread of a difference is not the difference of the spreads; subtract the accuracies first."
+    if math.isclose(half, right / 1.96, rel_tol=0.01):
+        return "that is the standard error; the 95 % interval reaches 1.96 of them to each side."
+    if math.isclose(half, 2 * right, rel_tol=0.01):
+        return "that is the whole width; the half-width is asked for."
+    if math.isclose(half, 20 * right, rel_tol=0.01) or math.isclose(
+        half, 20 * right / 1.96, rel_tol=0.01
+    ):
+        return "that is the spread of single episodes; the mean of n episodes varies √n times less."
+    return "take the standard deviation of a - b, times 1.96, over the square root of the number of episodes."
+
+
+@_check
+def episodes_to_tell_apart(count: Callable[[float, float, float], Any]) -> str | None:
+    """Exercise 9.2: episodes that tell two models apart, on the same episodes and on their own."""
+    sigma, correlation, gap = 0.1 + 0.1 * torch.rand(()).item(), 0.8, 0.004
+    answer = _two_numbers(_given(count(sigma, correlation, gap)))
+    if answer is None:
+        return "return two things, the number with the same episodes and that with their own."
+    own = 2 * (1.96 * sigma / gap) ** 2
+    same = own * (1 - correlation)
+
+    def near(*wanted: float) -> bool:
+        """Whether the answer is that, rounded or not."""
+        return all(abs(a - w) <= max(1, 1e-3 * w) for a, w in zip(answer, wanted))
+
+    if near(same, own):
+        return None
+    wrong = {
+        "the two are in the other order; the same episodes need fewer.": (own, same),
+        "both accuracies vary, so the variance without pairing is twice that of one.": (
+            same,
+            own / 2,
+        ),
+        "the covariance comes off twice, and both variances count: 2 σ² (1 - correlation).": (
+            own / 2 * (1 - correlation),
+            own / 2,
+        ),
+        "equation 9.1 takes the covariance off twice, once for each side.": (
+            own * (1 - correlation / 2),
+            own,
+        ),
+        "half the width takes four times the episodes: the ratio must be squared.": (
+            same**0.5,
+            own**0.5,
+        ),
+        "you have left out the 1.96 of the 95 % interval.": (same / 1.96**2, own / 1.96**2),
+    }
+    return next(
+        (problem for problem, value in wrong.items() if near(*value)),
+        "solve 1.96 · s / √n = gap for n, with s² from equation 9.1.",
+    )
+
+
+@_check
+def class_medians(medians: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """Exercise 9.3: the median of each class, number by number."""
+    labels = torch.tensor([7, -2, 7, 30, -2, 7, -2, -2, -2])
+    support = torch.randn(9, 4)
+    answer = _given(medians(support.clone(), labels.clone()))
+    if problem := _shape_problem(answer, (3, 4)):
+        return problem
+    groups = {c: support[labels == c] for c in labels.unique().tolist()}
+    right = torch.stack([group.median(0).values for group in groups.values()])
+    if _close(answer, right):
+        return None
+    central = [g[torch.cdist(g, g).sum(1).argmin()] for g in groups.values()]
+    wrong = {
+        "those are means.": torch.stack([group.mean(0) for group in groups.values()]),
+        "the rows stand in the order in which the labels appear; sort the labels.": right[
+            [1, 0, 2]
+        ],
+        "you take one example for all numbers; take the median of each number on its own.": torch.stack(
+            central
+        ),
+        "you take one median of all numbers of a class; take one for each number.": torch.stack(
+            [group.median().expand(4) for group in groups.values()]
+        ),
+    }
+    return next(
+        (problem for problem, value in wrong.items() if _close(answer, value)),
+        "for each class, take the median over its examples, of each number on its own.",
+    )
+
+
+@_check
+def comparisons(count: Callable[[int, int, int], Any]) -> str | None:
+    """Exercise 9.4: similarities of an episode, with means and with votes."""
+    answer = _two_numbers(_given(count(7, 3, 5)))
+    if answer is None:
+        return "return two things, the number with means and that with votes."
+    wrong = {
+        (245.0, 735.0): None,
+        (735.0, 245.0): "the two are in the other order; votes compare with every example.",
+        (35.0, 105.0): "queries are counted for each class: N · R of them in all.",
+        (
+            35.0,
+            735.0,
+        ): "every query is compared with the mean of every class, not of its own alone.",
+        (245.0, 105.0): "every query is compared with every example, N · K of them.",
+        (245.0, 245.0): "votes compare with every example, so the shots count too.",
+    }
+    return wrong.get(
+        answer, "multiply the number of queries by the vectors that each is compared with."
+    )

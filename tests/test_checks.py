@@ -118,6 +118,18 @@ def read(axis=1, power=0.5, similarity=lambda q, k: q @ k.T):
     return lambda q, k, v: (similarity(q, k) / q.shape[1] ** power).softmax(axis) @ v
 
 
+def medians(middle=lambda group: group.median(0).values, order=torch.unique):
+    return lambda s, labels: torch.stack([middle(s[labels == k]) for k in order(labels)])
+
+
+def paired(spread=lambda a, b: (a - b).std(), factor=1.96, power=0.5, sign=1):
+    return lambda a, b: (sign * (a - b).mean(), factor * spread(a, b) / len(a) ** power)
+
+
+def to_tell_apart(factor=1.96, same=lambda r: 2 * (1 - r), own=2, power=2):
+    return lambda s, r, gap: tuple((v**0.5 * factor * s / gap) ** power for v in (same(r), own))
+
+
 def pool(over=lambda real: real.sum(1), keep=lambda real: real):
     return lambda f, real: (f * keep(real)[..., None]).sum(1) / torch.as_tensor(over(real)).view(-1, 1)
 
@@ -178,6 +190,13 @@ RIGHT = [
             by_class(torch.logsumexp)(v, labels) - labels.unique(return_counts=True)[1].log()
         ).log_softmax(1),
     ),
+    (checks.paired_difference, paired()),
+    (checks.paired_difference, lambda a, b: [v.item() for v in paired()(a, b)]),
+    (checks.episodes_to_tell_apart, to_tell_apart()),
+    (checks.episodes_to_tell_apart, lambda *given: tuple(map(math.ceil, to_tell_apart()(*given)))),
+    (checks.class_medians, medians()),
+    (checks.class_medians, medians(lambda group: group.sort(0).values[(len(group) - 1) // 2])),
+    (checks.comparisons, lambda n, k, r: (n * r * n, n * r * n * k)),
 ]
 
 WRONG = [
@@ -345,6 +364,36 @@ WRONG = [
     (checks.fair_votes, lambda v, labels: by_class(torch.mean)(v.exp(), labels).log(), "each row a distribution"),
     (checks.fair_votes, lambda v, labels: fair_votes(v, labels).exp(), "return their logarithms"),
     (checks.fair_votes, by_class(torch.amax), "on average"),
+    (checks.paired_difference, lambda a, b: (a - b).mean(), "return two things"),
+    (checks.paired_difference, paired(sign=-1), "wrong sign"),
+    (checks.paired_difference, lambda a, b: (a.mean(), paired()(a, b)[1]), "the mean of a - b"),
+    (checks.paired_difference, paired(lambda a, b: (a.var() + b.var()).sqrt()), "subtract first"),
+    (checks.paired_difference, paired(lambda a, b: (a.std() - b.std()).abs()), "difference of the spreads"),
+    (checks.paired_difference, paired(factor=1), "standard error"),
+    (checks.paired_difference, paired(factor=2 * 1.96), "whole width"),
+    (checks.paired_difference, paired(power=0), "spread of single episodes"),
+    (checks.paired_difference, paired(factor=1, power=0), "spread of single episodes"),
+    (checks.paired_difference, paired(power=1), "take the standard deviation of a - b"),
+    (checks.episodes_to_tell_apart, lambda *given: to_tell_apart()(*given)[0], "return two things"),
+    (checks.episodes_to_tell_apart, lambda *given: to_tell_apart()(*given)[::-1], "other order"),
+    (checks.episodes_to_tell_apart, to_tell_apart(own=1), "twice that of one"),
+    (checks.episodes_to_tell_apart, to_tell_apart(same=lambda r: 1 - r, own=1), "both variances count"),
+    (checks.episodes_to_tell_apart, to_tell_apart(same=lambda r: 2 - r), "once for each side"),
+    (checks.episodes_to_tell_apart, to_tell_apart(power=1), "must be squared"),
+    (checks.episodes_to_tell_apart, to_tell_apart(factor=1), "left out the 1.96"),
+    (checks.episodes_to_tell_apart, to_tell_apart(own=3), "from equation 9.1"),
+    (checks.class_medians, medians(lambda group: group.mean(0)), "those are means"),
+    (checks.class_medians, medians(order=by_appearance), "sort the labels"),
+    (checks.class_medians, medians(lambda g: g[torch.cdist(g, g).sum(1).argmin()]), "one example for all"),
+    (checks.class_medians, medians(lambda group: group.median().expand(4)), "one for each number"),
+    (checks.class_medians, medians(lambda group: group.amax(0)), "over its examples"),
+    (checks.comparisons, lambda n, k, r: (n * r * n * k, n * r * n), "other order"),
+    (checks.comparisons, lambda n, k, r: (r * n, r * n * k), "counted for each class"),
+    (checks.comparisons, lambda n, k, r: (n * r, n * r * n * k), "not of its own alone"),
+    (checks.comparisons, lambda n, k, r: (n * r * n, n * r * k), "with every example, N"),
+    (checks.comparisons, lambda n, k, r: (n * r * n, n * r * n), "the shots count too"),
+    (checks.comparisons, lambda n, k, r: n * r * n, "return two things"),
+    (checks.comparisons, lambda n, k, r: (n, n * k), "multiply the number of queries"),
 ]
 
 
@@ -370,6 +419,9 @@ def test_a_placeholder_is_left_in_peace(check, capsys):
         checks.shorter_detour: (..., ..., ...),
         checks.linear_form: lambda *_: (..., ...),
         checks.constant_floor: lambda *_: (..., ...),
+        checks.paired_difference: lambda *_: (..., ...),
+        checks.episodes_to_tell_apart: lambda *_: (..., ...),
+        checks.comparisons: lambda *_: (..., ...),
     }
     assert not check(untouched.get(check, lambda *_: None))
     assert capsys.readouterr().out == "Not answered yet.\n"
