@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fslib.methods.base import FewShotClassifier, check_labels, members
+from fslib.metrics import full_precision
 
 
 class LogisticRegression(FewShotClassifier):
     """Logistic regression on the support set's embeddings, scaled to length one (Tian et al., 2020, section 3).
 
     It minimises the sum over the support set of the cross-entropy, plus half the squared length of all weights over
-    ``C``; the intercepts cost nothing. That is the objective of scikit-learn's class of this name. The weights are
-    sums of support embeddings, so there is one number to fit for each example and class, and all episodes are fitted
-    at once: by steps of Böhning's (1992) bound on the curvature, with momentum.
+    ``C``; the intercepts cost nothing. That is the objective of scikit-learn's class of this name, except for two
+    classes, where scikit-learn has one weight vector and needs twice the ``C``. The weights are sums of support
+    embeddings, so there is one number to fit for each example and class, and all episodes are fitted at once: by steps
+    of Böhning's (1992) bound on the curvature, with momentum.
 
-    The fit is no part of a gradient: it is made for embeddings that are trained already.
+    The scores carry no gradient: the fit is made for embeddings that are trained already.
 
     Args:
         feature_extractor: any module from images to embeddings.
         C: the larger, the closer it fits the support set.
-        steps: of the fit.
+        steps: of the fit. A hundred are enough at a ``C`` of 1; a larger one needs more.
     """
 
     def __init__(self, feature_extractor: nn.Module, C: float = 1.0, steps: int = 100):
         super().__init__(feature_extractor)
-        if C <= 0:
+        if not C > 0:  # so that NaN is refused too
             raise ValueError(f"C must be above 0, but is {C}.")
         self.C, self.steps = C, steps
 
@@ -37,14 +40,16 @@ class LogisticRegression(FewShotClassifier):
         """What it was built with."""
         return super().config | dict(C=self.C, steps=self.steps)
 
+    @torch.no_grad()
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Logits of each query, (..., m, classes)."""
         check_labels(support_labels, support.shape[-2])
-        examples, queries = F.normalize(support, dim=-1), F.normalize(query, dim=-1)
-        center = examples.mean(-2, keepdim=True)  # the intercept takes up what this moves
-        examples, queries = examples - center, queries - center
-        weights, intercept = self._fit(examples, members(support_labels).to(support.dtype))
-        return queries @ (examples.mT @ weights) + intercept
+        with full_precision(support):
+            examples, queries = _directions(support), _directions(query)
+            center = examples.mean(-2, keepdim=True)  # the intercept takes up what this moves
+            examples, queries = examples - center, queries - center
+            weights, intercept = self._fit(examples, members(support_labels).to(examples.dtype))
+            return queries @ (examples.mT @ weights) + intercept
 
     def _fit(self, examples: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Weight of each example in each class, (..., n, classes), and the intercepts, (..., 1, classes)."""
@@ -68,11 +73,12 @@ class LogisticRegression(FewShotClassifier):
 class CosineClassifier(FewShotClassifier):
     """One weight vector a class, compared by the cosine: the head of Baseline++ (Chen et al., 2019, section 3.2).
 
-    The paper starts from weights drawn at random and takes a hundred steps of stochastic gradient descent on batches
-    of four. Here the weights start as the mean directions of the classes and take steps along the sphere by the
-    gradient of the cross-entropy over the whole support set, so the result is the same every time.
+    The authors' code starts from weights drawn at random, learns their lengths too, and goes a hundred times over the
+    support set in batches of four. Here the weights start as the mean directions of the classes, keep length one, and
+    take steps along the sphere by the gradient of the cross-entropy over the whole support set, so the result is the
+    same every time.
 
-    The fit is no part of a gradient: it is made for embeddings that are trained already.
+    The scores carry no gradient: the fit is made for embeddings that are trained already.
 
     Args:
         feature_extractor: any module from images to embeddings.
@@ -82,7 +88,7 @@ class CosineClassifier(FewShotClassifier):
 
     def __init__(self, feature_extractor: nn.Module, scale: float = 10.0, steps: int = 100):
         super().__init__(feature_extractor)
-        if scale <= 0:
+        if not scale > 0:  # so that NaN is refused too
             raise ValueError(f"scale must be above 0, but is {scale}.")
         self.scale, self.steps = scale, steps
 
@@ -91,14 +97,23 @@ class CosineClassifier(FewShotClassifier):
         """What it was built with."""
         return super().config | dict(scale=self.scale, steps=self.steps)
 
+    @torch.no_grad()
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Scaled cosines of each query, (..., m, classes)."""
         check_labels(support_labels, support.shape[-2])
-        examples, targets = F.normalize(support, dim=-1), members(support_labels).to(support.dtype)
-        weights = F.normalize(targets.mT @ examples, dim=-1)
-        for _ in range(self.steps):
-            error = (self.scale * examples @ weights.mT).softmax(-1) - targets
-            gradient = error.mT @ examples / examples.shape[-2]
-            gradient = gradient - (gradient * weights).sum(-1, keepdim=True) * weights
-            weights = F.normalize(weights - gradient, dim=-1)  # a step of 1 / scale
-        return self.scale * F.normalize(query, dim=-1) @ weights.mT
+        with full_precision(support):
+            examples = _directions(support)
+            targets = members(support_labels).to(examples.dtype)
+            weights = F.normalize(targets.mT @ examples, dim=-1)
+            for _ in range(self.steps):
+                error = (self.scale * examples @ weights.mT).softmax(-1) - targets
+                gradient = error.mT @ examples / examples.shape[-2]
+                gradient = gradient - (gradient * weights).sum(-1, keepdim=True) * weights
+                weights = F.normalize(weights - gradient, dim=-1)  # a step of 1 / scale
+            return self.scale * _directions(query) @ weights.mT
+
+
+def _directions(embeddings: Tensor) -> Tensor:
+    """Embeddings scaled to length one, in float32 or better."""
+    dtype = torch.promote_types(embeddings.dtype, torch.float32)
+    return F.normalize(embeddings.to(dtype), dim=-1)

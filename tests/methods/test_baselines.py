@@ -123,3 +123,14 @@ def test_a_setting_that_makes_no_sense_is_refused(build, options):
 def test_labels_must_be_one_an_example(model):
     with pytest.raises(ValueError, match="one label for each of the 6"):
         model(torch.rand(6, 4), torch.arange(4), torch.rand(2, 4))
+
+
+def test_no_gradient_goes_into_the_fit(model):
+    support, labels, query = episodes()
+    assert not model(support[0].requires_grad_(), labels, query[0]).requires_grad
+
+
+def test_embeddings_in_bfloat16_are_fitted_in_full_precision(model):
+    support, labels, query = (part[0].bfloat16() if part.ndim > 1 else part for part in episodes())
+    expected = model(support.float(), labels, query.float())
+    torch.testing.assert_close(model(support, labels, query).float(), expected, rtol=1e-5, atol=1e-5)
