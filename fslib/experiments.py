@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from fslib import attention, data, ledger, losses, metrics, objectives, storage
-from fslib.augmentation import random_warp
+from fslib.augmentation import Views, random_warp
 from fslib.backbones import Conv4, FrozenConv4, ResNet12
 from fslib.devices import default_device
 from fslib.episodes import within_groups
@@ -107,6 +107,8 @@ class Recipe:
         tasks: way and shot of each evaluation on 10,000 episodes from all classes.
         within_alphabets: of Omniglot, whether to train on the background alphabets, rotations as classes, and to
             measure by 2,000 episodes of :func:`fslib.episodes.within_groups` on upright characters of others.
+        views: over how many warped copies of each picture to average its embedding (:class:`fslib.augmentation.Views`)
+            when the network is measured; 0 for the picture alone. Each number gives records of its own.
         recall: whether to measure recall@1 too.
         keep: whether to commit the weights of the final run, in half precision, beside the records.
     """
@@ -122,6 +124,7 @@ class Recipe:
     train: str = "train"
     tasks: tuple[tuple[int, int], ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
     within_alphabets: bool = False
+    views: tuple[int, ...] = (0,)
     recall: bool = False
     keep: bool = False
 
@@ -169,7 +172,7 @@ _GLYPHS = dict(way=20, shot=1, query=5, episodes=400, learning_rate=3e-3)
 _FINAL: dict[str, Any] = dict(train="train+validation", keep=True)
 # The loss that did best in chapter 4.
 _SUPCON: dict[str, Any] = dict(
-    network=dict(unit=True),
+    network=dict(unit=True, pools=4),
     loss="SupConLoss",
     loss_settings=dict(temperature=0.05),
     train="train+validation",
@@ -382,6 +385,19 @@ def _results(
     model: FewShotClassifier, recipe: Recipe, images: data.ImageSet
 ) -> Iterator[tuple[str, ledger.Record, Accuracy]]:
     """Each task of a recipe by name, with its settings and what it came to, one after the other."""
+    network = model.feature_extractor
+    for copies in recipe.views:
+        model.feature_extractor = Views(network, copies) if copies else network
+        for task, settings, accuracy in _on_each_task(model, recipe, images):
+            if recipe.views == (0,):
+                yield task, settings, accuracy
+            else:
+                yield f"{task}-views{copies}", settings | {"views": copies}, accuracy
+
+
+def _on_each_task(
+    model: FewShotClassifier, recipe: Recipe, images: data.ImageSet
+) -> Iterator[tuple[str, ledger.Record, Accuracy]]:
     embeddings = embed_all(model, images)
     for way, shot in recipe.tasks:
         settings: dict[str, Any] = dict(way=way, shot=shot, query=15, episodes=10_000)

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from fslib import data, experiments, ledger, metrics, storage
+from fslib.augmentation import Views
+from fslib.backbones import Conv4
 from fslib.episodes import within_groups
 from fslib.evaluation import evaluate
 from fslib.experiments import RECIPES, Recipe, main
@@ -99,6 +101,21 @@ def test_what_is_measured_is_kept_when_the_next_task_fails(toy, monkeypatch):
     with pytest.raises(ValueError, match="1000-way"):
         experiments.run("toy/prototypical")
     assert ledger.read("toy/prototypical-5way-1shot-seed0")["way"] == 5
+
+
+def test_views_of_a_picture_give_records_of_their_own(toy, monkeypatch, tmp_path):
+    recipe = dataclasses.replace(experiments.RECIPES["toy/prototypical"], views=(0, 2))
+    monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": recipe})
+    records = experiments.run("toy/prototypical")
+    assert [(r["id"], r["views"]) for r in records] == [
+        (f"toy/prototypical-5way-1shot-views{copies}-seed0", copies) for copies in (0, 2)
+    ]
+    model = storage.load(tmp_path / "results" / "toy" / "prototypical-seed0.safetensors")
+    assert isinstance(model.feature_extractor, Conv4)  # the network alone is kept
+    model.load_state_dict(torch.load(tmp_path / "runs" / "toy" / "prototypical-seed0.pt")["model"])
+    model.feature_extractor = Views(model.feature_extractor, 2)
+    seen = evaluate(model, data.load("glyphs", "test"), episodes=20)
+    assert round(seen.mean, 6) == records[1]["mean"] != records[0]["mean"]
 
 
 @pytest.mark.parametrize("validate, train, split", [(False, "train+validation", "test"), (True, "train", "validation")])
