@@ -140,6 +140,12 @@ SETTLED = """async () => {
 }"""
 
 
+# Formulas whose beginning lies left of their box, where no scrolling reaches.
+BEGUN_OUTSIDE = """[...document.querySelectorAll("div.math")].filter((box) =>
+    box.querySelector("mjx-container")?.getBoundingClientRect().left < box.getBoundingClientRect().left - 0.5
+).map((box) => box.id || box.textContent)"""
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_page_is_quiet_and_fits(visit, path):
     """No error, nothing asked of elsewhere, no broken picture, no sideways scrolling; on a phone and, turned, wide."""
@@ -149,6 +155,7 @@ def test_page_is_quiet_and_fits(visit, path):
     for viewport in (NARROW, WIDE):
         page.set_viewport_size(viewport)
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert page.evaluate(BEGUN_OUTSIDE) == []
 
 
 @pytest.mark.parametrize("path", ["nothing.html", "chapters/no/such/page.html"])
