@@ -77,8 +77,15 @@ class Views(nn.Module):
         seed: int = 0,
     ):
         super().__init__()
-        if copies < 1:
-            raise ValueError(f"There must be at least 1 copy, but copies is {copies}.")
+        if copies != int(copies) or copies < 1:
+            raise ValueError(
+                f"There must be at least 1 copy, a whole number, but copies is {copies}."
+            )
+        for name, bound in dict(rotation=rotation, scale=scale, shear=shear, shift=shift).items():
+            if not 0 <= bound < (1 if name == "scale" else math.inf):  # so that NaN is refused too
+                raise ValueError(
+                    f"{name} is a bound, finite and at least 0 (of scale below 1), but is {bound}."
+                )
         self.feature_extractor = feature_extractor
         self.config = dict(
             feature_extractor=feature_extractor, copies=copies, rotation=rotation, scale=scale,
@@ -92,9 +99,8 @@ class Views(nn.Module):
         """Embed images."""
         embeddings = self.feature_extractor(images)
         for each in self.maps:
-            grid = F.affine_grid(
-                each.expand(len(images), -1, -1), list(images.shape), align_corners=False
-            )
+            maps = each.to(images.dtype).expand(len(images), -1, -1)
+            grid = F.affine_grid(maps, list(images.shape), align_corners=False)
             embeddings = embeddings + self.feature_extractor(_sample(images, grid))
         return embeddings / (1 + len(self.maps))
 

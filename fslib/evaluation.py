@@ -175,7 +175,7 @@ def evaluate(
     way: int = 5,
     shot: int = 1,
     query: int = 15,
-    episodes: int | Episode = 10_000,
+    episodes: int | Episode | EpisodeSampler = 10_000,
     seed: int = 0,
     device: torch.device | str | None = None,
     embeddings: Tensor | None = None,
@@ -194,7 +194,7 @@ def evaluate(
         shot: support examples of each class.
         query: query examples of each class.
         episodes: how many to draw; more make the interval narrower, by the square root. Or a stack of that kind,
-            drawn already, as :func:`fslib.episodes.load` gives it.
+            drawn already, as :func:`fslib.episodes.load` gives it, or a sampler of them.
         seed: the same seed gives the same episodes, to this model or another.
         device: default, a GPU if there is one.
         embeddings: what :func:`embed_all` gave for this model and data, to measure more than once; default, embed.
@@ -214,7 +214,11 @@ def evaluate(
         >>> print(evaluate(model, data.load("glyphs", "test"), episodes=1000))     # doctest: +SKIP
         51.60 % ± 0.55 (1,000 episodes)
     """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be at least 1, but is {chunk}.")
     drawn: Episode | EpisodeSampler
+    if isinstance(episodes, EpisodeSampler):
+        episodes = episodes[:]
     if isinstance(episodes, Episode):
         _check_stack(episodes, data, way, shot, query)
         drawn = episodes
@@ -222,6 +226,7 @@ def evaluate(
         drawn = EpisodeSampler(data, way, shot, query, episodes, seed)
     if embeddings is None:
         embeddings = embed_all(model, data, device)
+    check_finite(embeddings)
     if len(embeddings) != len(data):
         raise ValueError(
             f"There must be one embedding for each of the {len(data)} images, but there are {len(embeddings)}."
@@ -328,15 +333,24 @@ def _check_stack(episodes: Episode, data: ImageSet, way: int, shot: int, query: 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m fslib.evaluation", description="Measure a classifier on classes it has not seen."
+        prog="python -m fslib.evaluation",
+        description="Measure a classifier on classes it has not seen.",
     )
     parser.add_argument(
         "model",
         help="a file that fslib.save has written; or prototypical or matching, for an untrained Conv-4",
     )
-    parser.add_argument("--data", default="glyphs", help="glyphs or omniglot (default: %(default)s)")
+    parser.add_argument(
+        "--data", default="glyphs", help="glyphs or omniglot (default: %(default)s)"
+    )
     parser.add_argument("--split", default="test", help="of the data (default: %(default)s)")
-    for name, default in (("way", 5), ("shot", 1), ("query", 15), ("episodes", 10_000), ("seed", 0)):
+    for name, default in (
+        ("way", 5),
+        ("shot", 1),
+        ("query", 15),
+        ("episodes", 10_000),
+        ("seed", 0),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default, help="(default: %(default)s)")
     chosen = vars(parser.parse_args(arguments))
     model, name, split = (chosen.pop(key) for key in ("model", "data", "split"))

@@ -133,6 +133,16 @@ def test_views_need_a_copy():
         Views(nn.Flatten(), copies=0)
 
 
+@pytest.mark.parametrize("bound", [dict(rotation=math.nan), dict(scale=1.0), dict(shift=-0.1), dict(shear=math.inf)])
+def test_bounds_of_views_make_sense(bound):
+    with pytest.raises(ValueError, match=f"{min(bound)} is a bound, .* but is"):
+        Views(nn.Flatten(), **bound)
+
+
+def test_views_keep_the_type_of_the_images():
+    assert Views(nn.Flatten(), copies=2)(torch.rand(3, 1, 28, 28).double()).dtype == torch.float64
+
+
 def test_views_are_saved_with_their_network(tmp_path):
     torch.manual_seed(0)
     model = PrototypicalNetwork(Views(Conv4(channels=4), copies=3, seed=2)).eval()

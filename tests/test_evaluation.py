@@ -92,6 +92,8 @@ def test_a_stack_of_episodes_stands_for_drawing_them(tiny, chunk):
     stack = EpisodeSampler(tiny, **TASK, episodes=50)[:]
     task = dict(way=5, shot=2, query=3, chunk=chunk, device="cpu")
     assert torch.equal(evaluate(network(), tiny, **task, episodes=stack).per_episode, drawn.per_episode)
+    sampler = EpisodeSampler(tiny, **TASK, episodes=50)
+    assert torch.equal(evaluate(network(), tiny, **task, episodes=sampler).per_episode, drawn.per_episode)
     some = evaluate(network(), tiny, **task, episodes=stack[[40, 3]])  # any of them, in any order
     assert torch.equal(some.per_episode, drawn.per_episode[[40, 3]])
 
@@ -102,6 +104,13 @@ def test_a_stack_of_another_kind_or_data_set_is_refused(tiny):
         evaluate(network(), tiny, episodes=stack)
     with pytest.raises(ValueError, match="but the data set has 0 to 35"):
         evaluate(network(), tiny.select(range(3)), **TASK, episodes=stack)
+
+
+def test_a_chunk_holds_an_episode_and_embeddings_are_numbers(tiny):
+    with pytest.raises(ValueError, match="chunk must be at least 1, but is -1"):
+        evaluate(network(), tiny, **TASK, chunk=-1)
+    with pytest.raises(ValueError, match="96 of 96 embeddings hold NaN or infinity"):
+        evaluate(network(), tiny, **TASK, embeddings=torch.full((96, 4), torch.nan))
 
 
 def test_batch_size_changes_no_embedding(tiny):

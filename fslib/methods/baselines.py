@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -26,13 +27,13 @@ class LogisticRegression(FewShotClassifier):
     Args:
         feature_extractor: any module from images to embeddings.
         C: the larger, the closer it fits the support set.
-        steps: of the fit. A hundred are enough at a ``C`` of 1; a larger one needs more.
+        steps: of the fit. A hundred are enough at a ``C`` of 1; a larger one needs more, and beyond some thousands
+            nothing holds the weights back any longer.
     """
 
     def __init__(self, feature_extractor: nn.Module, C: float = 1.0, steps: int = 100):
         super().__init__(feature_extractor)
-        if not C > 0:  # so that NaN is refused too
-            raise ValueError(f"C must be above 0, but is {C}.")
+        _check_positive("C", C)
         self.C, self.steps = C, steps
 
     @property
@@ -73,10 +74,10 @@ class LogisticRegression(FewShotClassifier):
 class CosineClassifier(FewShotClassifier):
     """One weight vector a class, compared by the cosine: the head of Baseline++ (Chen et al., 2019, section 3.2).
 
-    The authors' code starts from weights drawn at random, learns their lengths too, and goes a hundred times over the
-    support set in batches of four. Here the weights start as the mean directions of the classes, keep length one, and
-    take steps along the sphere by the gradient of the cross-entropy over the whole support set, so the result is the
-    same every time.
+    The authors' code starts from weights drawn at random, learns their lengths too, doubles the cosines where classes
+    are few, and goes a hundred times over the support set in batches of four, with momentum and weight decay. Here the
+    weights start as the mean directions of the classes, keep length one, and take steps along the sphere by the
+    gradient of the cross-entropy over the whole support set, so the result is the same every time.
 
     The scores carry no gradient: the fit is made for embeddings that are trained already.
 
@@ -88,8 +89,7 @@ class CosineClassifier(FewShotClassifier):
 
     def __init__(self, feature_extractor: nn.Module, scale: float = 10.0, steps: int = 100):
         super().__init__(feature_extractor)
-        if not scale > 0:  # so that NaN is refused too
-            raise ValueError(f"scale must be above 0, but is {scale}.")
+        _check_positive("scale", scale)
         self.scale, self.steps = scale, steps
 
     @property
@@ -111,6 +111,11 @@ class CosineClassifier(FewShotClassifier):
                 gradient = gradient - (gradient * weights).sum(-1, keepdim=True) * weights
                 weights = F.normalize(weights - gradient, dim=-1)  # a step of 1 / scale
             return self.scale * _directions(query) @ weights.mT
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:  # so that NaN is refused too
+        raise ValueError(f"{name} must be above 0 and finite, but is {value}.")
 
 
 def _directions(embeddings: Tensor) -> Tensor:

@@ -114,7 +114,14 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path):
         assert torch.equal(loaded(*task), model(*task))
 
 
-@pytest.mark.parametrize("build, options", [(LogisticRegression, dict(C=0)), (CosineClassifier, dict(scale=-1))])
+@pytest.mark.parametrize(
+    "build, options",
+    [
+        (LogisticRegression, dict(C=0)),
+        (CosineClassifier, dict(scale=-1)),
+        (CosineClassifier, dict(scale=float("inf"))),
+    ],
+)
 def test_a_setting_that_makes_no_sense_is_refused(build, options):
     with pytest.raises(ValueError, match="must be above 0"):
         build(nn.Identity(), **options)
