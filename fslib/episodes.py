@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,9 +85,12 @@ class EpisodeSampler:
         query: query examples of each class.
         episodes: how many episodes the sampler holds.
         seed: the same seed gives the same episodes.
+        groups: the group of each class, in the order of their labels. An episode then takes the groups in random order
+            and all classes of each, until it has enough; so its classes resemble each other as a group's do.
 
     Raises:
-        ValueError: if there are fewer than ``way`` classes, or a class has fewer than ``shot + query`` examples.
+        ValueError: if there are fewer than ``way`` classes, a class has fewer than ``shot + query`` examples, or there
+            is not one group for each class.
 
     Example:
         >>> sampler = EpisodeSampler(torch.arange(10).repeat(20), way=5, shot=1, query=15, episodes=100, seed=0)
@@ -103,6 +106,7 @@ class EpisodeSampler:
         query: int = 15,
         episodes: int = 1000,
         seed: int = 0,
+        groups: Sequence[str] | None = None,
     ):
         labels = torch.as_tensor(getattr(labels, "labels", labels))
         for name, value in dict(way=way, shot=shot, query=query, episodes=episodes).items():
@@ -118,7 +122,12 @@ class EpisodeSampler:
                 f"{shot} support and {query} query examples make {shot + query} of each class, "
                 f"but class {self.classes[sizes.argmin()]} has only {sizes.min()}; lower shot or query."
             )
+        if groups is not None and len(groups) != len(self.classes):
+            raise ValueError(
+                f"There must be one group for each of the {len(self.classes)} classes, but there are {len(groups)}."
+            )
         self.way, self.shot, self.query, self.episodes, self.seed = way, shot, query, episodes, seed
+        self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
         # Row c lists the examples of class c. Shorter rows are padded, and the padding is never drawn.
         self._examples = np.zeros((len(sizes), sizes.max()), dtype=np.int64)
         self._exists = np.arange(sizes.max()) < sizes[:, None]
@@ -144,12 +153,18 @@ class EpisodeSampler:
     def _draw(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Classes (way,) and examples (way, shot + query) of one episode."""
         random = _random(self.seed, index)
-        rows = random.choice(len(self.classes), self.way, replace=False)
+        rows = self._draw_classes(random)
         keys = np.where(
             self._exists[rows], random.random((self.way, self._exists.shape[1])), np.inf
         )
         columns = keys.argsort(1)[:, : self.shot + self.query]
         return rows, self._examples[rows[:, None], columns]
+
+    def _draw_classes(self, random: np.random.Generator) -> np.ndarray:
+        if self._groups is None:
+            return random.choice(len(self.classes), self.way, replace=False)
+        turn = random.permutation(self._groups.max() + 1)[self._groups]
+        return (turn + random.random(len(turn))).argsort()[: self.way]
 
     def _episode(self, rows: np.ndarray, examples: np.ndarray) -> Episode:
         support, query = examples[..., : self.shot], examples[..., self.shot :]
@@ -162,24 +177,25 @@ class EpisodeSampler:
 
 
 def within_groups(data: ImageSet, way: int = 20, episodes: int = 2000, seed: int = 0) -> Episode:
-    """One-shot episodes within a writing system, from one hand to another, as Lake et al. (2015) pose them.
+    """One-shot episodes within a writing system, from one hand to another, in the manner of Lake et al. (2015).
 
     The classes of an episode are characters of one alphabet. One person drew the support, one picture of each, and
     another person drew the queries, one of each. Both are harder than classes and examples drawn from everywhere:
     characters of an alphabet resemble each other, and the two sides share no hand.
 
     The rule: groups take turns, in order of their names, so episode i is of group i mod (number of groups). From the
-    seed and i come ``way`` different classes of that group, and then two different drawers, all equally likely.
+    seed and i come ``way`` different classes of that group, and then two different drawers, all equally likely. These
+    are other trials than the twenty of Lake et al., whose characters and drawers are fixed, from ten alphabets.
 
     Args:
         data: with ``class_groups`` and ``domains``, and one picture of each class by each drawer. Of Omniglot, load it
-            with ``rotations=False``; else a character and its turned copies are classes of one group.
+            with ``rotations=False``; else the turned alphabets take turns too.
         way: classes in an episode, N.
         episodes: how many.
         seed: the same seed gives the same episodes.
 
     Returns:
-        A stack of episodes with one support and one query example of each class.
+        A stack of episodes with one support and one query example of each class, for ``evaluate(…, query=1)``.
 
     Raises:
         ValueError: if a number is below 1, the data does not tell groups and drawers, a group has fewer than ``way``
@@ -220,6 +236,11 @@ def _by_drawer(data: ImageSet) -> np.ndarray:
             f"{data.name} does not tell the group of each class and the drawer of each picture "
             "(class_groups and domains); Omniglot does."
         )
+    if not len(data.class_groups) == len(data.class_names) or len(data.domains) != len(data):
+        raise ValueError(
+            f"{data.name} must have one group for each of its {len(data.class_names)} classes and one drawer for each "
+            f"of its {len(data)} pictures, but has {len(data.class_groups)} and {len(data.domains)}."
+        )
     drawers, drawer = data.domains.unique(return_inverse=True)
     if len(drawers) < 2:
         raise ValueError(f"{data.name} has a single drawer; support and queries need one each.")
@@ -229,7 +250,7 @@ def _by_drawer(data: ImageSet) -> np.ndarray:
     if (drawn != 1).any():
         c, d = (drawn != 1).nonzero()[0].tolist()
         raise ValueError(
-            "Each class must have one picture by each drawer, "
+            "Each class must have one picture by each drawer, numbered alike in all groups, "
             f"but {data.class_names[c]} has {drawn[c, d]} by drawer {drawers[d]}."
         )
     return cells.argsort().view(shape).numpy()
@@ -240,6 +261,8 @@ def _random(seed: int, index: int) -> np.random.Generator:
 
     The generator is counter-based: each episode number starts its own stream, with nothing to run through first.
     """
+    if seed < 0:
+        raise ValueError(f"A seed must be 0 or more, but is {seed}.")
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, index]))
 
 

@@ -279,6 +279,9 @@ def test_omniglot_holds_as_many_classes_as_the_papers_say():
             images = data.load("omniglot", split, rotations=rotations)
             assert len(images.class_names) == len(set(images.class_names)) == classes
             assert (images.labels.bincount() == 20).all() and len(images) == 20 * classes
+    turned = data.load("omniglot", "validation")  # a turned alphabet is another
+    assert len(set(turned.class_groups)) == 4 * 5
+    assert turned.class_groups[172 + 5] == f"{turned.class_groups[5]} turned 90°"
     for split, alphabets, classes in [("train+validation", 30, 964), ("validation", 5, 172), ("test", 20, 659)]:
         part = data.load("omniglot", split, protocol="lake", rotations=False)
         assert (len(set(part.class_groups)), len(part.class_names)) == (alphabets, classes)

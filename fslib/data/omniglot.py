@@ -41,8 +41,8 @@ def load(splits: Sequence[str], protocol: str = "vinyals", rotations: bool = Tru
         rotations: let each character turned by 90°, 180° and 270° be three more classes, as the papers do.
 
     Returns:
-        Images (n, 1, 28, 28); ``class_groups`` holds the alphabets, and ``domains`` the number of the drawer within the
-        alphabet, 0 … 19.
+        Images (n, 1, 28, 28); ``class_groups`` holds the alphabets, a turned one being another, and ``domains`` the
+        number of the drawer within the alphabet, 0 … 19.
     """
     if protocol not in ("vinyals", "lake"):
         raise ValueError(f"There is no protocol {protocol!r}; there are 'vinyals' and 'lake'.")
@@ -50,16 +50,20 @@ def load(splits: Sequence[str], protocol: str = "vinyals", rotations: bool = Tru
     split_of = _vinyals if protocol == "vinyals" else _lake
     kept = [i for i, character in enumerate(characters) if split_of(character) in splits]
     names = [characters[i].split("/", 1)[1] for i in kept]
+    alphabets = [name.split("/")[0] for name in names]
     chosen = images[kept]
     if rotations:
         chosen = torch.cat([chosen.rot90(k, (-2, -1)) for k in range(4)])
-        names = names + [f"{name} turned {90 * k}°" for k in (1, 2, 3) for name in names]
+        names, alphabets = (
+            kind + [f"{name} turned {90 * k}°" for k in (1, 2, 3) for name in kind]
+            for kind in (names, alphabets)
+        )
     return ImageSet(
         name=f"Omniglot {'+'.join(splits)} ({protocol})",
         images=chosen.reshape(-1, 1, *chosen.shape[-2:]),
         labels=torch.arange(len(names)).repeat_interleave(DRAWERS),
         class_names=names,
-        class_groups=[name.split("/")[0] for name in names],
+        class_groups=alphabets,
         domains=torch.arange(DRAWERS).repeat(len(names)),
     )
 
