@@ -40,7 +40,7 @@ from fslib.methods import (
     VectorRelation,
 )
 from fslib.methods.relation import Criterion
-from fslib.training import History, Objective, fit
+from fslib.training import Augment, History, Objective, fit
 
 
 def prototypical(
@@ -48,10 +48,11 @@ def prototypical(
     temperature: float = 1.0,
     unit: bool = False,
     pools: int = 4,
+    channels: int = 64,
     block: str | None = None,
 ) -> FewShotClassifier:
     """A Prototypical Network over a Conv-4."""
-    conv4 = Conv4(unit=unit, pools=pools, block=block)
+    conv4 = Conv4(channels, unit=unit, pools=pools, block=block)
     return PrototypicalNetwork(conv4, getattr(metrics, metric), temperature)
 
 
@@ -102,7 +103,7 @@ class Recipe:
         loss: a function of :mod:`fslib.objectives` or a class of :mod:`fslib.losses` to train with; default, the
             method's own.
         loss_settings: of that loss.
-        augment: whether to warp the training images with :func:`fslib.augmentation.random_warp`.
+        warp: how strongly to warp the training images: the bounds of :func:`fslib.augmentation.random_warp` times this.
         train: the training split of the final run.
         tasks: way and shot of each evaluation on 10,000 episodes from all classes.
         within_alphabets: of Omniglot, whether to train on the background alphabets, rotations as classes, and to
@@ -120,7 +121,7 @@ class Recipe:
     start: str | None = None
     loss: str | None = None
     loss_settings: dict[str, float] = field(default_factory=dict)
-    augment: bool = False
+    warp: float = 0.0
     train: str = "train"
     tasks: tuple[tuple[int, int], ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
     within_alphabets: bool = False
@@ -137,7 +138,8 @@ class Recipe:
     @property
     def settings(self) -> dict[str, Any]:
         """All that can be set, by name."""
-        return self.fit | self.network | self.loss_settings
+        warp = {"warp": self.warp} if self.warp else {}
+        return self.fit | self.network | self.loss_settings | warp
 
     def changed(self, changes: Mapping[str, float]) -> Recipe:
         """The recipe with other settings."""
@@ -154,6 +156,7 @@ class Recipe:
             fit=set_in(self.fit),
             network=set_in(self.network),
             loss_settings=set_in(self.loss_settings),
+            warp=changes.get("warp", self.warp),
         )
 
     def objective(self, classes: int) -> Objective | None:
@@ -175,26 +178,31 @@ _SUPCON: dict[str, Any] = dict(
     network=dict(unit=True, pools=4),
     loss="SupConLoss",
     loss_settings=dict(temperature=0.05),
-    train="train+validation",
+)
+# What the results page calls the recipe: that loss, gentle warps in training, and views of each picture.
+_RECIPE: dict[str, Any] = dict(
+    network=dict(unit=True, pools=4),
+    loss="SupConLoss",
+    loss_settings=dict(temperature=0.03),
+    warp=0.5,
+    views=(0, 16),
 )
 
 RECIPES = {
     "omniglot/prototypical": Recipe("omniglot", _OMNIGLOT, **_FINAL),
     "omniglot/prototypical-warped": Recipe(
-        "omniglot", _OMNIGLOT, train="train+validation", augment=True
+        "omniglot", _OMNIGLOT, train="train+validation", warp=1.0
     ),
     "omniglot/supcon": Recipe("omniglot", _OMNIGLOT, **_SUPCON),
-    "omniglot/supcon-warped": Recipe("omniglot", _OMNIGLOT, augment=True, **_SUPCON),
+    "omniglot/supcon-warped": Recipe("omniglot", _OMNIGLOT, warp=1.0, **_SUPCON),
+    "omniglot/recipe": Recipe("omniglot", _OMNIGLOT | dict(episodes=6000), **_RECIPE, **_FINAL),
     "omniglot/within-alphabet": Recipe(
         "omniglot",
-        _OMNIGLOT,
-        augment=True,
-        network=dict(unit=True, pools=3),
-        loss="SupConLoss",
-        loss_settings=dict(temperature=0.05),
+        _OMNIGLOT | dict(episodes=6000, whole_groups=False),
+        **_RECIPE | dict(network=dict(unit=True, pools=3, channels=64)),
+        **_FINAL,
         tasks=(),
         within_alphabets=True,
-        **_FINAL,
     ),
     "omniglot/matching": Recipe("omniglot", _OMNIGLOT, matching, dict(scale=30.0), **_FINAL),
     # Over an embedding that stays as it is: trained together on so few episodes, both were the worse for it.
@@ -261,6 +269,21 @@ RECIPES |= {
         ("supcon", "SupConLoss", dict(temperature=0.03)),
     )
 }
+# The recipe without one part at a time, for the results page. Without most parts it is glyphs/loss-prototypical.
+_LONG = _GLYPHS | dict(episodes=3000)
+RECIPES |= {
+    "glyphs/recipe": Recipe("glyphs", _LONG, **_RECIPE),
+    "glyphs/recipe-short": Recipe("glyphs", _BATCHES, **_RECIPE),
+    "glyphs/recipe-unwarped": Recipe("glyphs", _LONG, **_RECIPE | dict(warp=0.0)),
+    # The same scale: on unit vectors the squared distance is 2 − 2 · cosine.
+    "glyphs/recipe-prototypical-loss": Recipe(
+        "glyphs",
+        _LONG,
+        network=dict(unit=True, temperature=0.06),
+        warp=_RECIPE["warp"],
+        views=_RECIPE["views"],
+    ),
+}
 # Pretraining, for chapter 5: a thousand batches for a classifier, or fewer and then episodes.
 # A thousand episodes alone are glyphs/loss-prototypical.
 _COSINE = dict(metric="cosine_distance", temperature=0.1)
@@ -316,7 +339,7 @@ def run(
         "train_split": recipe.train,
         **{f"train_{key}": value for key, value in recipe.settings.items()},
         **({"train_start": recipe.start} if recipe.start else {}),
-        "train_augmented": recipe.augment,
+        "train_augmented": recipe.warp > 0,
         "train_seconds": round(history.seconds, 1),
     }
     images = recipe.load(split, rotations=False)
@@ -337,11 +360,20 @@ def _train(
         images,
         **recipe.fit,
         objective=recipe.objective(len(images.class_names)),
-        augment=random_warp if recipe.augment else None,
+        augment=_warp(recipe.warp) if recipe.warp else None,
         seed=seed,
         checkpoint=runs / f"{label}-seed{seed}.pt",
     )
     return model, history
+
+
+def _warp(strength: float) -> Augment:
+    """Random warps whose bounds are that many times the usual ones."""
+    usual = inspect.signature(random_warp).parameters
+    bounds = ("rotation", "scale", "shear", "shift")
+    return functools.partial(
+        random_warp, **{name: strength * usual[name].default for name in bounds}
+    )
 
 
 def _embedding(name: str, split: str, seed: int, validate: bool, runs: Path) -> nn.Module:
@@ -452,7 +484,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if chosen.recipe is None:
         for name, recipe in RECIPES.items():
-            print(name, recipe.settings, "warped" if recipe.augment else "")
+            print(name, recipe.settings, f"warped {recipe.warp:g}" if recipe.warp else "")
         return
     try:
         run(chosen.recipe, chosen.seed, chosen.validate, dict(chosen.set))

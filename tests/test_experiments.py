@@ -35,7 +35,7 @@ def toy(monkeypatch, tmp_path, tiny):
         "glyphs",
         SETTINGS,
         network=dict(metric="euclidean"),
-        augment=True,
+        warp=1.0,
         train="train+validation",
         tasks=((5, 1),),
         keep=True,
@@ -263,7 +263,8 @@ def test_recipe_is_well_formed(name):
     recipe = RECIPES[name]
     inspect.signature(fit).bind("model", "data", **recipe.fit)
     assert name.startswith(f"{recipe.dataset}/")
-    assert len(recipe.settings) == sum(map(len, (recipe.fit, recipe.network, recipe.loss_settings)))
+    parts = recipe.fit, recipe.network, recipe.loss_settings
+    assert len(recipe.settings) == sum(map(len, parts)) + (recipe.warp > 0)  # no name comes twice
     assert recipe.build(**recipe.network).embed(torch.rand(1, 1, 28, 28)).isfinite().all()
     assert set(recipe.train.split("+")) <= {"train", "validation"}
     assert (recipe.tasks or recipe.within_alphabets) and all(way >= 2 and shot >= 1 for way, shot in recipe.tasks)
