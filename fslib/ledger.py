@@ -150,7 +150,7 @@ def table(
 def printed(record: Record) -> str:
     """The value of a record as it is printed: an accuracy in percent, a ratio of times as it is."""
     if record["metric"] == "ratio of times":
-        return f"{record['mean']:.1f} ± {record['ci95']:.1f}"
+        return f"{record['mean']:.2f} ± {record['ci95']:.2f}"
     return percent(record["mean"], record["ci95"])
 
 

@@ -106,6 +106,12 @@ def test_percent_has_two_digits():
     assert ledger.percent(0.98427, 0.00051) == "98.43 ± 0.05 %"
 
 
+def test_a_ratio_is_printed_with_the_digits_of_its_interval():
+    ratio = record(metric="ratio of times", mean=1.11, ci95=0.01)
+    assert ledger.printed(ratio) == "1.11 ± 0.01"
+    assert ledger.printed(record(mean=0.98427, ci95=0.00051)) == "98.43 ± 0.05 %"
+
+
 @pytest.fixture
 def repository(monkeypatch, tmp_path):
     """A fresh repository that seems to hold the package."""
