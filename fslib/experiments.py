@@ -48,11 +48,10 @@ def prototypical(
     temperature: float = 1.0,
     unit: bool = False,
     pools: int = 4,
-    channels: int = 64,
     block: str | None = None,
 ) -> FewShotClassifier:
     """A Prototypical Network over a Conv-4."""
-    conv4 = Conv4(channels, unit=unit, pools=pools, block=block)
+    conv4 = Conv4(unit=unit, pools=pools, block=block)
     return PrototypicalNetwork(conv4, getattr(metrics, metric), temperature)
 
 
@@ -198,8 +197,8 @@ RECIPES = {
     "omniglot/recipe": Recipe("omniglot", _OMNIGLOT | dict(episodes=6000), **_RECIPE, **_FINAL),
     "omniglot/within-alphabet": Recipe(
         "omniglot",
-        _OMNIGLOT | dict(episodes=6000, whole_groups=False),
-        **_RECIPE | dict(network=dict(unit=True, pools=3, channels=64)),
+        _OMNIGLOT,
+        **_RECIPE | dict(network=dict(unit=True, pools=3)),
         **_FINAL,
         tasks=(),
         within_alphabets=True,
@@ -270,7 +269,7 @@ RECIPES |= {
     )
 }
 # The recipe without one part at a time, for the results page. Without most parts it is glyphs/loss-prototypical.
-_LONG = _GLYPHS | dict(episodes=3000)
+_LONG = _GLYPHS | dict(episodes=2000)
 RECIPES |= {
     "glyphs/recipe": Recipe("glyphs", _LONG, **_RECIPE),
     "glyphs/recipe-short": Recipe("glyphs", _BATCHES, **_RECIPE),
