@@ -35,28 +35,47 @@ export function embed(network, picture) {
 function block(picture, side, { weights, biases }) {
   const inputs = picture.length / side ** 2, outputs = biases.length, half = Math.floor(side / 2);
   const pooled = new Float32Array(half * half * outputs); // of zeros, so that the maximum is a ReLU too
-  const sums = new Float32Array(outputs);
+  const window = { values: new Float64Array(9 * inputs), numbers: new Int32Array(9 * inputs) };
   for (let y = 0; y < 2 * half; y++) {
     for (let x = 0; x < 2 * half; x++) {
-      sums.set(biases);
-      for (let window = 0; window < 9; window++) {
-        const row = y + Math.floor(window / 3) - 1, column = x + (window % 3) - 1;
-        if (row < 0 || row >= side || column < 0 || column >= side) continue; // beyond the edge all is zero
-        const pixel = (row * side + column) * inputs;
-        for (let input = 0; input < inputs; input++) {
-          const value = picture[pixel + input];
-          if (value === 0) continue; // most are: paper, or what ReLU cut off
-          const from = (window * inputs + input) * outputs;
-          for (let output = 0; output < outputs; output++) sums[output] += value * weights[from + output];
-        }
-      }
+      const { values, numbers } = window, count = look(picture, side, inputs, y, x, window);
       const to = (Math.floor(y / 2) * half + Math.floor(x / 2)) * outputs;
-      for (let output = 0; output < outputs; output++) {
-        if (sums[output] > pooled[to + output]) pooled[to + output] = sums[output];
+      for (let output = 0; output < outputs; output += 4) { // four sums at a time stay in registers, and that is fast
+        let a = biases[output], b = biases[output + 1], c = biases[output + 2], d = biases[output + 3];
+        for (let i = 0; i < count; i++) {
+          const value = values[i], from = numbers[i] * outputs + output;
+          a += value * weights[from];
+          b += value * weights[from + 1];
+          c += value * weights[from + 2];
+          d += value * weights[from + 3];
+        }
+        pooled[to + output] = Math.max(pooled[to + output], a);
+        pooled[to + output + 1] = Math.max(pooled[to + output + 1], b);
+        pooled[to + output + 2] = Math.max(pooled[to + output + 2], c);
+        pooled[to + output + 3] = Math.max(pooled[to + output + 3], d);
       }
     }
   }
   return pooled;
+}
+
+/**
+ * Note the values around a pixel that are not zero, and their numbers, 0 … 9 · inputs − 1; give how many there are.
+ * Most are zero: paper, or what ReLU cut off.
+ */
+function look(picture, side, inputs, y, x, { values, numbers }) {
+  let count = 0;
+  for (let place = 0; place < 9; place++) {
+    const row = y + Math.floor(place / 3) - 1, column = x + (place % 3) - 1;
+    if (row < 0 || row >= side || column < 0 || column >= side) continue; // beyond the edge all is zero
+    const pixel = (row * side + column) * inputs;
+    for (let input = 0; input < inputs; input++) {
+      if (picture[pixel + input] === 0) continue;
+      values[count] = picture[pixel + input];
+      numbers[count++] = place * inputs + input;
+    }
+  }
+  return count;
 }
 
 /** Numbers from a file of float16, which few browsers read by themselves. */
