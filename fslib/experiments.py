@@ -268,16 +268,14 @@ RECIPES |= {
         ("supcon", "SupConLoss", dict(temperature=0.03)),
     )
 }
-# The recipe without one part at a time, for the results page. Without most parts it is glyphs/loss-prototypical.
-_LONG = _GLYPHS | dict(episodes=2000)
+# The recipe for the results page, beside glyphs/loss-supcon, which has neither warps nor views.
 RECIPES |= {
-    "glyphs/recipe": Recipe("glyphs", _LONG, **_RECIPE),
-    "glyphs/recipe-short": Recipe("glyphs", _BATCHES, **_RECIPE),
-    "glyphs/recipe-unwarped": Recipe("glyphs", _LONG, **_RECIPE | dict(warp=0.0)),
+    "glyphs/recipe": Recipe("glyphs", _BATCHES, **_RECIPE),
+    "glyphs/recipe-long": Recipe("glyphs", _BATCHES | dict(episodes=2000), **_RECIPE),
     # The same scale: on unit vectors the squared distance is 2 − 2 · cosine.
     "glyphs/recipe-prototypical-loss": Recipe(
         "glyphs",
-        _LONG,
+        _BATCHES,
         network=dict(unit=True, temperature=0.06),
         warp=_RECIPE["warp"],
         views=_RECIPE["views"],
