@@ -271,7 +271,6 @@ RECIPES |= {
 # The recipe for the results page, beside glyphs/loss-supcon, which has neither warps nor views.
 RECIPES |= {
     "glyphs/recipe": Recipe("glyphs", _BATCHES, **_RECIPE),
-    "glyphs/recipe-long": Recipe("glyphs", _BATCHES | dict(episodes=2000), **_RECIPE),
     # The same scale: on unit vectors the squared distance is 2 − 2 · cosine.
     "glyphs/recipe-prototypical-loss": Recipe(
         "glyphs",
