@@ -197,7 +197,7 @@ RECIPES = {
     "omniglot/recipe": Recipe("omniglot", _OMNIGLOT | dict(episodes=6000), **_RECIPE, **_FINAL),
     "omniglot/within-alphabet": Recipe(
         "omniglot",
-        _OMNIGLOT,
+        _OMNIGLOT | dict(episodes=3000),
         **_RECIPE | dict(network=dict(unit=True, pools=3)),
         **_FINAL,
         tasks=(),
