@@ -24,7 +24,11 @@ PARTS = {  # figure → page, element, and what to do first
     "metric-plane-modes": ("chapters/06_prototypical_networks", "metric-plane", []),
     "rings-plane": ("chapters/07_relation_networks", "rings-plane", []),
     "votes-plane": ("chapters/08_matching_networks", "votes-plane", []),
-    "noise-plane": ("chapters/09_the_three_compared", "noise-plane", [*["A wrong label"] * 3, "Nearest example"]),
+    "noise-plane": (
+        "chapters/09_the_three_compared",
+        "noise-plane",
+        [*["Make one label wrong"] * 3, "Nearest example"],
+    ),
 }
 
 # Wherever on its page a part stands, its picture comes out in one size.

@@ -18,6 +18,7 @@ FILES = [p for p in SITE.rglob("*.html") if "_static" not in p.parts and p != SI
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in FILES)
 WRITTEN = [page for page in PAGES if page.startswith(("book/", "chapters/"))]
 CHAPTER = "chapters/06_prototypical_networks.html"
+NOISE = "chapters/09_the_three_compared.html"
 PADS = ["book/welcome.html", CHAPTER]
 MODULES = runpy.run_path(str(LIVE.parents[1] / "_ext" / "live.py"))["MODULES"]
 ELEMENTS = ", ".join(MODULES)
@@ -92,9 +93,11 @@ def painted(page):
 def wake(page):
     """Bring every living part into view, until it is there."""
     for element in page.locator(ELEMENTS).all():
-        element.evaluate("element => element.scrollIntoView({ block: 'center', behavior: 'instant' })")
         element.evaluate("""async (element) => {
-            while (!("ready" in element.dataset)) await new Promise((resolve) => setTimeout(resolve, 20));
+            while (!("ready" in element.dataset)) { // what loads above may push it out of view again
+                element.scrollIntoView({ block: "center", behavior: "instant" });
+                await new Promise((resolve) => setTimeout(resolve, 20));
+            }
         }""")
     painted(page)
 
@@ -119,6 +122,13 @@ def answer(page):
 def result(page):
     painted(page)
     return page.locator("few-shot-pad").evaluate("pad => pad.result ?? null")
+
+
+def focused(page):
+    return page.evaluate("""() => {
+        const one = document.activeElement?.shadowRoot?.activeElement ?? document.activeElement;
+        return one.getAttribute("aria-label") ?? one.textContent;
+    }""")
 
 
 def ready_made(page, character, hand):
@@ -251,6 +261,11 @@ def test_every_playground_is_on_a_page():
     assert modules - {"element.mjs"} <= loaded and len(LIVELY) >= 6
 
 
+def test_stills_of_all_playgrounds_look_alike():
+    style = (LIVE.parent / "book.css").read_text(encoding="utf8")
+    assert [style.count(element) for element in MODULES] == [2] * len(MODULES)
+
+
 @pytest.mark.parametrize("path", LIVELY)
 def test_light_and_dark_differ(visit, path):
     page, pictures = visit(path), []
@@ -336,11 +351,7 @@ def test_the_keyboard_is_enough(pad, path):
     def tab_to(name):
         for _ in range(120):
             page.keyboard.press("Tab")
-            focused = page.evaluate("""() => {
-                const one = document.activeElement?.shadowRoot?.activeElement ?? document.activeElement;
-                return one.getAttribute("aria-label") ?? one.textContent;
-            }""")
-            if name in focused:
+            if name in focused(page):
                 return
         raise AssertionError(f"Tab never comes to {name!r}")
 
@@ -365,6 +376,57 @@ def test_the_keyboard_is_enough(pad, path):
     assert "once more" in answer(page)
 
 
+def test_the_pen_of_the_keyboard(pad):
+    """It shows with the focus, says where it is, does not flutter under a held key, and is lifted by undo."""
+    page = pad()
+    drawing, cursor = new_drawing(page), new_drawing(page).locator(".cursor")
+    page.keyboard.press("Tab")
+    drawing.focus()
+    assert cursor.is_visible() and "Space lowers" in drawing.evaluate(
+        "one => one.getRootNode().getElementById(one.getAttribute('aria-describedby')).textContent"
+    )
+
+    def is_down():
+        painted(page)
+        return "down" in cursor.get_attribute("class")
+
+    page.keyboard.down("Space")
+    page.keyboard.down("Space")  # a repeat
+    page.keyboard.up("Space")
+    page.keyboard.press("ArrowLeft")
+    assert is_down() and "one stroke" in drawing.get_attribute("aria-label")
+    where = "Pen down, 46\u00a0% across, 50\u00a0% down."
+    page.locator("few-shot-pad output").filter(has_text=where).wait_for(state="attached")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("ArrowLeft")
+    assert not is_down() and "no strokes" in drawing.get_attribute("aria-label")
+    page.keyboard.press("Space")
+    page.keyboard.press("Delete")
+    page.keyboard.press("ArrowLeft")
+    assert not is_down() and "no strokes" in drawing.get_attribute("aria-label")
+
+
+def test_only_characters_of_the_alphabet_are_drawn_for_the_reader(pad):
+    page = pad()
+    draw_one = page.get_by_role("button", name="Draw one for me")
+    for letter, character in zip("AC", (7, 8)):
+        example(page, letter).press("Delete")
+        drag(page, example(page, letter), ready_made(page, character, 0))
+    for _ in range(3):
+        draw_one.click()
+        assert ": B (" in answer(page)
+    page.get_by_role("button", name="Copy link").click()
+    page.get_by_text("The link is").wait_for()
+    other = pad(hash="#" + page.url.split("#")[1])
+    new_drawing(other).press("Delete")
+    other.get_by_role("button", name="Draw one for me").click()
+    assert ": B (" in answer(other)
+    example(page, "B").press("Delete")
+    before = result(page)
+    draw_one.click()
+    assert page.get_by_text("all of these are your own").is_visible() and result(page) == before
+
+
 def test_a_finger_draws_and_does_not_scroll(pad):
     page = pad(viewport=NARROW, has_touch=True, is_mobile=True, device_scale_factor=3)
     drawing = new_drawing(page)
@@ -383,7 +445,15 @@ def test_a_finger_draws_and_does_not_scroll(pad):
 def test_undo_takes_back_one_step(pad):
     page = pad()
     undo = page.get_by_role("button", name="Undo")
-    assert undo.is_disabled()
+
+    def can_undo():
+        painted(page)
+        return undo.get_attribute("aria-disabled") == "false"
+
+    assert not can_undo()
+    page.get_by_role("button", name="Ready-made").click()  # which are there already
+    new_drawing(page).press("Delete")
+    assert not can_undo()
     drag(page, new_drawing(page), ready_made(page, 1, 7))
     first = result(page)
     page.get_by_role("button", name="Clear all").click()
@@ -391,7 +461,8 @@ def test_undo_takes_back_one_step(pad):
     undo.click()
     assert result(page) == first
     undo.click()
-    assert result(page) is None and undo.is_disabled()
+    assert result(page) is None and not can_undo()
+    assert "Undo" in focused(page)  # where a disabled button would have lost it
 
 
 def test_a_link_brings_the_drawings_to_somebody_else(pad):
@@ -407,6 +478,47 @@ def test_a_link_brings_the_drawings_to_somebody_else(pad):
     assert second["measures"] == pytest.approx(first["measures"], rel=0.2)
 
 
+def test_a_link_holds_the_settings_and_goes_with_the_drawings(pad):
+    """It opens in a tab that shows the pad already, and is gone at the next change, as is what was said of it."""
+    page = pad(viewport=NARROW)
+    page.get_by_label("Compare by").select_option("relation")
+    page.get_by_label("Centre and scale").uncheck()
+    drag(page, new_drawing(page), ready_made(page, 1, 7))
+    page.get_by_role("button", name="Copy link").click()
+    first, said = result(page), page.get_by_text("The link is")
+    said.wait_for()
+    under = page.get_by_role("button", name="Copy link").bounding_box()
+    assert 0 < said.bounding_box()["y"] - under["y"] < 120  # in sight
+    link = page.url
+    page.get_by_role("button", name="Clear all").click()
+    assert "#" not in page.url and not said.is_visible()
+    page.get_by_label("Compare by").select_option("prototypical")
+    page.get_by_label("Centre and scale").check()
+    page.evaluate("link => (location.href = link)", link)
+    page.wait_for_function("document.querySelector('few-shot-pad').result")
+    assert page.get_by_label("Compare by").input_value() == "relation" and page.url == link
+    assert not page.get_by_label("Centre and scale").is_checked()
+    assert result(page)["measures"] == pytest.approx(first["measures"], rel=0.2)
+    page.get_by_role("button", name="Undo").click()
+    assert result(page) is None and "#" not in page.url
+    page.evaluate("location.hash = '#alphabet-no'")
+    page.get_by_text("This link is damaged").wait_for()
+    page.get_by_role("button", name="Ready-made").click()
+    assert not page.get_by_text("This link is damaged").is_visible() and "#" not in page.url
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_pad_is_nowhere_cut_off(pad, width):
+    page = pad(viewport={"width": width, "height": 844})
+    page.get_by_role("button", name="Draw one for me").click()
+    painted(page)
+    right = page.locator("few-shot-pad .live").evaluate("one => one.getBoundingClientRect().right")
+    for box in page.locator("few-shot-pad .live :is(svg, canvas, button, select, td > *, p)").all():
+        if box.is_visible():
+            place = box.bounding_box()
+            assert place["x"] + place["width"] <= right
+
+
 # Bad input ---------------------------------------------------------------------------------------
 
 
@@ -414,7 +526,25 @@ def test_an_empty_canvas_says_what_to_do(pad):
     page = pad()
     assert "Draw one of these characters" in answer(page)
     page.get_by_role("button", name="Clear all").click()
-    assert "Draw one example of each character" in answer(page)
+    assert "Draw one example of each character under “Your alphabet”" in answer(page)
+    assert page.locator("few-shot-pad table").is_hidden()
+    for letter, character in zip("AB", (3, 6)):
+        drag(page, example(page, letter), ready_made(page, character, 0))
+    assert answer(page) == "Now draw one of them once more, here."
+    assert page.locator("few-shot-pad table").is_visible()
+
+
+def test_equals_are_equally_near(pad):
+    page = pad()
+    page.get_by_role("button", name="Clear all").click()
+    for letter in "AB":
+        drag(page, example(page, letter), [[[20, 50], [80, 50]]])
+    drag(page, new_drawing(page), [[[50, 20], [50, 80]]])
+    for method in ("prototypical", "matching", "relation"):
+        page.get_by_label("Compare by").select_option(method)
+        assert answer(page) == "A and B are equally near (50\u00a0% each)."
+    drag(page, example(page, "C"), [[[50, 50]]])
+    assert "an example of C is only a dot" in answer(page)
 
 
 def test_one_class_only_says_what_is_missing(pad):
@@ -432,6 +562,8 @@ def test_a_dot_is_answered_with_a_warning(pad):
 
 
 def test_a_failed_download_can_be_tried_again(visit):
+    """It says what failed; the focus stays on the button, and goes into the pad once it is there."""
+
     def fail(page):
         page.route("**/*.bin", lambda route: route.abort())
 
@@ -439,11 +571,34 @@ def test_a_failed_download_can_be_tried_again(visit):
     scroll_to(page, "few-shot-pad")
     alert = page.locator("few-shot-pad [role=alert]")
     alert.wait_for()
-    assert "could not start" in alert.inner_text() and page.locator("few-shot-pad > img").is_visible()
-    page.unroute("**/*.bin")
+    said = "The network (220\u00a0kB) could not be loaded. Are you offline? Try again"
+    assert alert.inner_text() == said and page.locator("few-shot-pad > img").is_visible()
+    assert page.locator("few-shot-pad > p").count() == 1  # no word of JavaScript, which there is
+    alert.evaluate("one => one.dataset.first = ''")
+    held = []
+    page.route("**/*.bin", lambda route: held.append(route))
     page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Loading…", disabled=True).wait_for()
+    page.wait_for_timeout(200)
+    for route in held:
+        route.abort()
+    page.locator("few-shot-pad [role=alert]:not([data-first])").wait_for()
+    assert alert.inner_text() == said and focused(page) == "Try again"
+    page.unroute("**/*.bin")
+    page.keyboard.press("Enter")
     page.wait_for_selector("few-shot-pad[data-ready]")
-    assert not alert.is_visible()
+    assert not page.get_by_text(said).is_visible()
+    assert focused(page).startswith("2")  # the first choice: of how many characters
+
+
+@pytest.mark.parametrize("path, element, module", [(CHAPTER, "few-shot-pad", "conv4"), (NOISE, "noise-plane", "noise")])
+def test_a_module_that_does_not_come_is_missed(visit, path, element, module):
+    def fail(page):
+        page.route(f"**/live/{module}.mjs*", lambda route: route.abort())
+
+    page = visit(path, expected=("Failed to load", "ERR_FAILED"), before=fail)
+    page.locator(f"{element} > p", has_text="could not be loaded. Are you offline?").wait_for()
+    assert page.locator(f"{element} > img").is_visible()
 
 
 def test_a_download_cut_short_is_noticed(visit):
@@ -456,7 +611,9 @@ def test_a_download_cut_short_is_noticed(visit):
 @pytest.mark.parametrize("hash", ["#alphabet-", "#alphabet-AQIDBAUG", "#alphabet-%F0%9F", "#alphabet-AQMB" + "A" * 80])
 def test_a_damaged_link_leaves_a_working_pad(pad, hash):
     page = pad(hash=hash)
-    assert "This link is damaged" in page.locator("few-shot-pad [role=status]").inner_text()
+    said = page.locator("few-shot-pad [role=alert]")
+    assert "This link is damaged" in said.inner_text()
+    assert said.bounding_box()["y"] < page.get_by_label("Characters").bounding_box()["y"]
     drag(page, new_drawing(page), ready_made(page, 1, 7))
     assert ": B (" in answer(page)
 

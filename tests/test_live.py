@@ -521,7 +521,7 @@ def test_a_finger_drags_a_mark_and_does_not_scroll(page):
         call(touched, "block", "void document.body.replaceChildren(document.createElement('block-plane'))")
         touched.wait_for_selector("block-plane[data-ready]")
         touched.evaluate("document.body.style.height = '3000px'")
-        mark = touched.get_by_role("button", name="The example of the squares")
+        mark = touched.get_by_role("application", name="The example of the squares")
         before = mark.bounding_box()
         x, y = before["x"] + before["width"] / 2, before["y"] + before["height"] / 2
         fingers = phone.new_cdp_session(touched)
@@ -537,14 +537,88 @@ def test_a_finger_drags_a_mark_and_does_not_scroll(page):
         assert after["y"] - before["y"] == pytest.approx(-42, abs=2)
 
 
-def test_a_class_keeps_its_last_example(page, noise):
-    for _ in range(20):
-        page.get_by_role("button", name="A wrong label").click()
-    assert {label for of_class in noise("labels") for label in of_class} == {0, 1, 2}
+def test_labels_are_made_wrong_until_all_are(page, noise):
+    """A button that can do no more says so, and keeps the focus."""
+    wrong, right = (page.get_by_role("button", name=name) for name in ("Make one label wrong", "Put all labels right"))
+    noise("labels")
+    assert right.get_attribute("aria-disabled") == "true" and wrong.get_attribute("aria-disabled") == "false"
+    for _ in range(15):
+        wrong.click()
+    labels = noise("labels")
+    assert all(label != c for c in range(3) for label in labels[c])
     assert "of 36 right" in page.get_by_role("button", name="Prototypes").inner_text()
+    assert wrong.get_attribute("aria-disabled") == "true"
+    wrong.press("Enter")
+    assert noise("labels") == labels and wrong.evaluate("button => button.getRootNode().activeElement === button")
+    right.click()
+    assert noise("labels") == [[c] * 5 for c in range(3)]
+
+
+def test_a_class_keeps_its_last_example(page, noise):
+    before = [[0, 1, 1, 1, 1], [1, 1, 1, 1, 1], [2, 1, 1, 1, 1]]
+    page.locator("noise-plane").evaluate("(part, labels) => part.model.set('labels', labels)", before)
+    page.get_by_role("button", name="Example 1 of the circles").press("Enter")
+    assert noise("labels") == before
+    page.get_by_role("button", name="Make one label wrong").click()
+    assert noise("labels") == [before[0], [2, 1, 1, 1, 1], before[2]]
+
+
+def test_wrong_labels_and_the_chosen_mark_lie_on_top(page, noise):
+    """As pictures of them: the marks themselves keep their turns with Tab."""
+    marks = page.locator("noise-plane [role=button][d]")
+    order = [mark.get_attribute("aria-label") for mark in marks.all()]
+    page.get_by_role("button", name="Make one label wrong").click()
+    page.get_by_role("button", name="Example 2 of the squares").focus()
+    noise("labels")
+    on_top = page.locator("noise-plane .plane g[pointer-events=none] path")
+    chosen = [marks.nth(0), page.get_by_role("button", name="Example 2 of the squares")]
+    assert [one.get_attribute("d") for one in on_top.all()] == [one.get_attribute("d") for one in chosen]
+    after = [mark.get_attribute("aria-label") for mark in marks.all()]
+    assert after == [f"{order[0]}, labelled as one of the squares", *order[1:]]
+
+
+def test_the_large_picture_says_whose_it_is(page, noise):
+    page.get_by_role("button", name="Nearest example").click()
+    noise("method")
+    assert page.locator("noise-plane p").first.inner_text() == "Nearest example"
+    assert page.get_by_role("group", name="Nearest example: five examples").count() == 1
+    assert page.get_by_role("slider", name="Scale of the votes", exact=True).count() == 1
+    boxes = [box.bounding_box() for box in page.locator("noise-plane button .plane").all()]
+    assert len({box["y"] for box in boxes}) == len({round(box["width"]) for box in boxes}) == 1
+
+
+@pytest.mark.parametrize(
+    "weights, temperature, said",
+    [
+        ([1, 1], 1, "change nothing"),
+        ([0.25, 0.25], 1, "Equal weights of 0.25 divide all squared distances by 16."),
+        ([1, 1], 4, "A temperature of 4 divides all squared distances by 4."),
+        ([0.5, 0.5], 4, "Equal weights of 0.5 and a temperature of 4 together divide all squared distances by 16."),
+        ([1, 0.5], 4, "Unequal weights turn the borders"),
+    ],
+)
+def test_a_block_says_what_it_does(page, weights, temperature, said):
+    """With the temperature, where it is not 1; to the eye at once, and to a screen reader when the hand rests."""
+    call(page, "block", "void document.body.replaceChildren(document.createElement('block-plane'))")
+    page.wait_for_selector("block-plane[data-ready]")
+    told = page.locator("block-plane output[aria-live]")
+    told.filter(has_text="change nothing").wait_for(state="attached")
+    code = """async (part, [weights, temperature]) => {
+        part.model.set("weights", weights);
+        part.model.set("temperature", temperature);
+        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        return ["p", "output"].map((name) => part.shadowRoot.querySelector(name).textContent);
+    }"""
+    seen, heard = page.locator("block-plane").evaluate(code, [weights, temperature])
+    assert said in seen and "change nothing" in heard
+    told.filter(has_text=said).wait_for(state="attached")
+    assert page.get_by_role("slider", name="Temperature", exact=True).get_attribute("aria-valuetext") == "1"
 
 
 # Links and hands ---------------------------------------------------------------------------------
+
+
+OLD_LINK = "#alphabet-AQIBAQFkUAAAu7Y"
 
 
 def board(seed=0):
@@ -563,6 +637,18 @@ def test_a_link_brings_the_board_back(page):
         assert len(after) == len(before)
     assert call(page, "share", "m.fromHash(a[0])", "") is None
     assert call(page, "share", "m.fromHash(a[0])", "#exercises") is None
+
+
+@pytest.mark.parametrize("method, centring", [(0, True), (0, False), (2, True), (1, False)])
+def test_a_link_brings_the_settings_back(page, method, centring):
+    got = call(page, "share", "m.fromHash(m.toHash(a[0]))", board() | dict(method=method, centring=centring))
+    assert (got["method"], got["centring"]) == (method, centring)
+
+
+def test_a_link_from_before_it_had_settings_is_read(page):
+    """Two characters, one of which has a point, and no new drawing: as toHash wrote it then."""
+    got = call(page, "share", "m.fromHash(a[0])", OLD_LINK)
+    assert got == dict(ways=2, shots=1, support=[[[[[50, 40]]]], [[]]], query=[], method=0, centring=True)
 
 
 def test_a_damaged_link_says_so(page):

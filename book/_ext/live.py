@@ -25,11 +25,16 @@ MODULES = {  # element → module in book/_static/live
 STATIC = re.compile(r'(?<==")(?:\.\./book/)?_static/(?=live/)')
 
 
+# Said in place of the sentence under the figure, where the module, or one that it imports, does not come.
+FAILED = """document.querySelectorAll("%s").forEach((part) => part.querySelector(":scope > p").textContent =
+    "This part of the page could not be loaded. Are you offline? Load the page again.")"""
+
+
 def enliven(app, pagename, templatename, context, doctree) -> None:
     body = context.get("body", "")
-    found = [module for element, module in MODULES.items() if f"<{element}" in body]
-    for module in found:
-        app.add_js_file(f"live/{module}", type="module")
+    found = {element: module for element, module in MODULES.items() if f"<{element}" in body}
+    for element, module in found.items():
+        app.add_js_file(f"live/{module}", type="module", onerror=FAILED % element)
     if found:
         context["body"] = STATIC.sub(context["pathto"]("_static/", 1), body)
 

@@ -3,7 +3,7 @@
 // The plane shows the features before the block, so weights and temperature move nothing but borders and colours.
 
 import { prototypical, softmax, voices } from "./compare.mjs";
-import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
 import { decided, field } from "./field.mjs";
 
 const HALO = 46; // radius, in the drawing, of the halo of a query that sends all of the gradient
@@ -69,7 +69,7 @@ export function render({ model, el }) {
   const begin = (channel) => Object.entries(FEATURES[channel]).forEach(([key, value]) => set(key, value));
   if (!model.get("support")) begin(model.get("channel"));
   const plane = field("Examples and queries by the values of two channels", { width: 16, height: 11, unit: 28, cells: 8 });
-  const rows = tag("tbody"), said = tag("output", { attributes: { "aria-live": "polite" } });
+  const rows = tag("tbody"), said = speech();
   const weigh = (channel) => slider(`Weight of channel ${channel + 1}`, { min: 0.05, max: 1, step: 0.05 }, model.get("weights")[channel],
     (value) => set("weights", model.get("weights").map((weight, i) => (i === channel ? value : weight))), (v) => v.toFixed(2));
   el.append(
@@ -81,7 +81,7 @@ export function render({ model, el }) {
         begin(value);
       })),
     plane.element,
-    said,
+    said.element,
     tag("table", {},
       tag("caption", { className: "hidden", textContent: "The queries, with and without weights and temperature" }),
       tag("thead", {}, tag("tr", {}, ...["with", `right of ${COUNT}`, "mean loss", "queries that teach"].map((text, i) =>
@@ -120,7 +120,7 @@ export function render({ model, el }) {
     rows.replaceChildren(...results.map(([name, { right, loss, teachers }]) => tag("tr", {},
       tag("th", { textContent: name, attributes: { scope: "row" } }),
       ...[right, loss.toFixed(2), teachers.toFixed(1)].map((text) => tag("td", { className: "number", textContent: text })))));
-    said.replaceChildren(
+    said.say(
       tag("strong", { textContent: `The gradient comes as if from ${taught.teachers.toFixed(1)} of the ${COUNT} queries. ` }),
       explanation(now, taught.right, results[0][1].right));
   }
@@ -132,11 +132,12 @@ export function render({ model, el }) {
 
 /** What weights and temperature do: only scale, or more. */
 function explanation({ weights: [first, second], temperature }, right, plain) {
-  const round = (value) => Number(value.toPrecision(2)), smaller = round(1 / first ** 2);
   if (first !== second) return `Unequal weights turn the borders: ${right} of ${COUNT} queries are right, with equal weights ${plain}. A temperature turns no border.`;
-  if (first < 1) return `Equal weights of ${first} make all squared distances ${smaller} times smaller, as a temperature of ${smaller} does. Not one answer changes, only how sure it is.`;
-  if (temperature > 1) return `A temperature of ${temperature} makes all answers less sure, as equal weights of ${round(temperature ** -0.5)} do, and changes none.`;
-  return "Weights of 1 and a temperature of 1 change nothing.";
+  if (first === 1 && temperature === 1) return "Weights of 1 and a temperature of 1 change nothing.";
+  const [weights, heat] = [`equal weights of ${first}`, `a temperature of ${temperature}`];
+  const who = temperature === 1 ? `${weights} divide` : first === 1 ? `${heat} divides` : `${weights} and ${heat} together divide`;
+  const by = Number((temperature / first ** 2).toPrecision(2));
+  return `${who[0].toUpperCase()}${who.slice(1)} all squared distances by ${by}. Not one answer changes, only how sure it is.`;
 }
 
 export default { render };

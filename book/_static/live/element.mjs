@@ -17,8 +17,14 @@ export function svg(name, attributes = {}, ...children) {
   return element;
 }
 
-export const button = (label, onclick, attributes = {}) =>
-  tag("button", { type: "button", textContent: label, onclick, attributes });
+export function button(label, onclick, attributes = {}) {
+  const element = tag("button", { type: "button", textContent: label, attributes });
+  element.onclick = () => element.getAttribute("aria-disabled") !== "true" && onclick();
+  return element;
+}
+
+/** Let a button be pressed, or not. It keeps the focus, which a disabled one would lose. */
+export const allow = (button, allowed) => button.setAttribute("aria-disabled", String(!allowed));
 
 /** A labelled choice: options are [value, label] pairs. */
 export function choice(label, options, value, onchange) {
@@ -29,7 +35,7 @@ export function choice(label, options, value, onchange) {
 
 /** A labelled slider that shows its value. */
 export function slider(label, { min, max, step }, value, onchange, show = String) {
-  const shown = tag("span", { className: "value", textContent: show(value) });
+  const shown = tag("span", { className: "value", textContent: show(value), attributes: { "aria-hidden": "true" } }); // no part of the name
   const input = tag("input", { type: "range", min, max, step, value });
   input.oninput = () => {
     shown.textContent = show(Number(input.value));
@@ -39,6 +45,22 @@ export function slider(label, { min, max, step }, value, onchange, show = String
   input.setAttribute("aria-valuetext", shown.textContent);
   return tag("label", {}, `${label} `, input, shown);
 }
+
+/** What a playground says, `say(…)`: at once to the eye, and to a screen reader when it has not changed for a while. */
+export function speech() {
+  const shown = tag("p"), told = tag("output", { className: "hidden", attributes: { "aria-live": "polite" } });
+  let telling;
+  return {
+    element: tag("div", {}, shown, told),
+    say(...content) {
+      shown.replaceChildren(...content);
+      clearTimeout(telling);
+      telling = setTimeout(() => (told.textContent = shown.textContent), PAUSE);
+    },
+  };
+}
+
+export const PAUSE = 400; // milliseconds of rest, before a screen reader is told
 
 /** Call once the element comes near the window; at once where a browser cannot tell. */
 export function whenSeen(element, start) {
@@ -182,9 +204,9 @@ export const STYLE = `
     font: inherit; color: inherit; min-height: 2.2rem; padding: 0.15rem 0.7rem; border-radius: 0.4rem;
     border: 1px solid var(--ltc-quiet, #777); background: var(--pst-color-background, #fff); cursor: pointer;
   }
-  button:hover:not(:disabled) { border-color: var(--pst-color-primary, #3454c5); color: var(--pst-color-primary, #3454c5); }
+  button:hover:not([aria-disabled="true"]) { border-color: var(--pst-color-primary, #3454c5); color: var(--pst-color-primary, #3454c5); }
   button[aria-pressed="true"] { border-color: var(--pst-color-primary, #3454c5); box-shadow: inset 0 0 0 1px var(--pst-color-primary, #3454c5); }
-  button:disabled { opacity: 0.5; cursor: default; }
+  button[aria-disabled="true"] { opacity: 0.5; cursor: default; }
   input { accent-color: var(--pst-color-primary, #3454c5); }
   input[type="range"] { width: 7.5rem; }
   input[type="checkbox"] { width: 1.1rem; height: 1.1rem; margin: 0; }
@@ -198,10 +220,8 @@ export const STYLE = `
   }
   .plane canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
   .plane svg { position: relative; width: 100%; }
-  output { display: block; margin-top: 0.75rem; }
-  output:empty { display: none; }
   p { margin: 0.6rem 0 0; }
-  output strong { font-weight: 650; }
+  strong { font-weight: 650; }
   .quiet { color: var(--ltc-quiet, #5a6275); }
   .hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
   table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }

@@ -4,7 +4,7 @@
 
 import { generator, normal } from "./alphabet.mjs";
 import { prototypical } from "./compare.mjs";
-import { COLORS, button, define, mark, onceAFrame, slider, svg, tag } from "./element.mjs";
+import { COLORS, button, define, mark, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
 
 const UNIT = 55, WIDTH = 8 * UNIT, HEIGHT = 5.4 * UNIT;
 const toDrawing = ([x, y]) => [WIDTH / 2 + UNIT * x, HEIGHT / 2 - UNIT * y];
@@ -44,7 +44,7 @@ export function render({ model, el }) {
   const more = (count) => () => set("drawn", Math.min(10000, model.get("drawn") + count));
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
   const scale = svg("svg", { viewBox: "-20 0 345 46", "aria-hidden": "true", width: 345 });
-  const said = tag("output", { attributes: { "aria-live": "polite" } });
+  const said = speech();
   el.append(
     tag("div", { className: "bar" },
       slider("Way", { min: 2, max: 5, step: 1 }, model.get("way"), (value) => set("way", value)),
@@ -52,7 +52,7 @@ export function render({ model, el }) {
       slider("Noise", { min: 0.1, max: 1, step: 0.1 }, model.get("noise"), (value) => set("noise", value), (v) => v.toFixed(1))),
     tag("div", { className: "bar" }, tag("span", { textContent: "Draw" }), ...[1, 10, 100, 1000].map((count) => button(`${count} more`, more(count)))),
     tag("div", { className: "plane" }, drawing),
-    said,
+    said.element,
     scale,
     tag("p", { className: "quiet", textContent: "The last episode: large marks are prototypes, full marks examples, hollow marks queries; a query answered wrong is crossed. Below, each bar counts episodes of one accuracy, and the line with ends is the interval of the mean." }));
 
@@ -66,10 +66,10 @@ export function render({ model, el }) {
     const last = episode(settings, drawn - 1);
     plane(drawing, last);
     axis(scale, accuracies, way * QUERIES);
-    const percent = (fraction, digits = 0) => `${(100 * fraction).toFixed(digits)} %`;
+    const percent = (fraction, digits = 0) => `${(100 * fraction).toFixed(digits)}\u00a0%`;
     const { mean, half } = summary(accuracies);
     drawing.setAttribute("aria-label", `An episode with ${way} classes and ${shot} examples of each: ${percent(last.accuracy)} of its queries are right`);
-    said.replaceChildren(
+    said.say(
       tag("strong", { textContent: `Episode ${drawn}: ${percent(last.accuracy)} right. ` }),
       drawn < 30
         ? `${drawn === 1 ? "One episode says" : `${drawn} episodes say`} little: draw at least 30 for an interval.`
@@ -111,7 +111,7 @@ function axis(scale, accuracies, queries) {
     d: `M${SCALE * (mean - half)} 8v10m0 -5H${SCALE * (mean + half)}m0 -5v10`, stroke: COLORS[1], "stroke-width": 2.5, fill: "none",
   })];
   scale.replaceChildren(...bars, svg("path", { d: `M0 30.5H${SCALE}`, stroke: "currentColor" }), ...interval,
-    text(0, "0 %"), text(SCALE / 2, "50 %"), text(SCALE, "100 %"));
+    text(0, "0\u00a0%"), text(SCALE / 2, "50\u00a0%"), text(SCALE, "100\u00a0%"));
 }
 
 export default { render };

@@ -22,10 +22,10 @@ export function field(label, { width, height, unit, cells = 20 }) {
 
     /**
      * A mark that can be dragged: `place()` tells where it is in the plane, and `move(point)` puts it elsewhere.
-     * `tap()`, if given, is what it does when it is only touched.
+     * `tap()`, if given, is what it does when it is only touched; without, it takes arrow keys and is no button.
      */
     handle(name, fill, place, move, tap) {
-      const node = svg("path", { fill, stroke: "#fff", "stroke-width": 1.5, tabindex: 0, role: "button", "aria-label": name });
+      const node = svg("path", { fill, stroke: "#fff", "stroke-width": 1.5, tabindex: 0, role: tap ? "button" : "application", "aria-label": name });
       draggable(node, drawing, () => toDrawing(place()), (x, y) => move(inside(x, y)), tap);
       return drawing.appendChild(node);
     },

@@ -1,7 +1,7 @@
 // Chapter 4: what a triplet loss sees. Choose an anchor, drag the points, change margin and mining.
 
 import { euclidean } from "./compare.mjs";
-import { COLORS, NAMES, choice, define, draggable, mark, onceAFrame, slider, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, choice, define, draggable, mark, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
 
 const UNIT = 80, WIDTH = 5.6 * UNIT, HEIGHT = 3.8 * UNIT;
 const toDrawing = ([x, y]) => [UNIT * x, HEIGHT - UNIT * y];
@@ -53,13 +53,13 @@ export function render({ model, el }) {
     model.save_changes();
   };
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": "A batch of embeddings in the plane" });
-  const said = tag("output", { attributes: { "aria-live": "polite" } });
+  const said = speech();
   el.append(
     tag("div", { className: "bar" },
       choice("Mining", Object.entries(MINING), model.get("mining"), (value) => set("mining", value)),
       slider("Margin", { min: 0, max: 1.5, step: 0.05 }, model.get("margin"), (value) => set("margin", value), (v) => v.toFixed(2))),
     tag("div", { className: "plane" }, drawing),
-    said,
+    said.element,
     tag("p", { className: "quiet", textContent: "The point you touch or reach with Tab becomes the anchor; drag it, or move it with the arrow keys. The dotted line is as far from the anchor as its farthest positive; where the shade ends, so does the margin. Lines lead to the positives and, dashed, to the negatives of its triplets that cost something." }));
 
   const moat = drawing.appendChild(svg("circle", { fill: "none", stroke: "#33333322" }));
@@ -100,7 +100,7 @@ export function render({ model, el }) {
       node.setAttribute("stroke", i === anchor ? "#000" : "#fff");
       node.setAttribute("aria-label", `Point ${i + 1}, of the ${NAMES[labels[i]]}${i === anchor ? ", the anchor" : ""}`);
     });
-    said.replaceChildren(
+    said.say(
       tag("strong", { textContent: `${triplets.length} triplets are seen, ${costly.length} of them cost something; the mean loss is ${mean.toFixed(3)}. ` }),
       `Of the anchor's own, ${here.length} cost something.`);
   }

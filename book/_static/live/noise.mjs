@@ -3,7 +3,7 @@
 // Touch an example to change its label, drag it, or draw others; the queries keep count.
 
 import { generator, normal } from "./alphabet.mjs";
-import { COLORS, NAMES, button, choice, define, mark, onceAFrame, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, allow, button, choice, define, mark, onceAFrame, speech, svg, tag } from "./element.mjs";
 import { decided, field } from "./field.mjs";
 import { probabilities, scaleSlider } from "./votes.mjs";
 
@@ -51,40 +51,41 @@ export function render({ model, el }) {
   };
   if (!model.get("support")) set("support", draw(state()).support);
 
+  const isLast = (label) => model.get("labels").flat().filter((other) => other === label).length === 1;
+
   /** Call an example by the next class's name, unless it is the last that its class has. */
   function relabel(c, i) {
     const labels = model.get("labels"), old = labels[c][i];
-    if (labels.flat().filter((label) => label === old).length === 1) return;
+    if (isLast(old)) return;
     set("labels", labels.map((all, k) => all.map((label, j) => (k === c && j === i ? (old + 1) % labels.length : label))));
   }
-  function oneMoreWrong() {
-    const labels = model.get("labels");
-    for (let n = 0; n < labels.flat().length; n++) {
-      const [c, i] = [n % labels.length, Math.floor(n / labels.length)];
-      if (labels[c][i] === c) return relabel(c, i);
-    }
-  }
 
-  const plane = field("Five examples of each of three classes in the plane", SIZE);
-  const said = tag("output", { attributes: { "aria-live": "polite" } });
+  /** Of the examples with a right label, the next one to get a wrong one: the classes take turns. */
+  const nextRight = () => [...Array(CENTRES.one.length * SHOTS).keys()]
+    .map((n) => [n % CENTRES.one.length, Math.floor(n / CENTRES.one.length)])
+    .find(([c, i]) => model.get("labels")[c][i] === c && !isLast(c));
+
+  const plane = field("", SIZE), title = tag("p", { style: { margin: "0 0 0.4rem" } });
+  const said = speech();
   const small = Object.entries(METHODS).map(([method, name]) => {
-    const regions = field(name, { ...SIZE, cells: 8 }), count = tag("span", { style: { display: "block" } });
+    const regions = field(name, { ...SIZE, cells: 8 }), count = tag("span");
     regions.element.setAttribute("aria-hidden", "true");
-    const choose = tag("button", { type: "button", style: { padding: "0.4rem" }, onclick: () => set("method", method) },
-      regions.element, `${name} `, count);
+    const choose = tag("button", { type: "button", style: { display: "flex", "flex-direction": "column", "align-items": "stretch", padding: "0.25rem", "font-size": "clamp(0.75rem, 3.6vw, 0.92rem)" }, onclick: () => set("method", method) },
+      regions.element, tag("span", { textContent: `${name} ` }), count);
     return { method, regions, count, choose };
   });
+  const spoil = button("Make one label wrong", () => relabel(...nextRight()));
+  const mend = button("Put all labels right", () => set("labels", rightLabels()));
   el.append(
     tag("div", { className: "bar" },
       choice("Circles", Object.entries(CLUMPS), model.get("clumps"), (value) => redraw("clumps", value)),
-      button("A wrong label", oneMoreWrong),
-      button("Right labels", () => set("labels", rightLabels())),
+      spoil, mend,
       button("Draw others", () => redraw("number", model.get("number") + 1)),
-      scaleSlider(model.get("scale"), (value) => set("scale", value))),
-    tag("div", { className: "bar", style: { display: "grid", "grid-template-columns": "repeat(3, 1fr)", "align-items": "stretch" } }, ...small.map(({ choose }) => choose)),
-    plane.element,
-    said,
-    tag("p", { className: "quiet", textContent: "Touch an example, or choose one with Tab and press Enter, to call it by another name: a dark rim marks a wrong label. Drag it, or move it with the arrow keys. Hollow marks are queries, crossed where the chosen ruler answers wrong. The scale is that of the votes." }));
+      scaleSlider("Scale of the votes", model.get("scale"), (value) => set("scale", value))),
+    tag("div", { className: "bar", style: { display: "grid", "grid-template-columns": "repeat(3, minmax(0, 1fr))", "align-items": "stretch", gap: "0.5rem" } }, ...small.map(({ choose }) => choose)),
+    title, plane.element,
+    said.element,
+    tag("p", { className: "quiet", textContent: "Touch an example, or choose one with Tab and press Enter, to call it by another name: a dark rim marks a wrong label. Drag it, or move it with the arrow keys. Hollow marks are queries, crossed where the chosen ruler answers wrong." }));
 
   const each = (count, make) => CENTRES.one.map((_, c) => Array.from({ length: count }, (_, i) => make(c, i)));
   const hollow = each(QUERIES, (c) => plane.drawing.appendChild(svg("path", { fill: "#fff", stroke: COLORS[c], "stroke-width": 1.5 })));
@@ -92,6 +93,8 @@ export function render({ model, el }) {
   const points = each(SHOTS, (c, i) => plane.handle("", COLORS[c], () => model.get("support")[c][i],
     (place) => set("support", model.get("support").map((all, k) => all.map((p, j) => (k === c && j === i ? place : p)))),
     () => relabel(c, i)));
+  // Wrong labels and the chosen mark, painted once more on top: to reorder the marks would reorder their turns with Tab.
+  const raised = plane.drawing.appendChild(svg("g", { "pointer-events": "none" }));
 
   function paint() {
     const now = state(), { query } = draw(now), ruler = { ...now, support: asLabelled(now) };
@@ -119,13 +122,21 @@ export function render({ model, el }) {
         points[c][i].setAttribute(key, value);
       }
     }));
-    const mislabelled = now.labels.flatMap((all, c) => all.filter((label) => label !== c)).length;
+    const wrongs = points.flatMap((all, c) => all.filter((_, i) => now.labels[c][i] !== c));
+    raised.replaceChildren(...[...wrongs, ...points.flat().filter((one) => one.matches(":focus"))].map((one) =>
+      svg("path", Object.fromEntries(["d", "fill", "stroke", "stroke-width"].map((key) => [key, one.getAttribute(key)])))));
+    title.textContent = METHODS[now.method];
+    plane.drawing.setAttribute("aria-label", `${METHODS[now.method]}: five examples of each of three classes in the plane`);
+    const mislabelled = wrongs.length;
+    allow(spoil, Boolean(nextRight()));
+    allow(mend, mislabelled > 0);
     const counts = results.map((right) => right.flat().filter(Boolean).length);
-    said.replaceChildren(
+    said.say(
       tag("strong", { textContent: `Of ${3 * QUERIES} queries the nearest prototype answers ${counts[0]} right, votes ${counts[1]}, the nearest example ${counts[2]}. ` }),
       `${mislabelled || "None"} of the ${3 * SHOTS} examples ${mislabelled > 1 ? "have" : "has"} a wrong label, and the circles come ${CLUMPS[now.clumps]}.`);
   }
   const repaint = onceAFrame(paint);
+  for (const moved of ["focusin", "focusout"]) plane.drawing.addEventListener(moved, repaint);
   for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
   paint();
   return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));

@@ -7,7 +7,7 @@
 import { COUNT, draw } from "./alphabet.mjs";
 import { cosineSimilarity, matching, mean, prototypical, softmax, squaredEuclidean } from "./compare.mjs";
 import { embed, readConv4 } from "./conv4.mjs";
-import { ARROWS, STYLE, button, choice, onceAFrame, svg, tag, whenSeen } from "./element.mjs";
+import { ARROWS, PAUSE, STYLE, allow, button, choice, onceAFrame, svg, tag, whenSeen } from "./element.mjs";
 import { FRAME, PEN, SIDE, centred, rasterize } from "./raster.mjs";
 import { readRelation, relate } from "./relation.mjs";
 import { fromHash, toHash } from "./share.mjs";
@@ -15,7 +15,8 @@ import { fromHash, toHash } from "./share.mjs";
 const MOST = { ways: 10, shots: 5 };
 const MATCHING_SCALE = 10; // as fslib.methods.MatchingNetwork has it
 const letter = (way) => String.fromCharCode(65 + way);
-const percent = (share) => (share > 0.995 ? "> 99 %" : share < 0.005 ? "< 1 %" : `${(100 * share).toFixed(0)} %`);
+const percent = (share) => (share > 0.995 ? ">\u00a099\u00a0%" : share < 0.005 ? "<\u00a01\u00a0%" : `${(100 * share).toFixed(0)}\u00a0%`);
+const list = (names) => new Intl.ListFormat("en-GB").format(names);
 
 // How each method compares: what it measures of a class, and which share of the answer it gives to it.
 const METHODS = {
@@ -55,57 +56,63 @@ const METHODS = {
 
 class FewShotPad extends HTMLElement {
   connectedCallback() {
-    const linked = location.hash.startsWith("#alphabet-");
-    if (linked) this.scrollIntoView({ block: "center" });
+    const follow = () => {
+      if (!location.hash.startsWith("#alphabet-")) return;
+      this.scrollIntoView({ block: "center" });
+      if (this.shadowRoot) this.open();
+    };
+    follow();
+    addEventListener("hashchange", follow);
     whenSeen(this, () => this.start());
   }
 
   /** Fetch the network, then show the pad in place of the still figure; on failure say so and offer another try. */
-  async start() {
+  async start(retried = false) {
     if (this.shadowRoot) return;
-    this.querySelector("[role=alert]")?.remove();
     try {
-      if (!("structuredClone" in window)) throw new Error("this browser is too old: take one of 2022 or later");
+      if (!("structuredClone" in window)) throw new Error("This browser is too old for the pad. Take one of 2022 or later.");
       const [conv4, relation] = await Promise.all(["conv4.f16.bin", "relation.f16.bin"].map(download));
       this.network = readConv4(conv4);
       this.relation = readRelation(relation);
     } catch (error) {
-      const again = button("Try again", () => this.start());
-      this.append(tag("p", { attributes: { role: "alert" } }, `The pad could not start: ${error.message}. `, again));
+      const again = button("Try again", () => {
+        again.textContent = "Loading…";
+        allow(again, false);
+        this.start(true);
+      });
+      this.querySelectorAll("p").forEach((p) => p.remove()); // what it said before, and that it needs JavaScript
+      this.append(tag("p", { attributes: { role: "alert" } }, `${error.message} `, again));
+      if (retried) again.focus();
       return;
     }
     this.build();
     this.dataset.ready = "";
+    if (retried) this.shadowRoot.querySelector("select").focus();
   }
 
   build() {
-    let message = "";
-    let linked = null;
-    try {
-      linked = fromHash(location.hash);
-    } catch (error) {
-      message = error.message;
-    }
-    this.board = withAllPlaces(linked ?? { ways: 3, shots: 1, support: [], query: [] });
-    if (!linked) this.fill();
+    this.board = withAllPlaces({ ways: 3, shots: 1, support: [], query: [] });
+    this.fill();
     this.method = "prototypical";
     this.centring = true;
     this.past = [];
+    this.writing = null; // the square on which the keyboard's pen is down
     this.repaint = onceAFrame(() => this.paint());
 
     const count = (label, most, key, least) => choice(
       label, Array.from({ length: most - least + 1 }, (_, i) => [String(least + i), String(least + i)]),
       String(this.board[key]), (value) => this.change(() => (this.board[key] = Number(value))),
     );
-    this.counts = [count("Characters", MOST.ways, "ways", 2), count("Examples", MOST.shots, "shots", 1)];
-    const method = choice(
-      "Compare by", Object.entries(METHODS).map(([key, { name }]) => [key, name]), this.method,
-      (value) => { this.method = value; this.repaint(); },
-    );
-    const centring = tag("input", { type: "checkbox", checked: true, onchange: () => {
-      this.centring = centring.checked;
+    const setting = (key, value) => {
+      this[key] = value;
+      this.forget();
       this.repaint();
-    } });
+    };
+    this.choices = [
+      count("Characters", MOST.ways, "ways", 2), count("Examples", MOST.shots, "shots", 1),
+      choice("Compare by", Object.entries(METHODS).map(([key, { name }]) => [key, name]), this.method, (value) => setting("method", value)),
+    ];
+    this.centred = tag("input", { type: "checkbox", onchange: () => setting("centring", this.centred.checked) });
     this.undoButton = button("Undo", () => this.undo());
     const tools = tag("div", { className: "bar" },
       button("Ready-made characters", () => this.change(() => this.fill())),
@@ -113,7 +120,7 @@ class FewShotPad extends HTMLElement {
       this.undoButton,
       button("Clear all", () => this.change(() => this.clear())),
       button("Copy link", () => this.share()),
-      tag("label", { title: "Move each drawing to the middle and give it the usual size" }, centring, "Centre and scale"),
+      tag("label", { title: "Move each drawing to the middle and give it the usual size" }, this.centred, "Centre and scale"),
     );
 
     this.surfaces = [];
@@ -145,20 +152,24 @@ class FewShotPad extends HTMLElement {
     this.shareHead = tag("th", { attributes: { scope: "col" } });
     this.remark = tag("p", { className: "quiet help" });
     this.said = tag("output", { className: "hidden", attributes: { "aria-live": "polite" } });
-    this.note = tag("output", { className: "quiet", textContent: message, attributes: { role: "status" } });
+    this.told = tag("output", { className: "hidden", attributes: { "aria-live": "polite" } });
+    this.note = tag("p", { className: "quiet note", attributes: { role: "status" } });
+    this.alert = tag("p", { className: "note", attributes: { role: "alert" } });
 
     this.attachShadow({ mode: "open" }).append(
       tag("style", { textContent: STYLE + PAD_STYLE }),
       tag("section", { className: "live", attributes: { "aria-label": "Draw your own alphabet" } },
-        tag("div", { className: "bar" }, ...this.counts, method),
+        this.alert,
+        tag("div", { className: "bar" }, ...this.choices),
         tools,
+        this.note,
         tag("div", { className: "columns" },
           tag("div", {}, tag("h3", { textContent: "Your alphabet" }), this.classes),
           tag("div", { className: "new" }, tag("h3", { textContent: "A new drawing" }),
             tag("div", { className: "pair" }, this.query.element,
               tag("figure", {}, this.seen, tag("figcaption", { className: "quiet", textContent: "what the network sees" }))),
             this.answer)),
-        tag("table", {},
+        this.table = tag("table", {},
           tag("caption", { className: "hidden", textContent: "How the new drawing compares with each character" }),
           tag("thead", {}, tag("tr", {},
             tag("th", { attributes: { scope: "col" } }, tag("span", { className: "hidden", textContent: "Character" })),
@@ -166,8 +177,8 @@ class FewShotPad extends HTMLElement {
             this.measure,
             this.shareHead)),
           this.rows),
-        this.remark, this.said, this.note,
-        tag("p", { className: "quiet help", textContent: "Draw with mouse, finger or pen. With the keyboard: arrow keys move, Space lowers and lifts the pen, Delete wipes a drawing, Ctrl+Z takes back." }),
+        this.remark, this.said, this.told,
+        tag("p", { id: "keys", className: "quiet help", textContent: "Draw with mouse, finger or pen. With the keyboard: arrow keys move, Space lowers and lifts the pen, Delete wipes a drawing, Ctrl+Z takes back." }),
       ),
     );
     this.addEventListener("keydown", (event) => {
@@ -175,20 +186,51 @@ class FewShotPad extends HTMLElement {
       event.preventDefault();
       this.undo();
     });
+    this.open();
+    this.past = [];
     this.paint();
+  }
+
+  /** Show what the link in the address holds, if there is one. */
+  open() {
+    this.alert.textContent = "";
+    try {
+      const linked = fromHash(location.hash);
+      if (!linked) return;
+      const { method, centring, ...board } = linked, hash = location.hash;
+      this.change(() => (this.board = withAllPlaces(board)));
+      history.replaceState(null, "", hash); // which the change has cleared
+      this.method = Object.keys(METHODS)[method] ?? this.method;
+      this.centring = centring;
+    } catch (error) {
+      this.alert.textContent = error.message;
+    }
   }
 
   /** Change the board, so that it can be undone. */
   change(edit) {
-    this.past.push(structuredClone(this.board));
-    if (this.past.length > 200) this.past.shift();
+    const before = structuredClone(this.board);
     edit();
+    this.writing = null;
     this.repaint();
+    if (JSON.stringify(this.board) === JSON.stringify(before)) return;
+    this.past.push(before);
+    if (this.past.length > 200) this.past.shift();
+    this.forget();
   }
 
   undo() {
-    if (this.past.length) this.board = this.past.pop();
+    if (!this.past.length) return;
+    this.board = this.past.pop();
+    this.writing = null;
+    this.forget();
     this.repaint();
+  }
+
+  /** Once the board is another one, what was said of it is no longer true, nor is the link in the address. */
+  forget() {
+    this.note.textContent = this.alert.textContent = "";
+    if (location.hash.startsWith("#alphabet-")) history.replaceState(null, "", location.pathname + location.search);
   }
 
   clear() {
@@ -203,19 +245,40 @@ class FewShotPad extends HTMLElement {
     }
   }
 
-  /** One of the ready-made characters as the new drawing, in a hand not seen before. */
+  /** The examples on the board, class by class, as far as there are any. */
+  examples() {
+    const { ways, shots, support } = this.board;
+    return support.slice(0, ways).map((drawings) => drawings.slice(0, shots).filter((drawing) => drawing.length));
+  }
+
+  /** The classes that stand on the board as they come ready-made: the ends of their strokes do, also after a link has rounded them. */
+  readyMade() {
+    const { ways, shots, support } = this.board;
+    const ends = (drawing) => drawing.flatMap((stroke) => [...stroke[0], ...stroke.at(-1)]);
+    const alike = (a, b) => a.length === b.length && a.every((value, i) => Math.abs(value - b[i]) < 0.5);
+    return [...Array(ways).keys()].filter((way) =>
+      support[way].slice(0, shots).some((drawing, shot) => alike(ends(drawing), ends(draw(way % COUNT, shot)))));
+  }
+
+  /** One of the ready-made characters on the board as the new drawing, in a hand not seen before. */
   drawOne() {
-    if (!this.board.support.flat().some((drawing) => drawing.length)) this.fill();
+    if (!this.examples().flat().length) this.fill();
+    const known = this.readyMade();
+    if (!known.length) {
+      this.note.textContent = "Only ready-made characters can be drawn for you, and all of these are your own.";
+      return;
+    }
     this.drawn = (this.drawn ?? 0) + 1;
-    this.board.query = draw((7 * this.drawn) % this.board.ways, MOST.shots + this.drawn);
+    this.board.query = draw(known[this.drawn % known.length] % COUNT, MOST.shots + this.drawn);
   }
 
   async share() {
-    const link = location.href.split("#")[0] + toHash(this.board);
+    const settings = { method: Object.keys(METHODS).indexOf(this.method), centring: this.centring };
+    const link = location.href.split("#")[0] + toHash({ ...this.board, ...settings });
     history.replaceState(null, "", link);
     try {
       await navigator.clipboard.writeText(link);
-      this.note.textContent = "The link is copied. It holds the drawings themselves; nothing was sent.";
+      this.note.textContent = "The link is copied. It holds the drawings and the settings; nothing was sent.";
     } catch {
       this.note.textContent = "The link is in the address bar; copy it there.";
     }
@@ -223,10 +286,10 @@ class FewShotPad extends HTMLElement {
 
   /** A square to draw in; `get` and `set` lead to its drawing on the board. */
   surface(label, { get, set }) {
-    const surface = { get, pen: null, lowered: false }; // the pen is the keyboard's
+    const surface = { get, pen: null }; // where the keyboard's pen is
     surface.ink = svg("path", { fill: "none", "stroke-width": PEN, "stroke-linecap": "round", "stroke-linejoin": "round", stroke: "currentColor" });
     surface.cursor = svg("circle", { r: 4, "stroke-width": 2 });
-    surface.element = svg("svg", { viewBox: `0 0 ${FRAME} ${FRAME}`, class: "paper", tabindex: 0, role: "application" }, surface.ink, surface.cursor);
+    surface.element = svg("svg", { viewBox: `0 0 ${FRAME} ${FRAME}`, class: "paper", tabindex: 0, role: "application", "aria-describedby": "keys" }, surface.ink, surface.cursor);
     const element = surface.element;
 
     const at = (event) => {
@@ -255,28 +318,28 @@ class FewShotPad extends HTMLElement {
         this.repaint();
       });
     }
+    element.addEventListener("focus", () => {
+      if (element.matches(":focus-visible")) surface.pen = [52, 52];
+      this.repaint();
+    });
     element.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       const direction = ARROWS[event.key];
       if (direction) {
         const far = event.shiftKey ? 12 : 4;
         surface.pen = (surface.pen ?? [52, 52]).map((value, i) => Math.min(100, Math.max(5, value + far * direction[i])));
-        if (surface.lowered) get().at(-1)?.push(surface.pen);
-        this.repaint();
+        if (this.writing === surface) get().at(-1).push(surface.pen);
+        this.tellPen(surface);
       } else if (event.key === " ") {
-        surface.pen ??= [52, 52];
-        surface.lowered = !surface.lowered;
-        if (surface.lowered) this.change(() => set([...get(), [surface.pen]]));
-        this.repaint();
+        if (!event.repeat) this.lowerOrLift(surface, set);
       } else if (event.key === "Delete" || event.key === "Backspace") {
-        surface.lowered = false;
         this.change(() => set([]));
       } else return;
       event.preventDefault();
+      this.repaint();
     });
     element.addEventListener("blur", () => {
-      surface.lowered = false;
-      surface.pen = null;
+      this.writing = surface.pen = null;
       this.repaint();
     });
     surface.paint = () => {
@@ -289,9 +352,31 @@ class FewShotPad extends HTMLElement {
       if (!surface.pen) return;
       surface.cursor.setAttribute("cx", surface.pen[0]);
       surface.cursor.setAttribute("cy", surface.pen[1]);
-      surface.cursor.setAttribute("class", surface.lowered ? "cursor down" : "cursor");
+      surface.cursor.setAttribute("class", this.writing === surface ? "cursor down" : "cursor");
     };
     return surface;
+  }
+
+  /** The keyboard's pen goes down, and begins a stroke, or up. */
+  lowerOrLift(surface, set) {
+    surface.pen ??= [52, 52];
+    const lifted = this.writing === surface;
+    if (lifted) this.writing = null;
+    else {
+      this.change(() => set([...surface.get(), [surface.pen]]));
+      this.writing = surface;
+    }
+    this.tellPen(surface);
+  }
+
+  /** Tell a screen reader where the keyboard's pen is, once it rests. */
+  tellPen(surface) {
+    clearTimeout(this.tellingPen);
+    this.tellingPen = setTimeout(() => {
+      if (!surface.pen) return;
+      const [across, down] = surface.pen.map((value) => Math.round((100 * value) / FRAME));
+      this.told.textContent = `Pen ${this.writing === surface ? "down" : "up"}, ${across}\u00a0% across, ${down}\u00a0% down.`;
+    }, PAUSE);
   }
 
   /** What the network sees of a drawing, and what it makes of it; both remembered until the drawing changes. */
@@ -320,7 +405,8 @@ class FewShotPad extends HTMLElement {
 
   paint() {
     const { ways, shots } = this.board;
-    this.counts.forEach((label, i) => (label.querySelector("select").value = String([ways, shots][i])));
+    this.choices.forEach((label, i) => (label.querySelector("select").value = String([ways, shots, this.method][i])));
+    this.centred.checked = this.centring;
     this.surfaces.forEach((surfaces, way) => {
       surfaces[0].element.parentNode.hidden = way >= ways;
       surfaces.forEach((surface, shot) => {
@@ -329,7 +415,7 @@ class FewShotPad extends HTMLElement {
       });
     });
     this.query.paint();
-    this.undoButton.disabled = !this.past.length;
+    allow(this.undoButton, this.past.length > 0);
 
     const { named, query, measures, shares } = this.compare();
     shade(this.seen, this.query.picture ?? new Float32Array(SIDE * SIDE), 1);
@@ -338,23 +424,30 @@ class FewShotPad extends HTMLElement {
     this.shareHead.textContent = method.share;
     this.remark.textContent = method.remark ?? "";
     this.rows.replaceChildren(...table(named, query, measures, shares));
+    this.table.hidden = !this.rows.childElementCount;
     const sentence = this.sentence(named, query, measures, shares);
     this.answer.textContent = sentence;
     this.result = shares && { names: named.map(({ way }) => letter(way)), measures, shares };
     clearTimeout(this.saying);
-    this.saying = setTimeout(() => this.say(sentence, named, measures, shares), 400);
+    this.saying = setTimeout(() => this.say(sentence, named, measures, shares), PAUSE);
   }
 
   /** The answer in a sentence, or what is missing for one. */
   sentence(named, query, measures, shares) {
-    if (!named.length) return "Draw one example of each character on the left, or take the ready-made ones.";
+    if (!named.length) return "Draw one example of each character under “Your alphabet”, or take the ready-made ones.";
     if (named.length === 1) return `Only ${letter(named[0].way)} has an example. Draw one of another character: there must be something to choose from.`;
-    if (!query) return "Draw one of these characters once more, here. Then clear all, and teach it your own.";
-    const best = shares.indexOf(Math.max(...shares));
-    const answer = `${METHODS[this.method].nearest}: ${letter(named[best].way)} (${percent(shares[best])}).`;
-    const points = this.board.query.flat();
-    const size = Math.max(...[0, 1].map((axis) => Math.max(...points.map((p) => p[axis])) - Math.min(...points.map((p) => p[axis]))));
-    return size < PEN ? `${answer} But this is only a dot, so do not trust the answer.` : answer;
+    if (!query) {
+      return this.readyMade().length === named.length
+        ? "Draw one of these characters once more, here. Then clear all, and teach it your own."
+        : "Now draw one of them once more, here.";
+    }
+    const best = winners(shares), names = best.map((i) => letter(named[i].way));
+    const answer = best.length > 1
+      ? `${list(names)} are equally near (${percent(shares[best[0]])} each).`
+      : `${METHODS[this.method].nearest}: ${names[0]} (${percent(shares[best[0]])}).`;
+    const dotted = this.examples().findIndex((drawings) => drawings.some(isDot));
+    const dot = isDot(this.board.query) ? "this" : dotted >= 0 ? `an example of ${letter(dotted)}` : "";
+    return dot ? `${answer} But ${dot} is only a dot, so do not trust the answer.` : answer;
   }
 
   /** Tell a screen reader the answer and the figures, once the drawing rests. */
@@ -368,10 +461,24 @@ class FewShotPad extends HTMLElement {
 
 /** The bytes of a file beside this one. */
 async function download(name) {
-  const response = await fetch(new URL(name, import.meta.url));
-  if (!response.ok) throw new Error(`the server answered ${response.status}`);
-  return response.arrayBuffer();
+  try {
+    const response = await fetch(new URL(name, import.meta.url));
+    if (response.ok) return await response.arrayBuffer();
+  } catch {} // no answer, or half of one
+  throw new Error("The network (220\u00a0kB) could not be loaded. Are you offline?");
 }
+
+/** Whether a drawing is no larger than the pen. */
+function isDot(drawing) {
+  const extent = (axis) => {
+    const values = drawing.flat().map((point) => point[axis]);
+    return Math.max(...values) - Math.min(...values);
+  };
+  return Math.max(extent(0), extent(1)) < PEN;
+}
+
+/** The classes with the largest share: more than one where they tie. */
+const winners = (shares) => [...shares.keys()].filter((i) => shares[i] > Math.max(...shares) - 1e-9);
 
 /** The board with a place for every example that may be asked for. */
 function withAllPlaces(board) {
@@ -384,13 +491,13 @@ function withAllPlaces(board) {
 function table(named, query, measures, shares) {
   const prototypes = named.map(({ examples }) => mean(examples));
   const most = Math.max(1e-9, ...prototypes.flat(), ...(query ?? []));
-  const best = shares?.indexOf(Math.max(...shares));
+  const best = shares ? winners(shares) : [];
   const strip = (numbers, label) => {
     const canvas = tag("canvas", { className: "strip", width: 64, height: 1, attributes: { role: "img", "aria-label": label } });
     return shade(canvas, numbers, most);
   };
   const head = (text) => tag("th", { textContent: text, attributes: { scope: "row" } });
-  const rows = named.map(({ way }, i) => tag("tr", { className: i === best ? "best" : "" },
+  const rows = named.map(({ way }, i) => tag("tr", { className: best.includes(i) ? "best" : "" },
     head(letter(way)),
     tag("td", {}, strip(prototypes[i], `The prototype of ${letter(way)}, 64 numbers as shades`)),
     tag("td", { className: "number", textContent: measures ? measures[i].toFixed(2) : "" }),
@@ -427,7 +534,9 @@ const PAD_STYLE = `
   .paper.query { width: 11rem; height: 11rem; }
   .cursor { fill: none; stroke: var(--pst-color-primary, #3454c5); }
   .cursor.down { fill: var(--pst-color-primary, #3454c5); }
-  .pair { display: flex; gap: 0.8rem; align-items: flex-end; }
+  .note { margin: 0 0 0.75rem; }
+  .note:empty { margin: 0; }
+  .pair { display: flex; flex-wrap: wrap; gap: 0.8rem; align-items: flex-end; }
   figure { margin: 0; }
   figcaption { font-size: 0.8em; max-width: 6rem; line-height: 1.3; }
   .seen, .strip {
@@ -444,6 +553,7 @@ const PAD_STYLE = `
   .fill { display: block; height: 100%; background: var(--ltc-accent, #14715c); }
   .help { font-size: 0.85em; margin: 0.5rem 0 0; }
   @media (max-width: 480px) { td:nth-child(2) { width: 30%; } .track { width: 2.5rem; } td:last-child { min-width: 5.5rem; } }
+  @media (max-width: 360px) { .track { display: none; } td:last-child { min-width: 0; } }
 `;
 
 customElements.define("few-shot-pad", FewShotPad);

@@ -6,7 +6,7 @@ import {
   cosineDistance, euclidean, inverseCovariance, mahalanobis, mean, nearest as nearestExample, prototypical, softmax,
   squaredEuclidean,
 } from "./compare.mjs";
-import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
 import { field } from "./field.mjs";
 
 const METRICS = {
@@ -51,14 +51,14 @@ export function render({ model, el }) {
     model.save_changes();
   };
   const plane = field("Support points and a query in the plane", { width: 6.4, height: 4.4, unit: 70 });
-  const said = tag("output", { attributes: { "aria-live": "polite" } });
+  const said = speech();
   el.append(
     tag("div", { className: "bar" },
       choice("Distance", Object.entries(METRICS), model.get("metric"), (value) => set("metric", value)),
       choice("to the nearest", [["mean", "class mean"], ["example", "example"]], model.get("nearest"), (value) => set("nearest", value)),
       slider("Temperature", { min: 0.1, max: 4, step: 0.1 }, model.get("temperature"), (value) => set("temperature", value), (v) => v.toFixed(1))),
     plane.element,
-    said,
+    said.element,
     tag("p", { className: "quiet", textContent: "Drag the points, or choose one with Tab and move it with the arrow keys. Large hollow marks are class means; the cross is the query." }));
 
   const means = model.get("support").map((_, c) => plane.drawing.appendChild(svg("path", { fill: "#fff", "fill-opacity": 0.6, stroke: COLORS[c], "stroke-width": 3 })));
@@ -77,9 +77,9 @@ export function render({ model, el }) {
     query.setAttribute("d", mark(4, ...plane.toDrawing(now.query), 10));
     const shares = probabilities(now.query, now), values = scores(now.query, now);
     const best = shares.indexOf(Math.max(...shares));
-    said.replaceChildren(
+    said.say(
       tag("strong", { textContent: `The query is nearest to the ${NAMES[best]}. ` }),
-      shares.map((p, c) => `${NAMES[c]}: distance ${(-values[c]).toFixed(2)}, probability ${(100 * p).toFixed(0)} %`).join("; ") + ".");
+      shares.map((p, c) => `${NAMES[c]}: distance ${(-values[c]).toFixed(2)}, probability ${(100 * p).toFixed(0)}\u00a0%`).join("; ") + ".");
   }
   const repaint = onceAFrame(paint);
   for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);

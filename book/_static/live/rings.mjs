@@ -1,7 +1,7 @@
 // Chapter 7: a ruler that was learned. Drag the examples: rings follow them, as far as the training reached.
 
 import { prototypical, softmax } from "./compare.mjs";
-import { COLORS, NAMES, choice, define, mark, onceAFrame, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, choice, define, mark, onceAFrame, speech, svg, tag } from "./element.mjs";
 import { field } from "./field.mjs";
 import module from "./rings_weights.mjs";
 
@@ -55,11 +55,11 @@ export function render({ model, el }) {
     model.save_changes();
   };
   const plane = field("One example of each of three rings", { width: 12.4, height: 9, unit: 36, cells: 10 });
-  const rows = tag("tbody"), said = tag("output", { attributes: { "aria-live": "polite" } });
+  const rows = tag("tbody"), said = speech();
   el.append(
     tag("div", { className: "bar" }, choice("Regions by", Object.entries(RULERS), model.get("ruler"), (value) => set("ruler", value))),
     plane.element,
-    said,
+    said.element,
     tag("table", {},
       tag("caption", { className: "quiet", style: { "text-align": "left" }, textContent: "The part of its ring that each class gets" }),
       tag("thead", {}, tag("tr", {}, ...["class", "by distance", "by relation", "score > ½"].map((text, i) =>
@@ -93,7 +93,7 @@ export function render({ model, el }) {
       ...["distance", "relation", "above"].map((key) => tag("td", { className: "number", textContent: percent(parts[key]) })))));
     const mean = (key) => percent(own.reduce((total, parts) => total + parts[key], 0) / own.length);
     const outside = [...support.keys()].filter((c) => radius(support[c]) < TRAINED[0] || radius(support[c]) > TRAINED[1]);
-    said.replaceChildren(
+    said.say(
       tag("strong", { textContent: `The relation calls ${mean("relation")} of the three rings by the right class, the distance ${mean("distance")}. ` }),
       outside.length === 0 ? "All examples stand where the relation was trained." : outside.map((c) =>
         `The example of the ${NAMES[c]} is ${radius(support[c]).toFixed(1)} from the middle, where the relation was never trained: its score is above ½ on ${percent(own[c].above)} of that ring.`).join(" "));

@@ -2,6 +2,7 @@
 //
 // The text is base64 of bytes: a version, the ways and shots, then each drawing as its number of strokes
 // and each stroke as its number of points and the points themselves, two bytes each, in half pixels.
+// Then comes twice the number of the method, plus one where drawings are not centred; older links end before it.
 // Two check bytes at the end tell a link that was cut or mistyped.
 
 const VERSION = 1;
@@ -9,7 +10,7 @@ const LINK = /^#alphabet-([\w-]+)$/;
 const MOST_POINTS = 255;
 
 /** What goes behind the address: `#alphabet-…`. */
-export function toHash({ ways, shots, support, query }) {
+export function toHash({ ways, shots, support, query, method = 0, centring = true }) {
   const bytes = [VERSION, ways, shots];
   const drawings = [...support.slice(0, ways).flatMap((examples) => examples.slice(0, shots)), query];
   for (const drawing of drawings) {
@@ -19,6 +20,7 @@ export function toHash({ ways, shots, support, query }) {
       bytes.push(points.length, ...points.flat().map((number) => Math.min(255, Math.max(0, Math.round(2 * number)))));
     }
   }
+  bytes.push(2 * method + !centring);
   const text = btoa(String.fromCharCode(...bytes, ...checksum(bytes)));
   return `#alphabet-${text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
 }
@@ -41,7 +43,8 @@ export function fromHash(hash) {
   const list = (item) => Array.from({ length: take() }, item);
   const drawing = () => list(() => list(() => [take() / 2, take() / 2])).filter((stroke) => stroke.length);
   const support = Array.from({ length: ways }, () => Array.from({ length: shots }, drawing));
-  return { ways, shots, support, query: drawing() };
+  const query = drawing(), settings = take();
+  return { ways, shots, support, query, method: settings >> 1, centring: settings % 2 === 0 };
 }
 
 /** Fletcher's two sums: they change when a byte is lost, changed or moved. */

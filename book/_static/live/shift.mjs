@@ -3,7 +3,7 @@
 import { COUNT, draw } from "./alphabet.mjs";
 import { euclidean } from "./compare.mjs";
 import { embed, readConv4 } from "./conv4.mjs";
-import { COLORS, button, define, onceAFrame, slider, svg, tag } from "./element.mjs";
+import { COLORS, button, define, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
 import { FRAME, PEN, SIDE, rasterize } from "./raster.mjs";
 
 export const DEFAULTS = { character: 1, right: 12, down: 0, network: null };
@@ -25,7 +25,7 @@ export function render({ model, el }) {
     model.set(key, value);
     model.save_changes();
   };
-  const rows = tag("tbody"), said = tag("output", { attributes: { "aria-live": "polite" } });
+  const rows = tag("tbody"), said = speech();
   const pictures = ["a character", "the same, moved", "the other that is nearest in pixels"].map((caption) => {
     const ink = svg("path", { fill: "none", stroke: "currentColor", "stroke-width": PEN, "stroke-linecap": "round", "stroke-linejoin": "round" });
     const frame = svg("svg", { viewBox: `0 0 ${FRAME} ${FRAME}`, width: 105, role: "img", "aria-label": caption }, ink);
@@ -44,7 +44,7 @@ export function render({ model, el }) {
       tag("caption", { className: "hidden", textContent: "Distances from the character" }),
       tag("thead", {}, tag("tr", {}, ...["compared by", "to itself, moved", "to the nearest other"].map((text) => tag("th", { textContent: text, attributes: { scope: "col" } })))),
       rows),
-    said);
+    said.element);
 
   function paint() {
     const state = Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
@@ -64,16 +64,16 @@ export function render({ model, el }) {
     }));
     const right = (one) => one.self < one.distance;
     const verdict = Object.entries(spaces).map(([name, one]) => `By ${name}, ${right(one) ? "it is still nearest to itself" : "another character is nearer than itself"}.`);
-    said.replaceChildren(tag("strong", { textContent: verdict.join(" ") }));
+    said.say(tag("strong", { textContent: verdict.join(" ") }));
   }
   const repaint = onceAFrame(paint);
   for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
   paint();
   if (!model.get("network")) {
     fetch(new URL("conv4.f16.bin", import.meta.url))
-      .then((response) => (response.ok ? response.arrayBuffer() : Promise.reject(new Error(`the server answered ${response.status}`))))
+      .then((response) => (response.ok ? response.arrayBuffer() : Promise.reject()))
       .then((buffer) => set("network", buffer))
-      .catch((error) => said.append(` (The network could not be loaded: ${error.message}.)`));
+      .catch(() => said.element.append(tag("p", { attributes: { role: "alert" } }, "The network (220\u00a0kB) could not be loaded. Are you offline?")));
   }
   return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
 }

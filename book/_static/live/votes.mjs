@@ -3,7 +3,7 @@
 // Drag the examples and the query, and turn the scale from everybody to the nearest alone.
 
 import { nearest, prototypical, softmax, squaredEuclidean, voices } from "./compare.mjs";
-import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
 import { decided, field } from "./field.mjs";
 
 const HALO = 46; // radius, in the drawing, of the halo of an example that gets all attention
@@ -38,7 +38,7 @@ export const probabilities = (point, state) => PROBABILITIES[state.method](point
 const shown = (scale) => scale.toFixed(scale < 9.95 ? 1 : 0);
 
 /** From everybody to the nearest alone, in equal steps of the logarithm. */
-export const scaleSlider = (scale, onchange) => slider("Scale", { min: -0.52, max: 3, step: 0.04 }, Math.log10(scale),
+export const scaleSlider = (label, scale, onchange) => slider(label, { min: -0.52, max: 3, step: 0.04 }, Math.log10(scale),
   (power) => onchange(10 ** power), (power) => shown(10 ** power));
 
 export function render({ model, el }) {
@@ -47,13 +47,13 @@ export function render({ model, el }) {
     model.save_changes();
   };
   const plane = field("Examples and a query in the plane", { width: 6.4, height: 4.4, unit: 70 });
-  const rows = tag("tbody"), said = tag("output", { attributes: { "aria-live": "polite" } });
+  const rows = tag("tbody"), said = speech();
   el.append(
     tag("div", { className: "bar" },
-      scaleSlider(model.get("scale"), (value) => set("scale", value)),
+      scaleSlider("Scale", model.get("scale"), (value) => set("scale", value)),
       choice("Regions by", Object.entries(METHODS), model.get("method"), (value) => set("method", value))),
     plane.element,
-    said,
+    said.element,
     tag("table", {},
       tag("caption", { className: "hidden", textContent: "Probabilities of the query" }),
       tag("thead", {}, tag("tr", {}, ...["class", "attention of its examples", "votes", "prototype"].map((text, i) =>
@@ -87,7 +87,7 @@ export function render({ model, el }) {
     const best = (all) => NAMES[all.indexOf(Math.max(...all))];
     const count = voices(shares.flat()), examples = now.support.flat().length;
     const who = count > examples / 2 ? "everybody decides" : count < 1.5 ? "the nearest example decides alone" : "a few near examples decide";
-    said.replaceChildren(
+    said.say(
       tag("strong", { textContent: `At scale ${shown(now.scale)}, ${who}. ` }),
       `The attention of the query is spread as if over ${count.toFixed(1)} of the ${examples} examples. `,
       best(votes) === best(means)
