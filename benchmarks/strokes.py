@@ -13,6 +13,7 @@ fewer episodes than the one that the site ships.
 import io
 import math
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -102,6 +103,7 @@ def in_the_page(page, support, query) -> list[int]:
 
 def main() -> None:
     """Draw, compare, and enter both accuracies in the ledger."""
+    began = time.perf_counter()
     model, characters = network(), drawings()
     weights = export.to_bytes(model.feature_extractor)
     random = np.random.default_rng(0)
@@ -126,6 +128,7 @@ def main() -> None:
             ):
                 right[where].append((torch.tensor(answers) == labels).double().mean())
             print(*(f"{where} {torch.stack(values).mean():.4f}" for where, values in right.items()), flush=True)
+    seconds = round(time.perf_counter() - began, 1)
     accuracies = {where: Accuracy(torch.stack(values)) for where, values in right.items()}
     for where, accuracy in accuracies.items():
         ledger.write({
@@ -133,7 +136,7 @@ def main() -> None:
             "command": "python benchmarks/strokes.py",
             "method": f"strokes-{where}", "dataset": "omniglot", "split": "validation", "alphabet": ALPHABET,
             "way": WAY, "shot": 1, "query": QUERIES, "episodes": EPISODES, "seeds": [0],
-            "metric": "accuracy", "mean": round(accuracy.mean, 6), "ci95": round(accuracy.ci95, 6), "seconds": None,
+            "metric": "accuracy", "mean": round(accuracy.mean, 6), "ci95": round(accuracy.ci95, 6), "seconds": seconds,
             "train_split": "train", "train_episodes": TRAINING,
             **ledger.circumstances(torch.device("cpu")),
         })  # fmt: skip
