@@ -35,13 +35,13 @@ PAGE = '<script type="module" src="/book/_static/live/pad.mjs"></script><few-sho
 
 
 def network():
-    """A Prototypical Network trained on the training classes, from the checkpoint if there is one."""
+    """A Prototypical Network trained on the training classes, or from the checkpoint, and the seconds it took."""
     recipe = RECIPES["omniglot/prototypical"].changed({"episodes": TRAINING})
     torch.manual_seed(0)
     model = recipe.build(**recipe.network)
     checkpoint = Path("runs") / "page-strokes-seed0.pt"
-    fit(model, data.load("omniglot", "train"), **recipe.fit, seed=0, checkpoint=checkpoint)
-    return model.eval().cpu()
+    history = fit(model, data.load("omniglot", "train"), **recipe.fit, seed=0, checkpoint=checkpoint)
+    return model.eval().cpu(), round(history.seconds, 1)
 
 
 def drawings() -> dict[str, list[tuple[list, np.ndarray]]]:
@@ -104,7 +104,7 @@ def in_the_page(page, support, query) -> list[int]:
 def main() -> None:
     """Draw, compare, and enter both accuracies in the ledger."""
     began = time.perf_counter()
-    model, characters = network(), drawings()
+    (model, train_seconds), characters = network(), drawings()
     weights = export.to_bytes(model.feature_extractor)
     random = np.random.default_rng(0)
     right = {"page": [], "python": []}
@@ -137,7 +137,7 @@ def main() -> None:
             "method": f"strokes-{where}", "dataset": "omniglot", "split": "validation", "alphabet": ALPHABET,
             "way": WAY, "shot": 1, "query": QUERIES, "episodes": EPISODES, "seeds": [0],
             "metric": "accuracy", "mean": round(accuracy.mean, 6), "ci95": round(accuracy.ci95, 6), "seconds": seconds,
-            "train_split": "train", "train_episodes": TRAINING,
+            "train_split": "train", "train_episodes": TRAINING, "train_seconds": train_seconds,
             **ledger.circumstances(torch.device("cpu")),
         })  # fmt: skip
     print(f"page − Python: {accuracies['page'] - accuracies['python']}, {EPISODES * WAY * QUERIES} queries")
