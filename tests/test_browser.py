@@ -382,6 +382,7 @@ def test_the_pen_of_the_keyboard(pad):
     drawing, cursor = new_drawing(page), new_drawing(page).locator(".cursor")
     page.keyboard.press("Tab")
     drawing.focus()
+    painted(page)
     assert cursor.is_visible() and "Space lowers" in drawing.evaluate(
         "one => one.getRootNode().getElementById(one.getAttribute('aria-describedby')).textContent"
     )
