@@ -168,6 +168,19 @@ def test_page_is_quiet_and_fits(visit, path):
         assert page.evaluate(BEGUN_OUTSIDE) == []
 
 
+# How far what is seen has moved without the reader's doing, in the measure of Web Vitals; below 0.1 is called good.
+SHIFTED = """new Promise((done) => {
+    const sum = (list) => done(list.getEntries().reduce((total, shift) => total + shift.value, 0));
+    new PerformanceObserver(sum).observe({ type: "layout-shift", buffered: true });
+    setTimeout(() => done(0), 500);
+})"""
+
+
+@pytest.mark.parametrize("path", ["book/welcome.html", CHAPTER])
+def test_nothing_jumps_while_a_page_loads(visit, path):
+    assert visit(path).evaluate(SHIFTED) < 0.1
+
+
 @pytest.mark.parametrize("path", ["nothing.html", "chapters/no/such/page.html"])
 def test_a_wrong_address_leads_back(visit, address, path):
     """The page that stands in, at whatever depth, has its styles and scripts, and its links hold."""
