@@ -480,7 +480,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if chosen.recipe is None:
         for name, recipe in RECIPES.items():
-            print(name, recipe.settings, f"warped {recipe.warp:g}" if recipe.warp else "")
+            print(name, recipe.settings)
         return
     try:
         run(chosen.recipe, chosen.seed, chosen.validate, dict(chosen.set))
