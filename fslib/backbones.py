@@ -106,6 +106,7 @@ class ResNet12(nn.Sequential):
         widths: channels of each block.
         in_channels: of the images.
         block: name of an attention block of :data:`fslib.attention.BLOCKS`, put before the sum in every block.
+        unit: scale every embedding to length one, so that embeddings lie on a sphere.
 
     Shape:
         images (n, in_channels, h, w) with h, w ≥ 16 → embeddings (n, widths[-1]).
@@ -116,6 +117,7 @@ class ResNet12(nn.Sequential):
         widths: tuple[int, int, int, int] = (64, 160, 320, 640),
         in_channels: int = 1,
         block: str | None = None,
+        unit: bool = False,
     ):
         ins = [in_channels, *widths[:-1]]
         super().__init__(
@@ -124,13 +126,14 @@ class ResNet12(nn.Sequential):
             nn.Flatten(),
         )
         self.config: dict[str, Any] = dict(
-            widths=tuple(widths), in_channels=in_channels, block=block
+            widths=tuple(widths), in_channels=in_channels, block=block, unit=unit
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
         _check_images("ResNet12", images, self.config["in_channels"])
-        return super().forward(images)
+        embeddings = super().forward(images)
+        return F.normalize(embeddings.float(), dim=1) if self.config["unit"] else embeddings
 
 
 class _Residual(nn.Module):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,9 +85,12 @@ class EpisodeSampler:
         query: query examples of each class.
         episodes: how many episodes the sampler holds.
         seed: the same seed gives the same episodes.
+        groups: the group of each class, in the order of their labels. An episode then takes the groups in random order
+            and all classes of each, until it has enough; so its classes resemble each other as a group's do.
 
     Raises:
-        ValueError: if there are fewer than ``way`` classes, or a class has fewer than ``shot + query`` examples.
+        ValueError: if there are fewer than ``way`` classes, a class has fewer than ``shot + query`` examples, or there
+            is not one group for each class.
 
     Example:
         >>> sampler = EpisodeSampler(torch.arange(10).repeat(20), way=5, shot=1, query=15, episodes=100, seed=0)
@@ -103,6 +106,7 @@ class EpisodeSampler:
         query: int = 15,
         episodes: int = 1000,
         seed: int = 0,
+        groups: Sequence[str] | None = None,
     ):
         labels = torch.as_tensor(getattr(labels, "labels", labels))
         for name, value in dict(way=way, shot=shot, query=query, episodes=episodes).items():
@@ -118,7 +122,12 @@ class EpisodeSampler:
                 f"{shot} support and {query} query examples make {shot + query} of each class, "
                 f"but class {self.classes[sizes.argmin()]} has only {sizes.min()}; lower shot or query."
             )
+        if groups is not None and len(groups) != len(self.classes):
+            raise ValueError(
+                f"There must be one group for each of the {len(self.classes)} classes, but there are {len(groups)}."
+            )
         self.way, self.shot, self.query, self.episodes, self.seed = way, shot, query, episodes, seed
+        self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
         # Row c lists the examples of class c. Shorter rows are padded, and the padding is never drawn.
         self._examples = np.zeros((len(sizes), sizes.max()), dtype=np.int64)
         self._exists = np.arange(sizes.max()) < sizes[:, None]
@@ -144,12 +153,18 @@ class EpisodeSampler:
     def _draw(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Classes (way,) and examples (way, shot + query) of one episode."""
         random = _random(self.seed, index)
-        rows = random.choice(len(self.classes), self.way, replace=False)
+        rows = self._draw_classes(random)
         keys = np.where(
             self._exists[rows], random.random((self.way, self._exists.shape[1])), np.inf
         )
         columns = keys.argsort(1)[:, : self.shot + self.query]
         return rows, self._examples[rows[:, None], columns]
+
+    def _draw_classes(self, random: np.random.Generator) -> np.ndarray:
+        if self._groups is None:
+            return random.choice(len(self.classes), self.way, replace=False)
+        turn = random.permutation(self._groups.max() + 1)[self._groups]
+        return (turn + random.random(len(turn))).argsort()[: self.way]
 
     def _episode(self, rows: np.ndarray, examples: np.ndarray) -> Episode:
         support, query = examples[..., : self.shot], examples[..., self.shot :]

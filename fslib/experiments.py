@@ -55,10 +55,12 @@ def prototypical(
     return PrototypicalNetwork(conv4, getattr(metrics, metric), temperature)
 
 
-def prototypical_resnet12(width: int = 16, block: str | None = None) -> FewShotClassifier:
+def prototypical_resnet12(
+    width: int = 16, block: str | None = None, unit: bool = False
+) -> FewShotClassifier:
     """A Prototypical Network over a ResNet-12, its widths in the proportions of the paper, which begins at 64."""
     widths = (width, 5 * width // 2, 5 * width, 10 * width)
-    return PrototypicalNetwork(ResNet12(widths, block=block))
+    return PrototypicalNetwork(ResNet12(widths, block=block, unit=unit))
 
 
 def matching(scale: float = 10.0) -> FewShotClassifier:
@@ -200,6 +202,16 @@ RECIPES = {
         _OMNIGLOT | dict(episodes=3000),
         **_RECIPE | dict(network=dict(unit=True, pools=3)),
         **_FINAL,
+        tasks=(),
+        within_alphabets=True,
+    ),
+    # A larger network, on batches of whole alphabets. It wants a GPU.
+    "omniglot/within-alphabet-resnet12": Recipe(
+        "omniglot",
+        _OMNIGLOT | dict(episodes=6000, learning_rate=1e-3, whole_groups=True),
+        prototypical_resnet12,
+        **_RECIPE | dict(network=dict(width=64, unit=True)),
+        train="train+validation",
         tasks=(),
         within_alphabets=True,
     ),

@@ -47,6 +47,7 @@ def fit(
     query: int = 5,
     episodes: int = 600,
     learning_rate: float = 3e-3,
+    whole_groups: bool = False,
     augment: Augment | None = None,
     objective: Objective | None = None,
     seed: int = 0,
@@ -70,6 +71,8 @@ def fit(
         query: query examples of each class.
         episodes: one optimiser step each.
         learning_rate: the highest of the cycle.
+        whole_groups: take the classes of an episode from few groups of the data, which
+            :class:`~fslib.episodes.EpisodeSampler` explains; default, from everywhere.
         augment: called as ``augment(images, generator=generator)`` on every episode's images.
         objective: what to lower instead of the model's own loss on the queries. It gets the embeddings of the whole
             episode, (n, d), and the classes of these images in the data set, (n,): an episode is then a batch of
@@ -91,7 +94,8 @@ def fit(
     device = torch.device(device or default_device())
     place(model, device).train()
     images = data.images.to(device)
-    sampler = EpisodeSampler(data, way, shot, query, episodes, seed)
+    groups = data.class_groups if whole_groups else None
+    sampler = EpisodeSampler(data, way, shot, query, episodes, seed, groups)
     trained: dict[str, nn.Module] = {"model": model}
     if isinstance(objective, nn.Module):
         trained["objective"] = objective.to(device).train()
@@ -111,6 +115,7 @@ def fit(
         query=query,
         episodes=episodes,
         learning_rate=learning_rate,
+        **({"whole_groups": True} if whole_groups else {}),
         augment=_name(augment),
         objective=_name(objective),
         seed=seed,

@@ -109,6 +109,14 @@ def test_resnet12_embeds_and_learns():
         network(torch.rand(3, 3, 28, 28))
 
 
+def test_resnet12_can_embed_on_the_unit_sphere():
+    plain, unit = ResNet12((4, 8, 8, 16)).eval(), ResNet12((4, 8, 8, 16), unit=True).eval()
+    unit.load_state_dict(plain.state_dict())
+    images = torch.rand(3, 1, 28, 28)
+    embeddings = plain(images)
+    torch.testing.assert_close(unit(images), embeddings / embeddings.norm(dim=1, keepdim=True))
+
+
 def test_pretrained_gives_what_torchvision_gives_before_its_last_layer():
     torch.manual_seed(0)
     network = Pretrained("resnet18", weights=None, side=64).eval()

@@ -43,6 +43,28 @@ def test_every_episode_is_well_formed(seed):
         assert episode.query_labels.tolist() == [i for i in range(way) for _ in range(query)]
 
 
+def test_with_groups_an_episode_takes_whole_ones_and_part_of_the_last():
+    groups = np.array([*"aaabbbbcccccddddddeeeeeee"])
+    labels = 100 + torch.arange(len(groups)).repeat_interleave(4)
+    sampler = EpisodeSampler(labels, way=11, shot=1, query=3, episodes=2000, seed=1, groups=groups)
+    check_episodes(sampler[:], labels)
+    first = []
+    for episode in sampler:
+        drawn = groups[episode.classes.numpy() - 100]
+        first.append(drawn[0])
+        order = list(dict.fromkeys(drawn))
+        assert drawn.tolist() == sorted(drawn, key=order.index)  # one group after the other
+        assert all((drawn == group).sum() == (groups == group).sum() for group in order[:-1])
+    assert min(first.count(group) for group in "abcde") > 330  # of 400
+    last = [groups[e.classes[-1].item() - 100] == "e" and e.classes[-1].item() - 118 for e in sampler]
+    assert {c for c in last if c is not False} == set(range(7))  # any class of a group may be left out
+
+
+def test_there_is_a_group_for_each_class():
+    with pytest.raises(ValueError, match="one group for each of the 10 classes, but there are 3"):
+        EpisodeSampler(LABELS, groups=["a", "b", "c"])
+
+
 def test_same_seed_gives_the_same_episodes():
     assert all(same(a, b) for a, b in zip(EpisodeSampler(LABELS, seed=3), EpisodeSampler(LABELS, seed=3)))
 

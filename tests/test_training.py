@@ -216,6 +216,17 @@ def test_model_is_left_in_training_mode(tiny):
     assert all(module.training for module in model.modules())
 
 
+def test_classes_of_an_episode_may_come_from_whole_groups(tiny):
+    seen = []
+
+    def note(embeddings, labels):
+        seen.append({tiny.class_groups[label] for label in labels})
+        return embeddings.mean()
+
+    fit(network(), tiny, **SHORT | dict(way=4), objective=note, whole_groups=True)
+    assert all(len(groups) == 1 for groups in seen) and len(set.union(*seen)) == 2
+
+
 def test_objective_sees_the_whole_batch_and_its_classes(tiny):
     seen = []
 
