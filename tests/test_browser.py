@@ -3,11 +3,12 @@
 import json
 import re
 import runpy
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from tests.page import LIVE, SITE, chromium, drag, served
 
@@ -179,6 +180,51 @@ SHIFTED = """new Promise((done) => {
 @pytest.mark.parametrize("path", ["book/welcome.html", CHAPTER])
 def test_nothing_jumps_while_a_page_loads(visit, path):
     assert visit(path).evaluate(SHIFTED) < 0.1
+
+
+EVERYTHING_OPEN = """() => {
+    document.querySelectorAll("details").forEach((one) => (one.open = true));
+    document.querySelectorAll(".dropdown-menu").forEach((one) => one.classList.add("show"));
+}"""
+# In the place of the one style sheet those that it was made of.
+ALL_SHEETS = """async (sources) => {
+    const one = document.querySelector("link[rel=stylesheet]");
+    await Promise.all(sources.map((source) => new Promise((resolve) => {
+        const link = Object.assign(document.createElement("link"), { rel: "stylesheet", onload: resolve });
+        link.href = new URL(source, one.href.split("_static")[0]);
+        one.before(link);
+    })));
+    one.remove();
+    await document.fonts.ready;
+}"""
+
+
+@pytest.mark.parametrize("options", [{"viewport": NARROW, "color_scheme": "light"}, {"color_scheme": "dark"}])
+@pytest.mark.parametrize("path", ["book/welcome.html", CHAPTER, "book/notation.html"])
+def test_the_one_style_sheet_looks_as_all_of_them(visit, path, options):
+    sheet = (SITE / "_static" / "site.css").read_text(encoding="utf8")
+    (sources,) = re.findall(r"use of (.+) \*/", sheet)
+    page = visit(path, **options)
+    page.add_style_tag(content="*, ::before, ::after { animation: none !important; transition: none !important; }")
+    page.add_style_tag(content="".join(re.findall("@font-face{[^}]*}", sheet)))  # its icons, to the pixel
+    page.evaluate(EVERYTHING_OPEN)
+    page.evaluate(SETTLED)
+    one = Image.open(BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    page.evaluate(ALL_SHEETS, sources.split(", "))
+    painted(page)
+    all_of_them = Image.open(BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    assert one.size == all_of_them.size
+    assert max(most for _, most in ImageChops.difference(one, all_of_them).getextrema()) <= 2
+
+
+def test_the_theme_is_there_before_its_script(visit):
+    page = visit(
+        "book/welcome.html",
+        before=lambda page: page.route("**/pydata-sphinx-theme.js*", lambda route: route.abort()),
+        expected=("ERR_FAILED",),
+        color_scheme="dark",
+    )
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
 @pytest.mark.parametrize("path", ["nothing.html", "chapters/no/such/page.html"])

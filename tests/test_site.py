@@ -2,9 +2,12 @@
 
 import os
 import re
+import runpy
 import subprocess
 import tomllib
+from base64 import b64decode
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 from xml.etree import ElementTree
@@ -12,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
 from PIL import Image
 from pybtex.database import parse_string
 
@@ -184,6 +188,43 @@ def test_styles_load_nothing_from_elsewhere():
     for style in SITE.rglob("*.css"):
         text = style.read_text(encoding="utf8")
         assert not re.findall(r"""(?:url\(|@import)\s*(?:url\()?['"]?(?:https?:)?//""", text), style
+
+
+@each_page
+def test_is_painted_after_one_style_sheet(page):
+    """It waits for no script, but on the page of what a search found; it loads what sets formulas where it has any."""
+    head = soup(page).head
+    (sheet,) = head.find_all("link", rel="stylesheet")
+    assert sheet["href"].split("?")[0].endswith("_static/site.css") and not head.find_all("link", rel="preload")
+    scripts = head.find_all("script", src=True)
+    waits_for = [one["src"] for one in scripts if not one.has_attr("defer") and one.get("type") != "module"]
+    assert not waits_for or page.name == "search.html"
+    assert any("mathjax" in one["src"] for one in scripts) == bool(soup(page).select(".math"))
+
+
+def test_style_sheet_is_small_and_has_its_icons_in_it():
+    sheet = (SITE / "_static" / "site.css").read_text(encoding="utf8")
+    assert len(sheet) < 200_000  # all sheets together have 550 000
+    assert ".bs-tooltip-auto" in sheet  # a name that stands nowhere: a script puts it together
+    urls = set(re.findall(r"""url\(["']?([^"':)]+)""", sheet)) - {"data"}
+    assert all((SITE / "_static" / url).exists() for url in urls)
+    fonts = [TTFont(BytesIO(b64decode(font))) for font in re.findall("font/woff;base64,([^)]+)", sheet)]
+    drawn = {chr(code) for font in fonts for code in font.getBestCmap()}
+    assert "\uf002" in drawn and drawn == set(re.findall("[\ue000-\uf8ff]", sheet))
+
+
+@pytest.mark.parametrize(
+    "selector, may",
+    [
+        (".a > p#b:hover", True),
+        (".a .gone", False),
+        ("#gone", False),
+        (".a:not(.gone, :is(.lost, p))", True),
+        (":is(.a, .gone) p[href$='.lost']", True),
+    ],
+)
+def test_a_rule_stays_if_something_may_match_it(selector, may):
+    assert runpy.run_path(str(ROOT / "book/_ext/one_sheet.py"))["may_match"](selector, {"a", "b"}) == may
 
 
 @pytest.mark.parametrize("page", sorted(SITE.glob("chapters/*.html")), ids=lambda page: page.stem)

@@ -20,7 +20,7 @@ from fontTools.ttLib import TTFont
 SHEET = re.compile(r'<link [^>]*?href="([^"?]+\.css)[^"]*"[^>]*>\s*')
 SCRIPT = re.compile(r'<script [^>]*?src="([^"?]+)')
 PUT_TOGETHER = {"bs-tooltip-auto"}  # names that stand in no script as they are
-PARENTHESES = re.compile(r":[\w-]+\([^()]*\)|\[[^]]*\]")  # the innermost; and what is asked of an attribute
+PARENTHESES = re.compile(r":[\w-]+\([^()]*\)|\[[^]]*\]")  # the innermost, and brackets
 NAME = re.compile(r"[.#]((?:[\w-]|\\.)+)")
 FONT_FACE = re.compile(r"(@font-face\{[^}]*src:)[^}]*/([\w-]+)\.woff2[^}]*\}")
 ICON = re.compile("[\ue000-\uf8ff]")  # the private use of a font
@@ -32,13 +32,14 @@ def read(path: Path) -> str:
 
 def words(site: Path, pages: dict[Path, str]) -> set[str]:
     """All words of the pages and their scripts: a class or an id that is not among them is nowhere."""
-    sources = {(page.parent / source).resolve() for page in pages for source in SCRIPT.findall(pages[page])}
-    scripts = map(read, [*sources, *site.glob("_static/live/*.mjs")])
-    return PUT_TOGETHER.union(*(re.findall(r"[\w-]+", text) for text in [*pages.values(), *scripts]))
+    named = ((page.parent / url).resolve() for page in pages for url in SCRIPT.findall(pages[page]))
+    scripts = map(read, {*named, *site.glob("_static/live/*.mjs")})
+    texts = [*pages.values(), *scripts]
+    return PUT_TOGETHER.union(*(re.findall(r"[\w-]+", text) for text in texts))
 
 
 def may_match(selector: str, known: set[str]) -> bool:
-    """Whether the classes and ids that it asks for are known, those apart that it leaves out or to choose."""
+    """Whether it asks for known classes and ids alone; what it excludes or leaves to choose, it does not ask for."""
     while selector != (simpler := PARENTHESES.sub("", selector)):
         selector = simpler
     return known.issuperset(NAME.findall(selector))
@@ -58,7 +59,9 @@ def used(sheet: str | list, folder: Path, known: set[str]) -> Iterator[str]:
         elif rule.type == "at-rule" and rule.at_keyword == "import":
             (url,) = (token.value for token in rule.prelude if token.type == "string")
             yield from used(read(folder / url), folder, known)
-        elif rule.type == "at-rule" and rule.at_keyword != "charset" or rule.serialize().startswith("/*!"):
+        elif rule.type == "at-rule" and rule.at_keyword != "charset":
+            yield rule.serialize()
+        elif rule.type == "comment" and rule.value.startswith("!"):
             yield rule.serialize()
 
 
@@ -84,21 +87,21 @@ def one_sheet(app, exception) -> None:
     if exception or app.builder.format != "html":
         return
     site = Path(app.outdir)
-    files = (path for path in site.rglob("*.html") if "_static" not in path.parts)
-    pages = {path: read(path) for path in files}
-    found = ((page.parent / url).resolve() for page, text in pages.items() for url in SHEET.findall(text))
-    if not (sheets := list(dict.fromkeys(found))):
+    target = site / "_static" / "site.css"
+    pages = {page: read(page) for page in site.rglob("*.html") if "_static" not in page.parts}
+    found = ((page.parent / url).resolve() for page in pages for url in SHEET.findall(pages[page]))
+    sheets = [sheet for sheet in dict.fromkeys(found) if sheet != target]
+    if not sheets:  # no page was written anew
         return
     known = words(site, pages)
     text = "\n".join(rule for sheet in sheets for rule in used(read(sheet), sheet.parent, known))
     sources = ", ".join(path.relative_to(site).as_posix() for path in sheets)
     text = f'@charset "utf-8";\n/* What the pages use of {sources} */\n{with_icons(text, site)}\n'
-    (site / "_static" / "site.css").write_text(text, encoding="utf8")
+    target.write_text(text, encoding="utf8")
     version = sha256(text.encode()).hexdigest()[:8]
     for page, old in pages.items():
         if first := SHEET.search(old):
-            url = f"{relpath(site, page.parent)}/_static/site.css?v={version}"
-            link = f'<link rel="stylesheet" href="{url}" />\n'
+            link = f'<link rel="stylesheet" href="{relpath(target, page.parent)}?v={version}" />\n'
             new = old[: first.start()] + link + SHEET.sub("", old[first.end() :])
             page.write_text(new, encoding="utf8")
 

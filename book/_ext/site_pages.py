@@ -8,11 +8,18 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-ICON_SCRIPT = re.compile(r'<script defer src="[^"]*/scripts/fontawesome\.js[^"]*"></script>')
-CAN_WAIT = re.compile(
-    r'<script ((?:data-[\w-]+="[^"]*" )?src="[^"]*(?:doctools|sphinx_highlight|clipboard\.min|copybutton'
-    r'|sphinx-book-theme|togglebutton|design-tabs|searchtools|language_data|searchindex)\.js[^"]*")>'
+NOT_NEEDED = re.compile(  # the icon font is enough; what a page calls for in its head need not come first
+    r'<script defer src="[^"]*/scripts/fontawesome\.js[^"]*"></script>|<link rel="preload" as="script"[^>]*>\n?'
 )
+OF_SEARCH = re.compile(
+    r'<script src="[^"]*(?:sphinx_highlight|searchtools|language_data|searchindex)\.js[^"]*"></script>\s*'
+)
+OPTIONS = re.compile(r'<script src="[^"]*documentation_options\.js[^"]*"></script>')
+CAN_WAIT = re.compile(
+    r'<script ((?:data-[\w-]+="[^"]*" )?src="[^"]*(?:doctools|clipboard\.min|copybutton|sphinx-book-theme'
+    r'|togglebutton|design-tabs)\.js[^"]*")>'
+)
+FOR_FORMULAS = re.compile(r'<script>window\.MathJax = .*</script>\s*<script [^>]*/mathjax/[^>]*></script>\s*')
 
 AUDIBLE = [
     # The side bar, with the name of the book in it, is a landmark.
@@ -27,9 +34,10 @@ AUDIBLE = [
     (r'</dl>\s*(<span class="sig-paren">\))', r'</span>\1'),
 ]
 
-# Print in the light theme, whichever is on.
-PRINT_LIGHT = """{
+# Follow the theme of the system at once, not when the script for it comes; and print in the light one.
+THEME = """{
     const look = document.documentElement.dataset;
+    if (look.mode === "auto") look.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
     let theme;
     addEventListener("beforeprint", () => { theme = look.theme; look.theme = "light"; });
     addEventListener("afterprint", () => { look.theme = theme; });
@@ -81,16 +89,20 @@ def front_door(app, exception) -> None:
 
 
 def light_scripts(app, exception) -> None:
-    """Drop the icon script, for the icon font is enough, and let search and buttons wait for the page."""
+    """Drop scripts that a page does not use, and let the others wait for the page."""
     if exception or app.builder.format != "html":
         return
+    options = Path(app.outdir, "_static", "documentation_options.js").read_text(encoding="utf8")
     for page in Path(app.outdir).rglob("*.html"):
         old = page.read_text(encoding="utf8")
-        new = ICON_SCRIPT.sub("", old)
+        new = NOT_NEEDED.sub("", old)
         for what, instead in AUDIBLE:
             new = re.sub(what, instead, new)
         if page.name != "search.html":  # its own inline script needs the others at once
-            new = CAN_WAIT.sub(r"<script defer \1>", new)
+            new = CAN_WAIT.sub(r"<script defer \1>", OF_SEARCH.sub("", new))
+        new = OPTIONS.sub(lambda _: f"<script>{options}</script>", new)
+        if 'class="math ' not in new:
+            new = FOR_FORMULAS.sub("", new)
         if new != old:
             page.write_text(new, encoding="utf8")
 
@@ -102,7 +114,7 @@ def sources_without_git(app, env) -> None:
 
 
 def setup(app):
-    app.add_js_file(None, body=PRINT_LIGHT)
+    app.add_js_file(None, body=THEME)
     app.connect(
         "html-page-context", each_script_once, priority=900
     )  # after the theme has added its own
