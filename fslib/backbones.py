@@ -43,8 +43,7 @@ class Conv4(nn.Sequential):
         maps: bool = False,
         block: str | None = None,
     ):
-        if not 1 <= pools <= 4:
-            raise ValueError(f"Of four blocks, one to four can halve the picture, not {pools}.")
+        _check_pools(pools)
         ins = [in_channels, channels, channels, channels]
         super().__init__(
             *(conv_block(ins[i], channels, pool=i < pools, block=block) for i in range(4)),
@@ -107,9 +106,12 @@ class ResNet12(nn.Sequential):
         in_channels: of the images.
         block: name of an attention block of :data:`fslib.attention.BLOCKS`, put before the sum in every block.
         unit: scale every embedding to length one, so that embeddings lie on a sphere.
+        pools: how many blocks, the first ones, halve the picture.
+        mean: take the mean over places, as in the paper; else flatten the maps.
 
     Shape:
-        images (n, in_channels, h, w) with h, w ≥ 16 → embeddings (n, widths[-1]).
+        images (n, in_channels, h, w) with h, w ≥ 16 → embeddings (n, widths[-1]); without ``mean``, (n, widths[-1] ·
+        ⌊h/2^pools⌋ · ⌊w/2^pools⌋).
     """
 
     def __init__(
@@ -118,15 +120,23 @@ class ResNet12(nn.Sequential):
         in_channels: int = 1,
         block: str | None = None,
         unit: bool = False,
+        pools: int = 4,
+        mean: bool = True,
     ):
+        _check_pools(pools)
         ins = [in_channels, *widths[:-1]]
         super().__init__(
-            *(_Residual(a, b, block) for a, b in zip(ins, widths)),
-            nn.AdaptiveAvgPool2d(1),
+            *(_Residual(ins[i], widths[i], block, pool=i < pools) for i in range(4)),
+            nn.AdaptiveAvgPool2d(1) if mean else nn.Identity(),
             nn.Flatten(),
         )
         self.config: dict[str, Any] = dict(
-            widths=tuple(widths), in_channels=in_channels, block=block, unit=unit
+            widths=tuple(widths),
+            in_channels=in_channels,
+            block=block,
+            unit=unit,
+            pools=pools,
+            mean=mean,
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -139,7 +149,7 @@ class ResNet12(nn.Sequential):
 class _Residual(nn.Module):
     """One block of :class:`ResNet12`."""
 
-    def __init__(self, in_channels: int, out_channels: int, block: str | None):
+    def __init__(self, in_channels: int, out_channels: int, block: str | None, pool: bool):
         super().__init__()
         slope = 0.1
         self.path = nn.Sequential(
@@ -149,7 +159,7 @@ class _Residual(nn.Module):
             attention.block(block, out_channels),
         )  # fmt: skip
         self.around = nn.Sequential(*_convolution(in_channels, out_channels, 1))
-        self.after = nn.Sequential(nn.LeakyReLU(slope), nn.MaxPool2d(2))
+        self.after = nn.Sequential(nn.LeakyReLU(slope), nn.MaxPool2d(2) if pool else nn.Identity())
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.after(self.path(maps) + self.around(maps))
@@ -230,6 +240,11 @@ def _without_head(name: str, weights: str | None) -> nn.Module:
     parent, _, name = head.rpartition(".")
     setattr(network.get_submodule(parent), name, nn.Identity())
     return network
+
+
+def _check_pools(pools: int) -> None:
+    if not 1 <= pools <= 4:
+        raise ValueError(f"Of four blocks, one to four can halve the picture, not {pools}.")
 
 
 def _check_images(name: str, images: Tensor, channels: int) -> None:

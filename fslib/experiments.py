@@ -55,12 +55,17 @@ def prototypical(
     return PrototypicalNetwork(conv4, getattr(metrics, metric), temperature)
 
 
-def prototypical_resnet12(
-    width: int = 16, block: str | None = None, unit: bool = False
-) -> FewShotClassifier:
+def prototypical_resnet12(width: int = 16, block: str | None = None) -> FewShotClassifier:
     """A Prototypical Network over a ResNet-12, its widths in the proportions of the paper, which begins at 64."""
     widths = (width, 5 * width // 2, 5 * width, 10 * width)
-    return PrototypicalNetwork(ResNet12(widths, block=block, unit=unit))
+    return PrototypicalNetwork(ResNet12(widths, block=block))
+
+
+def local(width: int = 16) -> FewShotClassifier:
+    """Maps of 7 × 7 from a narrow ResNet-12, compared place by place."""
+    widths = (width, 2 * width, 4 * width, 4 * width)
+    resnet12 = ResNet12(widths, unit=True, pools=2, mean=False)
+    return PrototypicalNetwork(resnet12, metrics.local_distance)
 
 
 def matching(scale: float = 10.0) -> FewShotClassifier:
@@ -103,7 +108,7 @@ class Recipe:
         start: the recipe, on the same classes, with whose trained feature extractor this training starts.
         loss: a function of :mod:`fslib.objectives` or a class of :mod:`fslib.losses` to train with; default, the
             method's own.
-        loss_settings: of that loss.
+        loss_settings: of that loss; a text is the name of a metric.
         warp: how strongly to warp the training images: the bounds of :func:`fslib.augmentation.random_warp` times this.
         train: the training split of the final run.
         tasks: way and shot of each evaluation on 10,000 episodes from all classes.
@@ -121,7 +126,7 @@ class Recipe:
     network: dict[str, Any] = field(default_factory=dict)
     start: str | None = None
     loss: str | None = None
-    loss_settings: dict[str, float] = field(default_factory=dict)
+    loss_settings: dict[str, Any] = field(default_factory=dict)
     warp: float = 0.0
     train: str = "train"
     tasks: tuple[tuple[int, int], ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
@@ -168,7 +173,11 @@ class Recipe:
             return functools.partial(getattr(objectives, self.loss), **self.loss_settings)
         loss = getattr(losses, self.loss)
         weights = [classes, 64] if "classes" in inspect.signature(loss).parameters else []
-        return loss(*weights, **self.loss_settings)
+        settings = {
+            key: getattr(metrics, value) if isinstance(value, str) else value
+            for key, value in self.loss_settings.items()
+        }
+        return loss(*weights, **settings)
 
 
 _OMNIGLOT = dict(way=60, shot=1, query=5, episodes=4000, learning_rate=3e-3)
@@ -205,15 +214,19 @@ RECIPES = {
         tasks=(),
         within_alphabets=True,
     ),
-    # A larger network, on batches of whole alphabets. It wants a GPU.
-    "omniglot/within-alphabet-resnet12": Recipe(
+    # Place by place, on batches of whole alphabets.
+    "omniglot/within-alphabet-local": Recipe(
         "omniglot",
-        _OMNIGLOT | dict(episodes=6000, learning_rate=1e-3, whole_groups=True),
-        prototypical_resnet12,
-        **_RECIPE | dict(network=dict(width=64, unit=True)),
+        dict(way=30, shot=1, query=3, episodes=7000, learning_rate=2e-3, whole_groups=True),
+        local,
+        dict(width=16),
+        loss="SupConLoss",
+        loss_settings=dict(temperature=0.03, similarity="local_similarity"),
+        warp=_RECIPE["warp"],
         train="train+validation",
         tasks=(),
         within_alphabets=True,
+        views=_RECIPE["views"],
     ),
     "omniglot/matching": Recipe("omniglot", _OMNIGLOT, matching, dict(scale=30.0), **_FINAL),
     # Over an embedding that stays as it is: trained together on so few episodes, both were the worse for it.

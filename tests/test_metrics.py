@@ -109,6 +109,58 @@ def test_arrays_that_are_no_tensors_are_refused(metric):
         metric(np.zeros((4, 3)), torch.zeros(5, 3))
 
 
+# Local similarity -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side, reach", [(1, 0), (2, 1), (3, 1), (4, 2), (3, 5)])
+def test_local_similarity_is_its_formula(side, reach):
+    torch.manual_seed(side)
+    x, y = (torch.randn(*shape, 2, side, side, dtype=torch.float64) for shape in [(3, 1, 4), (2, 5)])
+    similarities = metrics.local_similarity(x.flatten(-3), y.flatten(-3), side, reach)
+    assert similarities.shape == (3, 2, 4, 5)
+    places = list(np.ndindex(side, side))
+    near = [(p, q) for p in places for q in places if max(abs(np.subtract(p, q))) <= reach]
+    for a, b, i, j in np.ndindex(*similarities.shape):
+        one, other = x[a, 0, i] / x[a, 0, i].norm(), y[b, j] / y[b, j].norm()
+        product = {(p, q): one[:, *p] @ other[:, *q] for p, q in near}
+        there = sum(max(product[p, q] for p_, q in near if p_ == p) for p in places)
+        back = sum(max(product[p, q] for p, q_ in near if q_ == q) for q in places)
+        torch.testing.assert_close(similarities[a, b, i, j], (there + back) / 2)
+
+
+def test_without_reach_it_is_the_cosine():
+    torch.manual_seed(0)
+    x, y = torch.randn(2, 6, 3 * 49), torch.randn(5, 3 * 49)
+    torch.testing.assert_close(metrics.local_similarity(x, y, reach=0), metrics.cosine_similarity(x, y))
+    torch.testing.assert_close(metrics.local_distance(x, y, reach=0), metrics.cosine_distance(x, y))
+
+
+def test_a_pattern_that_moved_within_reach_is_the_same():
+    maps = torch.zeros(1, 3, 7, 7)
+    maps[..., 2:5, 2:5] = torch.rand(3, 3, 3)
+    moved = maps.roll((1, -1), (-2, -1))
+    near, far = (metrics.local_similarity(maps.flatten(1), maps.roll(k, -1).flatten(1)) for k in (1, 3))
+    assert near >= 1 > metrics.cosine_similarity(maps.flatten(1), moved.flatten(1))
+    assert metrics.local_similarity(maps.flatten(1), moved.flatten(1)) >= 1 > far
+
+
+def test_local_similarity_has_a_gradient_and_full_precision():
+    torch.manual_seed(0)
+    x = torch.randn(4, 2 * 9, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda z: metrics.local_similarity(z, z.flip(0), side=3), x)
+    zero = torch.zeros(2, 2 * 49, requires_grad=True)
+    metrics.local_distance(zero, torch.randn(3, 2 * 49)).sum().backward()
+    assert zero.grad.isfinite().all()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert metrics.local_similarity(torch.randn(2, 98).bfloat16(), torch.randn(3, 98)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("side, reach", [(3, 1), (7, -1)])
+def test_vectors_that_are_no_maps_are_refused(side, reach):
+    with pytest.raises(ValueError, match=f"must be maps of {side} × {side}, and the reach 0 or more"):
+        metrics.local_similarity(torch.zeros(2, 98), torch.zeros(2, 98), side, reach)
+
+
 # Mahalanobis ------------------------------------------------------------------------------------
 
 
