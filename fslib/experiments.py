@@ -61,11 +61,11 @@ def prototypical_resnet12(width: int = 16, block: str | None = None) -> FewShotC
     return PrototypicalNetwork(ResNet12(widths, block=block))
 
 
-def local(width: int = 16) -> FewShotClassifier:
-    """Maps of 7 × 7 from a narrow ResNet-12, compared place by place."""
+def prototypical_maps(width: int = 16, metric: str = "local_distance") -> FewShotClassifier:
+    """A Prototypical Network over the maps of a narrow ResNet-12, of 7 × 7 places."""
     widths = (width, 2 * width, 4 * width, 4 * width)
     resnet12 = ResNet12(widths, unit=True, pools=2, mean=False)
-    return PrototypicalNetwork(resnet12, metrics.local_distance)
+    return PrototypicalNetwork(resnet12, getattr(metrics, metric))
 
 
 def matching(scale: float = 10.0) -> FewShotClassifier:
@@ -214,20 +214,6 @@ RECIPES = {
         tasks=(),
         within_alphabets=True,
     ),
-    # Place by place, on batches of whole alphabets.
-    "omniglot/within-alphabet-local": Recipe(
-        "omniglot",
-        dict(way=30, shot=1, query=3, episodes=7000, learning_rate=2e-3, whole_groups=True),
-        local,
-        dict(width=16),
-        loss="SupConLoss",
-        loss_settings=dict(temperature=0.03, similarity="local_similarity"),
-        warp=_RECIPE["warp"],
-        train="train+validation",
-        tasks=(),
-        within_alphabets=True,
-        views=_RECIPE["views"],
-    ),
     "omniglot/matching": Recipe("omniglot", _OMNIGLOT, matching, dict(scale=30.0), **_FINAL),
     # Over an embedding that stays as it is: trained together on so few episodes, both were the worse for it.
     "omniglot/relation": Recipe(
@@ -256,6 +242,23 @@ RECIPES = {
     "glyphs/matching-in-context": Recipe("glyphs", _GLYPHS, matching_in_context, dict(scale=30.0)),
     "glyphs/relation": Recipe("glyphs", _GLYPHS, relation, dict(pools=3)),
     "glyphs/relation-on-vectors": Recipe("glyphs", _GLYPHS, relation_on_vectors, dict(hidden=64)),
+}
+# Trials within an alphabet, compared place by place, and what is left when no place may move.
+RECIPES |= {
+    f"omniglot/within-alphabet-{name}": Recipe(
+        "omniglot",
+        dict(way=30, shot=1, query=3, episodes=7000, learning_rate=2e-3, whole_groups=True),
+        prototypical_maps,
+        dict(width=16, metric=f"{metric}_distance"),
+        loss="SupConLoss",
+        loss_settings=dict(temperature=0.03, similarity=f"{metric}_similarity"),
+        warp=_RECIPE["warp"],
+        train="train+validation",
+        tasks=(),
+        within_alphabets=True,
+        views=_RECIPE["views"],
+    )
+    for name, metric in (("local", "local"), ("in-place", "cosine"))
 }
 # Attention blocks in two backbones, for chapter 5. Without a block, a Conv-4 is glyphs/prototypical, or -tempered.
 RECIPES |= {

@@ -117,6 +117,16 @@ def test_resnet12_can_embed_on_the_unit_sphere():
     torch.testing.assert_close(unit(images), embeddings / embeddings.norm(dim=1, keepdim=True))
 
 
+def test_resnet12_can_give_its_maps():
+    images = torch.rand(3, 1, 28, 28)
+    maps, mean = (ResNet12((4, 8, 8, 16), pools=2, mean=mean).eval() for mean in (False, True))
+    mean.load_state_dict(maps.state_dict())
+    assert maps(images).shape == (3, 16 * 7 * 7)
+    torch.testing.assert_close(maps(images).view(3, 16, 49).mean(-1), mean(images))
+    with pytest.raises(ValueError, match="one to four can halve the picture, not 5"):
+        ResNet12(pools=5)
+
+
 def test_pretrained_gives_what_torchvision_gives_before_its_last_layer():
     torch.manual_seed(0)
     network = Pretrained("resnet18", weights=None, side=64).eval()
