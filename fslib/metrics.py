@@ -111,13 +111,13 @@ def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
 def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Tensor:
     """Cosine similarity of feature maps whose places may move a little.
 
-    A stroke of one drawing lies a little beside the same stroke of another. So each place p of a map is compared with
-    the places q of the other around it, and the best counts,
+    A stroke of one drawing lies a little beside the same stroke of another. So each place i of a map is compared with
+    the places j of the other around it, and the best counts,
 
-        s(x, y) = ½ Σ_p max_q x_p · y_q + ½ Σ_q max_p x_p · y_q,   |p − q| ≤ reach along both axes,
+        s(x, y) = ½ Σ_i max_j x_i · y_j + ½ Σ_j max_i x_i · y_j,   i and j at most ``reach`` apart along both axes,
 
-    where x and y have length one as a whole. It is the image distortion model of Keysers et al. (*Deformation Models
-    for Image Recognition*, 2007, section 3.4), with learned features in the place of grey values, both ways.
+    where x and y have length one as a whole. It follows the image distortion model of Keysers et al. (*Deformation
+    Models for Image Recognition*, 2007), with learned features in the place of grey values, and both ways.
 
     Args:
         x: (..., n, d), each vector c maps of side × side, flattened; so d = c · side².
@@ -142,9 +142,9 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Ten
     around = [neighbours.nonzero().flatten().tolist() for neighbours in near]
 
     def best(x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
-        """Σ_p max_q x_p · y_q, place by place, x_p (..., n, c) and y_q (..., m, c)."""
-        beside = (torch.stack([y[q] for q in around[p]], -3) for p in range(side**2))
-        found = [(x_p[..., None, :, :] @ y_q.mT).amax(-3) for x_p, y_q in zip(x, beside)]
+        """Σ_i max_j x_i · y_j, place by place, x_i (..., n, c) and y_j (..., m, c)."""
+        beside = (torch.stack([y[j] for j in places], -3) for places in around)
+        found = [(x_i[..., None, :, :] @ y_j.mT).amax(-3) for x_i, y_j in zip(x, beside)]
         return torch.stack(found).sum(0)
 
     def both_ways(x: Tensor, y: Tensor) -> Tensor:
