@@ -95,7 +95,7 @@ def conv_block(
 
 
 class ResNet12(nn.Sequential):
-    """Four residual blocks of three convolutions each; then the mean over places.
+    """Four residual blocks of three convolutions each; then, by default, the mean over places.
 
     The larger standard network of few-shot learning (Lee et al., *MetaOptNet*, 2019, section 4.1), without its
     DropBlock: in each block three 3 × 3 convolutions with batch norm, a 1 × 1 convolution around them, leaky ReLU,

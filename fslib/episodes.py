@@ -85,8 +85,9 @@ class EpisodeSampler:
         query: query examples of each class.
         episodes: how many episodes the sampler holds.
         seed: the same seed gives the same episodes.
-        groups: the group of each class, in the order of their labels. An episode then takes the groups in random order
-            and all classes of each, until it has enough; so its classes resemble each other as a group's do.
+        groups: the group of each class, in the order of their labels. An episode then takes the groups in random order,
+            all classes of each, and of the last group as many as are missing, at random; so its classes resemble each
+            other as a group's do.
 
     Raises:
         ValueError: if there are fewer than ``way`` classes, a class has fewer than ``shot + query`` examples, or there

@@ -122,7 +122,7 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Ten
     Args:
         x: (..., n, d), each vector c maps of side × side, flattened; so d = c · side².
         y: (..., m, d)
-        side: of the maps; 7 of a picture of 28 × 28 that was halved twice.
+        side: of the maps; 7 of a picture of 28 × 28 that was halved twice. Maps of a multiple of it are not noticed.
         reach: how far a place may move, in places; with 0 it is the cosine similarity.
 
     Returns:
@@ -130,13 +130,13 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Ten
         answers it more strongly than its like. The zero vector has similarity zero to any other.
 
     Raises:
-        ValueError: if d is not a multiple of side², or ``reach`` is negative.
+        ValueError: if d is not a multiple of side², or side and reach are not whole numbers of at least 1 and 0.
     """
-    if reach < 0 or x.shape[-1] % side**2:
-        raise ValueError(
-            f"The vectors must be maps of {side} × {side}, and the reach 0 or more, "
-            f"but there are {x.shape[-1]} numbers and the reach is {reach}."
-        )
+    for name, value, least in (("side", side, 1), ("reach", reach, 0)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(
+                f"The {name} must be a whole number, at least {least}, but is {value}."
+            )
     place = torch.cartesian_prod(torch.arange(side), torch.arange(side))
     near = (place[:, None] - place).abs().amax(-1) <= reach
     around = [neighbours.nonzero().flatten().tolist() for neighbours in near]
@@ -148,6 +148,10 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Ten
         return torch.stack(found).sum(0)
 
     def both_ways(x: Tensor, y: Tensor) -> Tensor:
+        if x.shape[-1] % side**2:
+            raise ValueError(
+                f"Vectors of {x.shape[-1]} numbers are not maps of {side} × {side}, flattened."
+            )
         x_at, y_at = (
             F.normalize(part, dim=-1)
             .unflatten(-1, (-1, side**2))
@@ -162,7 +166,10 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Ten
 
 
 def local_distance(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Tensor:
-    """One minus :func:`local_similarity`, shape (..., n, m). It may fall below zero."""
+    """One minus :func:`local_similarity`, shape (..., n, m).
+
+    It may fall below zero, and a vector need not be the nearest to itself.
+    """
     return 1 - local_similarity(x, y, side, reach)
 
 

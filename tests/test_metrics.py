@@ -138,10 +138,10 @@ def test_without_reach_it_is_the_cosine():
 def test_a_pattern_that_moved_within_reach_is_the_same():
     maps = torch.zeros(1, 3, 7, 7)
     maps[..., 2:5, 2:5] = torch.rand(3, 3, 3)
-    moved = maps.roll((1, -1), (-2, -1))
-    near, far = (metrics.local_similarity(maps.flatten(1), maps.roll(k, -1).flatten(1)) for k in (1, 3))
-    assert near >= 1 > metrics.cosine_similarity(maps.flatten(1), moved.flatten(1))
-    assert metrics.local_similarity(maps.flatten(1), moved.flatten(1)) >= 1 > far
+    moved, far = (maps.roll(steps, (-2, -1)).flatten(1) for steps in ((1, -1), (0, 3)))
+    maps = maps.flatten(1)
+    assert metrics.local_similarity(maps, moved) >= 1 > metrics.cosine_similarity(maps, moved)
+    assert metrics.local_similarity(maps, far) < 1
 
 
 def test_local_similarity_has_a_gradient_and_full_precision():
@@ -155,10 +155,20 @@ def test_local_similarity_has_a_gradient_and_full_precision():
         assert metrics.local_similarity(torch.randn(2, 98).bfloat16(), torch.randn(3, 98)).dtype == torch.float32
 
 
-@pytest.mark.parametrize("side, reach", [(3, 1), (7, -1)])
-def test_vectors_that_are_no_maps_are_refused(side, reach):
-    with pytest.raises(ValueError, match=f"must be maps of {side} × {side}, and the reach 0 or more"):
-        metrics.local_similarity(torch.zeros(2, 98), torch.zeros(2, 98), side, reach)
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(side=3), "Vectors of 98 numbers are not maps of 3 × 3, flattened"),
+        (dict(side=0), "The side must be a whole number, at least 1, but is 0"),
+        (dict(reach=-1), "The reach must be a whole number, at least 0, but is -1"),
+        (dict(reach=0.5), "The reach must be a whole number, at least 0, but is 0.5"),
+    ],
+)
+def test_vectors_that_are_no_maps_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.local_similarity(torch.zeros(2, 98), torch.zeros(2, 98), **settings)
+    with pytest.raises(TypeError, match="local_similarity compares tensors, but got list and Tensor"):
+        metrics.local_similarity([0.0], torch.zeros(2, 98))
 
 
 # Mahalanobis ------------------------------------------------------------------------------------
