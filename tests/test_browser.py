@@ -151,6 +151,8 @@ SETTLED = """async () => {
 }"""
 
 
+FORMULAS = """({ all: document.querySelectorAll(".math").length,
+    set: document.querySelectorAll(".math mjx-container").length })"""
 # Formulas whose beginning lies left of their box, where no scrolling reaches.
 BEGUN_OUTSIDE = """[...document.querySelectorAll("div.math")].filter((box) =>
     box.querySelector("mjx-container")?.getBoundingClientRect().left < box.getBoundingClientRect().left - 0.5
@@ -163,10 +165,20 @@ def test_page_is_quiet_and_fits(visit, path):
     page = visit(path, viewport=NARROW)
     wake(page)
     assert page.evaluate(SETTLED) == []
+    formulas = page.evaluate(FORMULAS)
+    assert formulas["set"] == formulas["all"]
     for viewport in (NARROW, WIDE):
         page.set_viewport_size(viewport)
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         assert page.evaluate(BEGUN_OUTSIDE) == []
+
+
+def test_the_page_answers_while_its_formulas_are_set(visit):
+    counting = "setInterval(() => (window.counts ??= new Set()).add(document.querySelectorAll('mjx-container').length))"
+    page = visit(CHAPTER, before=lambda page: page.add_init_script(counting))
+    page.evaluate(SETTLED)
+    formulas, counts = page.evaluate(FORMULAS), page.evaluate("[...window.counts]")
+    assert any(0 < count < formulas["all"] for count in counts)
 
 
 # How far what is seen has moved without the reader's doing, in the measure of Web Vitals; below 0.1 is called good.

@@ -4,6 +4,7 @@ No page is painted before its style sheets are there, and no icon before its fon
 rules and a dozen of 2000 icons: the one sheet has only these, with the icons in it.
 """
 
+import logging
 import re
 from base64 import b64encode
 from collections.abc import Iterator
@@ -67,6 +68,7 @@ def used(sheet: str | list, folder: Path, known: set[str]) -> Iterator[str]:
 
 def with_icons(sheet: str, site: Path) -> str:
     """The sheet with the fonts of its icons in it, each with no others."""
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports each table
     shown = "".join(ICON.findall(sheet))
 
     def embed(face: re.Match) -> str:

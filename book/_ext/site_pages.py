@@ -19,7 +19,21 @@ CAN_WAIT = re.compile(
     r'<script ((?:data-[\w-]+="[^"]*" )?src="[^"]*(?:doctools|clipboard\.min|copybutton|sphinx-book-theme'
     r'|togglebutton|design-tabs)\.js[^"]*")>'
 )
-FOR_FORMULAS = re.compile(r'<script>window\.MathJax = .*</script>\s*<script [^>]*/mathjax/[^>]*></script>\s*')
+FOR_FORMULAS = re.compile(
+    r"(<script>window\.MathJax = .*)(</script>\s*<script [^>]*/mathjax/[^>]*></script>\s*)"
+)
+# Formulas are set a few at a time, and the page answers in between.
+IN_TURN = """
+window.MathJax.startup = {
+    async pageReady() {
+        const formulas = [...document.querySelectorAll(".math, .output_area")];
+        while (formulas.length) {
+            await MathJax.typesetPromise(formulas.splice(0, 8));
+            await new Promise((resume) => setTimeout(resume));
+        }
+    },
+};
+"""
 
 AUDIBLE = [
     # The side bar, with the name of the book in it, is a landmark.
@@ -31,7 +45,7 @@ AUDIBLE = [
     # The arguments of a signature on several lines are no list of definitions.
     (r'(<span class="sig-paren">\(</span>)\s*<dl>', r'\1<span class="sig-lines">'),
     (r'<dd>(<em class="sig-param">.*)</dd>', r'<span class="sig-line">\1</span>'),
-    (r'</dl>\s*(<span class="sig-paren">\))', r'</span>\1'),
+    (r'</dl>\s*(<span class="sig-paren">\))', r"</span>\1"),
 ]
 
 # Follow the theme of the system at once, not when the script for it comes; and print in the light one.
@@ -101,8 +115,7 @@ def light_scripts(app, exception) -> None:
         if page.name != "search.html":  # its own inline script needs the others at once
             new = CAN_WAIT.sub(r"<script defer \1>", OF_SEARCH.sub("", new))
         new = OPTIONS.sub(lambda _: f"<script>{options}</script>", new)
-        if 'class="math ' not in new:
-            new = FOR_FORMULAS.sub("", new)
+        new = FOR_FORMULAS.sub(rf"\1{IN_TURN}\2" if 'class="math ' in new else "", new)
         if new != old:
             page.write_text(new, encoding="utf8")
 
