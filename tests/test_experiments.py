@@ -237,6 +237,12 @@ def test_recipe_with_a_loss_trains_with_it_and_measures_recall(toy, monkeypatch,
     assert {key: recall[f"train_{key}"] for key in recipe.settings} == recipe.settings
 
 
+def test_loss_and_ruler_of_the_maps_are_of_one_kind():
+    recipe = RECIPES["omniglot/within-alphabet-local"]
+    assert recipe.objective(classes=1).similarity is metrics.local_similarity
+    assert recipe.build(**recipe.network).metric is metrics.local_distance
+
+
 def test_missing_data_ends_the_command_in_a_sentence(toy, monkeypatch):
     def missing(name, split):
         raise FileNotFoundError("Omniglot is not here.")
