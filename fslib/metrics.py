@@ -160,7 +160,10 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Ten
             .unbind()
             for part in (x, y)
         )
-        return (best(x_at, y_at) + best(y_at, x_at).mT) / 2
+        there = best(x_at, y_at)
+        # Among themselves, as in a loss, the way back is the same: half the work of a training step's comparison.
+        back = there if x is y else best(y_at, x_at)
+        return (there + back.mT) / 2
 
     return _pairwise(both_ways, "local_similarity")(x, y)
 

@@ -135,6 +135,16 @@ def test_without_reach_it_is_the_cosine():
     torch.testing.assert_close(metrics.local_distance(x, y, reach=0), metrics.cosine_distance(x, y))
 
 
+def test_among_themselves_is_as_with_others_the_same():
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 3 * 49, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 5, 5, dtype=torch.float64)
+    one, other = metrics.local_similarity(x, x), metrics.local_similarity(x, x.clone())
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    slopes = [torch.autograd.grad((weights * s).sum(), x)[0] for s in (one, other)]
+    torch.testing.assert_close(*slopes, rtol=1e-12, atol=1e-12)
+
+
 def test_a_pattern_that_moved_within_reach_is_the_same():
     maps = torch.zeros(1, 3, 7, 7)
     maps[..., 2:5, 2:5] = torch.rand(3, 3, 3)
