@@ -499,6 +499,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--set",
+        action="extend",
         nargs="+",
         type=_setting,
         default=[],

@@ -84,6 +84,14 @@ def test_validation_run_keeps_off_the_test_classes(toy, tmp_path):
     assert not list((tmp_path / "results").rglob("*.safetensors"))
 
 
+def test_settings_may_come_together_or_one_by_one(toy, monkeypatch):
+    taken = []
+    monkeypatch.setattr(experiments, "run", lambda *arguments: taken.append(arguments[-1]))
+    main(["toy/prototypical", "--validate", "--set", "episodes=4", "way=3"])
+    main(["toy/prototypical", "--validate", "--set", "episodes=4", "--set", "way=3"])
+    assert taken == [{"episodes": 4, "way": 3}] * 2
+
+
 def test_run_repeats_itself_from_its_checkpoint_or_without(toy, tmp_path):
     checkpoint = tmp_path / "runs" / "toy" / "prototypical-seed0.pt"
     (first,) = experiments.run("toy/prototypical")
