@@ -5,6 +5,7 @@ Each keeps the arguments it was built with in ``config``, so that :func:`fslib.s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.error import URLError
 
@@ -168,6 +169,38 @@ class _Residual(nn.Module):
 def _convolution(in_channels: int, out_channels: int, kernel: int) -> tuple[nn.Module, nn.Module]:
     conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
     return conv, nn.BatchNorm2d(out_channels)
+
+
+class Ensemble(nn.Module):
+    """Several networks, of which each embeds every image; their embeddings lie side by side.
+
+    Networks of one kind, trained from other first weights on other batches, err in part on other images, and few-shot
+    classifiers differ much from one to the next; so an ensemble errs less than its members (Dvornik et al., *Diversity
+    with Cooperation*, 2019). Here every member has the same weight, its embedding scaled to length one over the root
+    of their number: the cosine similarity of two joined embeddings is the mean of the members' cosines. Flattened maps
+    become maps of more channels, and :func:`fslib.metrics.local_similarity` moves a place of all members together.
+
+    Args:
+        members: at least one, from images to embeddings (n, d), as flattened maps or other vectors.
+
+    Shape:
+        images (n, c, h, w) → embeddings (n, sum of the members' d), of length one.
+
+    Raises:
+        ValueError: if there is no member.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]):
+        super().__init__()
+        if not members:
+            raise ValueError("An ensemble needs at least one member.")
+        self.members = nn.ModuleList(members)
+        self.config: dict[str, Any] = dict(members=list(members))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed images."""
+        embeddings = [F.normalize(member(images).float(), dim=1) for member in self.members]
+        return torch.cat(embeddings, dim=1) / len(embeddings) ** 0.5
 
 
 class Pretrained(nn.Module):

@@ -26,7 +26,7 @@ from torch import nn
 
 from fslib import attention, data, ledger, losses, metrics, objectives, storage
 from fslib.augmentation import Views, random_warp
-from fslib.backbones import Conv4, FrozenConv4, ResNet12
+from fslib.backbones import Conv4, Ensemble, FrozenConv4, ResNet12
 from fslib.devices import default_device
 from fslib.episodes import within_groups
 from fslib.evaluation import Accuracy, embed_all, evaluate, recall_at_1
@@ -117,6 +117,8 @@ class Recipe:
         views: over how many warped copies of each picture to average its embedding (:class:`fslib.augmentation.Views`)
             when the network is measured; 0 for the picture alone. Each number gives records of its own.
         recall: whether to measure recall@1 too.
+        members: how many networks to train, from seeds of their own, and to measure as one
+            :class:`fslib.backbones.Ensemble`.
         keep: whether to commit the weights of the final run, in half precision, beside the records.
     """
 
@@ -133,6 +135,7 @@ class Recipe:
     within_alphabets: bool = False
     views: tuple[int, ...] = (0,)
     recall: bool = False
+    members: int = 1
     keep: bool = False
 
     def load(self, split: str, rotations: bool = True) -> data.ImageSet:
@@ -350,7 +353,12 @@ def run(
         recipe = replace(recipe, train="train")
         parts = [f"{k}{v}" for k, v in changes.items() if k != "episodes"]
         label = "-".join([name, "validation", str(recipe.fit["episodes"]), *parts])
-    model, history = _train(recipe, label, seed, validate, Path(runs))
+    # Of two members, those of seed 0 are 0 and 1, those of seed 1 are 2 and 3.
+    seeds = [recipe.members * seed + i for i in range(recipe.members)]
+    trained = [_train(recipe, label, each, validate, Path(runs)) for each in seeds]
+    model = trained[0][0]
+    if recipe.members > 1:
+        model.feature_extractor = Ensemble([member.feature_extractor for member, _ in trained])
     if recipe.keep and not validate:
         storage.save(model, ledger.folder() / f"{name}-seed{seed}.safetensors", torch.float16)
     split = "validation" if validate else "test"
@@ -359,15 +367,15 @@ def run(
         "method": name.split("/")[1],
         "dataset": recipe.dataset,
         "split": split + ", within alphabets" * recipe.within_alphabets,
-        "seeds": [seed],
+        "seeds": seeds,
         "train_split": recipe.train,
         **{f"train_{key}": value for key, value in recipe.settings.items()},
         **({"train_start": recipe.start} if recipe.start else {}),
         "train_augmented": recipe.warp > 0,
-        "train_seconds": round(history.seconds, 1),
+        "train_seconds": round(sum(history.seconds for _, history in trained), 1),
     }
     images = recipe.load(split, rotations=False)
-    return list(_measure(model, recipe, images, label, common))
+    return list(_measure(model, recipe, images, label, seed, common))
 
 
 def _train(
@@ -418,13 +426,14 @@ def _measure(
     recipe: Recipe,
     images: data.ImageSet,
     label: str,
+    seed: int,
     common: ledger.Record,
 ) -> Iterator[ledger.Record]:
     """Evaluate a trained model, and write and give the records."""
     start = time.perf_counter()
     for task, settings, result in _results(model, recipe, images):
         record = {
-            "id": f"{label}-{task}-seed{common['seeds'][0]}",
+            "id": f"{label}-{task}-seed{seed}",
             **settings,
             "mean": round(result.mean, 6),
             "ci95": round(result.ci95, 6),

@@ -74,6 +74,8 @@ def _plan(value: Any) -> Any:
             )
         arguments: dict[str, Any] = value.config  # type: ignore[assignment]
         return {"module": name, "arguments": {k: _plan(v) for k, v in arguments.items()}}
+    if isinstance(value, (list, tuple)):
+        return [_plan(each) for each in value]
     if callable(value):
         name = getattr(value, "__name__", "")
         if getattr(metrics, name, None) is not value:
@@ -86,6 +88,8 @@ def _plan(value: Any) -> Any:
 
 def _build(plan: Any) -> Any:
     """What :func:`_plan` was made of, with new weights."""
+    if isinstance(plan, list):
+        return [_build(each) for each in plan]
     if not isinstance(plan, dict):
         return plan
     if "metric" in plan:

@@ -5,9 +5,11 @@ from urllib.error import URLError
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torchvision import models
 
-from fslib.backbones import Conv4, FrozenConv4, Pretrained, ResNet12
+from fslib import metrics
+from fslib.backbones import Conv4, Ensemble, FrozenConv4, Pretrained, ResNet12
 
 
 @pytest.mark.parametrize("side, expected", [(16, 64), (28, 64), (32, 256), (84, 1600)])
@@ -125,6 +127,40 @@ def test_resnet12_can_give_its_maps():
     torch.testing.assert_close(maps(images).view(3, 16, 49).mean(-1), mean(images))
     with pytest.raises(ValueError, match="one to four can halve the picture, not 5"):
         ResNet12(pools=5)
+
+
+def test_the_cosine_of_an_ensemble_is_the_mean_of_its_members():
+    torch.manual_seed(0)
+    members = [Conv4(channels=4), Conv4(channels=6, unit=True), ResNet12((2, 2, 2, 3), mean=False)]
+    images = torch.rand(5, 1, 28, 28)
+    joined = Ensemble(members).eval()(images)
+    torch.testing.assert_close(joined.norm(dim=1), torch.ones(5))
+    cosines = [metrics.cosine_similarity(*[member.eval()(images)] * 2) for member in members]
+    torch.testing.assert_close(metrics.cosine_similarity(joined, joined), torch.stack(cosines).mean(0))
+
+
+class _Answer(nn.Module):
+    """Embeddings that are known, whatever the images."""
+
+    def __init__(self, embeddings):
+        super().__init__()
+        self.embeddings = embeddings
+
+    def forward(self, images):
+        return self.embeddings
+
+
+def test_the_maps_of_an_ensemble_lie_place_on_place():
+    torch.manual_seed(0)
+    maps = torch.rand(2, 4, 3, 7, 7)  # of two members
+    joined = Ensemble([_Answer(each.flatten(1)) for each in maps])(torch.empty(4, 1))
+    both = torch.cat([F.normalize(each.flatten(1), dim=1).view_as(each) for each in maps], 1)
+    torch.testing.assert_close(joined.view_as(both), both / 2**0.5)
+
+
+def test_an_ensemble_needs_a_member():
+    with pytest.raises(ValueError, match="needs at least one member"):
+        Ensemble([])
 
 
 def test_pretrained_gives_what_torchvision_gives_before_its_last_layer():

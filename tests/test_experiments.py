@@ -126,6 +126,26 @@ def test_views_of_a_picture_give_records_of_their_own(toy, monkeypatch, tmp_path
     assert round(seen.mean, 6) == records[1]["mean"] != records[0]["mean"]
 
 
+def test_members_train_from_seeds_of_their_own_and_are_measured_as_one(toy, monkeypatch, tmp_path):
+    recipe = dataclasses.replace(experiments.RECIPES["toy/prototypical"], members=2)
+    monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": recipe})
+    (record,) = experiments.run("toy/prototypical", seed=1)
+    assert (record["id"], record["seeds"]) == ("toy/prototypical-5way-1shot-seed1", [2, 3])
+    trained = [
+        torch.load(tmp_path / "runs" / "toy" / f"prototypical-seed{seed}.pt") for seed in record["seeds"]
+    ]
+    seconds = sum(checkpoint["history"]["seconds"] for checkpoint in trained)
+    assert record["train_seconds"] == pytest.approx(seconds, abs=0.06)
+    model = storage.load(tmp_path / "results" / "toy" / "prototypical-seed1.safetensors")
+    for member, checkpoint in zip(model.feature_extractor.members, trained, strict=True):
+        weights = member.state_dict()
+        assert all(
+            torch.equal(weights[name], checkpoint["model"][f"feature_extractor.{name}"].half().float())
+            for name in weights
+            if weights[name].is_floating_point()
+        )
+
+
 @pytest.mark.parametrize("validate, train, split", [(False, "train+validation", "test"), (True, "train", "validation")])
 def test_within_alphabets_upright_characters_of_others_are_measured(toy, monkeypatch, tiny, validate, train, split):
     asked = []

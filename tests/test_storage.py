@@ -9,7 +9,7 @@ from torch import nn
 
 import fslib
 from fslib import metrics
-from fslib.backbones import Conv4
+from fslib.backbones import Conv4, Ensemble, ResNet12
 from fslib.methods import FewShotClassifier, PrototypicalNetwork
 
 
@@ -29,6 +29,14 @@ def scores(model):
 
 
 def test_round_trip_is_exact(model, tmp_path):
+    fslib.save(model, tmp_path / "model.safetensors")
+    assert torch.equal(scores(fslib.load(tmp_path / "model.safetensors")), scores(model))
+
+
+def test_round_trip_of_an_ensemble_is_exact(tmp_path):
+    torch.manual_seed(0)
+    members = [Conv4(channels=4), ResNet12((2, 2, 2, 3), mean=False, pools=2)]
+    model = PrototypicalNetwork(Ensemble(members), metrics.cosine_distance).eval()
     fslib.save(model, tmp_path / "model.safetensors")
     assert torch.equal(scores(fslib.load(tmp_path / "model.safetensors")), scores(model))
 
