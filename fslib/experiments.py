@@ -263,6 +263,9 @@ RECIPES |= {
     )
     for name, metric in (("local", "local"), ("in-place", "cosine"))
 }
+RECIPES["omniglot/within-alphabet-ensemble"] = replace(
+    RECIPES["omniglot/within-alphabet-local"], members=4
+)
 # Attention blocks in two backbones, for chapter 5. Without a block, a Conv-4 is glyphs/prototypical, or -tempered.
 RECIPES |= {
     f"glyphs/conv4-{block}{suffix}": Recipe("glyphs", _GLYPHS, network=dict(block=block, **scale))
@@ -371,6 +374,7 @@ def run(
         "train_split": recipe.train,
         **{f"train_{key}": value for key, value in recipe.settings.items()},
         **({"train_start": recipe.start} if recipe.start else {}),
+        **({"train_members": recipe.members} if recipe.members > 1 else {}),
         "train_augmented": recipe.warp > 0,
         "train_seconds": round(sum(history.seconds for _, history in trained), 1),
     }

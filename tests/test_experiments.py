@@ -131,6 +131,7 @@ def test_members_train_from_seeds_of_their_own_and_are_measured_as_one(toy, monk
     monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": recipe})
     (record,) = experiments.run("toy/prototypical", seed=1)
     assert (record["id"], record["seeds"]) == ("toy/prototypical-5way-1shot-seed1", [2, 3])
+    assert record["train_members"] == 2
     trained = [
         torch.load(tmp_path / "runs" / "toy" / f"prototypical-seed{seed}.pt") for seed in record["seeds"]
     ]
