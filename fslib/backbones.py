@@ -175,10 +175,11 @@ class Ensemble(nn.Module):
     """Several networks, of which each embeds every image; their embeddings lie side by side.
 
     Networks of one kind, trained from other first weights on other batches, err in part on other images, and few-shot
-    classifiers differ much from one to the next; so an ensemble errs less than its members (Dvornik et al., *Diversity
-    with Cooperation*, 2019). Here every member has the same weight, its embedding scaled to length one over the root
-    of their number: the cosine similarity of two joined embeddings is the mean of the members' cosines. Flattened maps
-    become maps of more channels, and :func:`fslib.metrics.local_similarity` moves a place of all members together.
+    classifiers differ much from one to the next; so an ensemble mostly errs less than its members (Dvornik et al.,
+    *Diversity with Cooperation*, 2019). Here every member has the same weight, its embedding scaled to length one over
+    the root of their number: the cosine similarity of two joined embeddings is the mean of the members' cosines.
+    Flattened maps become maps of more channels, and :func:`fslib.metrics.local_similarity` moves a place of all members
+    together.
 
     Args:
         members: at least one, from images to embeddings (n, d), as flattened maps or other vectors.
