@@ -1,0 +1,70 @@
+"""Labels as people have them, made into the integers that everything else works with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def as_labels(labels: Any, axes: int | None = 1, names: bool = True) -> Tensor:
+    """Labels as a tensor of int64, on the device they were on.
+
+    Args:
+        labels: integers of any kind, in a tensor, an array or a list; or names, which are numbered in sorted order.
+        axes: how many there must be; ``None`` for any number but none.
+        names: whether names are taken. Where a number means a class of the data set, and not only which labels are
+            equal, numbering the names of one batch would be wrong.
+
+    Returns:
+        The labels, int64, of the same shape.
+
+    Raises:
+        ValueError: on anything else, with what to write instead.
+    """
+    if not isinstance(labels, Tensor):
+        labels = _from_outside(labels, names)
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(
+            f"Labels must be integers, but are {labels.dtype}; convert them with labels.long()."
+        )
+    if labels.ndim == 0 or (axes is not None and labels.ndim != axes):
+        shape = "(n,)" if axes == 1 else "(..., n)"
+        raise ValueError(
+            f"Labels are one integer an example, of shape {shape}, but have shape {tuple(labels.shape)}; "
+            "of one-hot rows, labels.argmax(-1) makes them."
+        )
+    return labels.long()
+
+
+def _from_outside(labels: Any, names: bool) -> Tensor:
+    """A tensor of an array, a list or a list of names."""
+    if isinstance(labels, (list, tuple)) and any(isinstance(label, Tensor) for label in labels):
+        labels = [label.item() if isinstance(label, Tensor) else label for label in labels]
+    try:
+        array = np.asarray(labels)
+    except ValueError:  # rows of unequal length
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind in "US" or (array.dtype == object and _all_text(array)):
+        if not names:
+            raise ValueError(
+                "These labels are names, but integers are wanted here, the same in every batch: number all names "
+                "once, with {name: number for number, name in enumerate(sorted(set(names)))}."
+            )
+        return torch.from_numpy(np.unique(array, return_inverse=True)[1].reshape(array.shape))
+    if array.size == 0 and array.dtype != object:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            "Labels are a tensor, an array or a list of integers, or of names, one an example, "
+            f"but these are {type(labels).__name__} of {array.dtype}."
+        )
+    if array.dtype.kind == "u":  # torch has few operations on unsigned integers
+        array = array.astype(np.int64)
+    return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+
+
+def _all_text(array: np.ndarray) -> bool:
+    return array.size > 0 and all(isinstance(each, str) for each in array.flat)
