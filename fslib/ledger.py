@@ -6,10 +6,14 @@ keys are flat. Accuracies are fractions, times are seconds.
 
 from __future__ import annotations
 
+import copy
 import json
+import math
+import os
 import platform
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,24 +26,72 @@ from fslib.evaluation import ci95
 
 Record = dict[str, Any]
 
+# What every record holds. A training run says its ``precision`` too, float32 or bfloat16; the oldest do not.
 KEYS = (
     "id", "command", "method", "dataset", "split", "way", "shot", "query", "episodes", "seeds", "metric", "mean",
     "ci95", "seconds", "device", "versions", "commit",
 )  # fmt: skip
+# What may differ between records that are averaged: what came out, and where, when and from which seed. All else is a
+# setting, but for times. The weights that a training starts from are of its seed; its recipe says whose they are.
+_NO_SETTINGS = {
+    "id", "command", "seeds", "mean", "ci95", "device", "threads", "versions", "commit", "train_start_weights",
+}  # fmt: skip
+
+# Of each file read so far, what tells that it has not changed since, and its record.
+_known: dict[str, tuple[tuple[int, ...], Record]] = {}
 
 
 def folder() -> Path:
-    """The folder of the records: ``results/`` of a checkout, else the copy in the installed package."""
+    """The folder of the records: ``$FSLIB_RESULTS``, else ``results/`` of a checkout, else the copy in the package."""
+    if chosen := os.environ.get("FSLIB_RESULTS"):
+        try:
+            return Path(chosen).expanduser().absolute()
+        except RuntimeError as error:
+            raise ValueError(
+                f"FSLIB_RESULTS is {chosen!r}, and there is no such home folder."
+            ) from error
     package = Path(__file__).parent
-    checkout = package.parent / "results"
-    return checkout if checkout.is_dir() else package / "results"
+    return package / "results" if _is_installed(package) else package.parent / "results"
+
+
+def _is_installed(package: Path) -> bool:
+    """Whether the package lies among other packages, and not in a checkout."""
+    return (package / "results").is_dir() or not (package.parent / "pyproject.toml").is_file()
+
+
+def writable_folder(dataset: str) -> Path:
+    """The folder of the records, where those of a data set can be written; to be asked before they are measured.
+
+    Raises:
+        ValueError: if it is part of an installed package.
+        OSError: if nothing can be written there.
+    """
+    place, package = folder(), Path(__file__).parent
+    if place == package / "results":
+        raise ValueError(
+            "An installed package keeps the records that came with it; name a folder for yours by FSLIB_RESULTS."
+        )
+    try:
+        (place / dataset).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=place / dataset).close()
+    except OSError as error:
+        raise _unwritable(place / dataset, error) from error
+    return place
+
+
+def _unwritable(path: Path, error: OSError) -> OSError:
+    return OSError(
+        f"Records cannot be written to {path}: {error.strerror or error}. "
+        "Name another folder by FSLIB_RESULTS."
+    )
 
 
 def write(record: Record) -> Path:
     """Store a record, replacing an older one of the same ``id``, and return its path.
 
     Raises:
-        ValueError: if a key is missing or a value is not a plain one.
+        ValueError: if a key is missing, a value is not a plain one, or the folder belongs to an installed package.
+        OSError: if the file cannot be written.
     """
     if missing := [key for key in KEYS if key not in record]:
         raise ValueError(f"A record needs the keys {', '.join(missing)}.")
@@ -51,11 +103,23 @@ def write(record: Record) -> Path:
         raise ValueError(
             f"A record is flat, but {', '.join(nested)} is not a number, a text or a list."
         )
-    path = folder() / f"{record['id']}.json"
-    with files.atomic_write(path) as temporary:
-        temporary.write_text(
-            json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf8"
+    for key, value in record.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"A record holds numbers, but {key} is {value}.")
+    dataset, _, name = str(record["id"]).partition("/")
+    if not dataset.strip(".") or not name.strip(".") or "/" in name:
+        raise ValueError(
+            f"The id of a record is the data set, a stroke and a name, but this is {record['id']!r}."
         )
+    path = writable_folder(dataset) / dataset / f"{name}.json"
+    try:
+        with files.atomic_write(path) as temporary:
+            temporary.write_text(
+                json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf8"
+            )
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    _known.pop(str(path), None)
     return path
 
 
@@ -63,21 +127,64 @@ def read(id: str) -> Record:
     """The record of that id, as in ``"omniglot/prototypical-5way-1shot-seed0"``."""
     path = folder() / f"{id}.json"
     if not path.is_file():
-        raise FileNotFoundError(f"The ledger holds no record {id!r}.")
-    return json.loads(path.read_text(encoding="utf8"))
+        raise FileNotFoundError(f"The ledger holds no record {id!r}; its folder is {folder()}.")
+    return copy.deepcopy(_record(str(path), path.stat()))
 
 
 def find(**wanted: Any) -> list[Record]:
     """All records whose keys have the values wanted, in order of their ids.
 
     Example:
-        >>> [r["seeds"] for r in find(dataset="omniglot", method="prototypical", way=5, shot=1)]  # doctest: +SKIP
-        [[0]]
+        >>> [
+        ...     record["seeds"]
+        ...     for record in find(dataset="omniglot", method="prototypical", split="test", way=5, shot=1)
+        ... ]  # doctest: +SKIP
+        [[0], [1], [2]]
     """
-    records = (
-        json.loads(path.read_text(encoding="utf8")) for path in sorted(folder().glob("*/*.json"))
+    place = folder()
+    paths = sorted(
+        (data.name, entry.name, entry)
+        for data in (os.scandir(place) if place.is_dir() else ())
+        if data.is_dir()
+        for entry in os.scandir(data.path)
+        if entry.name.endswith(".json") and entry.is_file()
     )
-    return [r for r in records if all(r.get(key) == value for key, value in wanted.items())]
+    records = (_record(entry.path, entry.stat()) for _, _, entry in paths)
+    return [
+        copy.deepcopy(record)
+        for record in records
+        if all(record.get(key) == value for key, value in wanted.items())
+    ]
+
+
+def _record(path: str, status: os.stat_result) -> Record:
+    """The record in a file, which is read at most once, unless it has changed since. Not to be changed."""
+    stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+    if path not in _known or _known[path][0] != stamp:
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is no record, or damaged: {error}.") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{path} is no record, which has keys and values.")
+        _known[path] = stamp, record
+    return _known[path][1]
+
+
+def difference(a: Record, b: Record) -> str | None:
+    """The first key in which two records differ in a setting, or None if they are of the same settings.
+
+    Settings are all keys but what came out (mean, interval, times), and where, when and from which seed. A key that
+    is missing is the same as one that is ``None``.
+    """
+    return next(
+        (
+            key
+            for key in {**a, **b}
+            if key not in _NO_SETTINGS and not key.endswith("seconds") and a.get(key) != b.get(key)
+        ),
+        None,
+    )
 
 
 def over_seeds(records: Iterable[Record]) -> tuple[float, float]:
@@ -85,19 +192,52 @@ def over_seeds(records: Iterable[Record]) -> tuple[float, float]:
 
     With one run the interval is the one over its episodes. With several it is Student's over the runs, which
     holds the luck of training as well as that of the episodes.
+
+    Raises:
+        ValueError: if there is no record, or they are not runs of one training under seeds of their own.
     """
     records = list(records)
     if not records:
         raise ValueError("There is no record to average.")
+    first = records[0]
+    for other in records[1:]:
+        if key := difference(first, other):
+            values = [
+                repr(r[key]) if r.get(key) is not None else "not said" for r in (first, other)
+            ]
+            raise ValueError(
+                f"Only runs of the same settings can be averaged, but {key} is {values[0]} in {_name(first)} "
+                f"and {values[1]} in {_name(other)}; ask for one of them."
+            )
+    held: dict[Any, Record] = {}
+    for record in records:
+        for seed in record.get("seeds", []):
+            if seed in held and len(records) > 1:
+                raise ValueError(
+                    "Only runs of seeds of their own can be averaged, but "
+                    f"{_name(held[seed])} and {_name(record)} both hold seed {seed}."
+                )
+            held[seed] = record
     means = torch.tensor([r["mean"] for r in records], dtype=torch.float64)
     if len(means) == 1:
-        return records[0]["mean"], records[0]["ci95"]
+        return first["mean"], first["ci95"]
     return means.mean().item(), ci95(means)
 
 
+def _name(record: Record) -> str:
+    return str(record.get("id", "a record without an id"))
+
+
 def percent(mean: float, ci95: float) -> str:
-    """An accuracy as it is printed: ``98.43 ± 0.05 %``."""
-    return f"{100 * mean:.2f} ± {100 * ci95:.2f} %"
+    """An accuracy as it is printed: ``98.43 ± 0.05 %``, or ``98.43 ± ∞ %`` where one episode or run tells no interval.
+
+    Raises:
+        ValueError: if there is no mean, or an interval that is none.
+    """
+    if not math.isfinite(mean) or not ci95 >= 0:
+        raise ValueError(f"An accuracy of {mean} ± {ci95} is none, and cannot be printed.")
+    half = f"{100 * ci95:.2f}" if math.isfinite(ci95) else "∞"
+    return f"{100 * mean:.2f} ± {half} %"
 
 
 class Table(str):
@@ -119,7 +259,7 @@ def table(
         tasks: of each column, way and shot, or a measure that has none, such as ``"recall@1"``.
 
     Raises:
-        ValueError: if the ledger holds no record for a cell.
+        ValueError: if the ledger holds no record for a cell, or several that must not be averaged.
     """
     columns: list[dict[str, Any]] = [
         {"metric": task}
@@ -136,47 +276,81 @@ def table(
     lines = ["| | " + " | ".join(heads) + " | runs |"]
     lines.append("|:--|" + "--:|" * (len(tasks) + 1))
     for label, wanted in rows.items():
-        if not isinstance(wanted, Mapping):
-            lines.append(f"| {label} | {' | '.join(wanted)} | |")
-            continue
-        cells = [find(**wanted, **column) for column in columns]
-        if not all(cells):
-            raise ValueError(f"The ledger lacks a record for the row {label!r}: {dict(wanted)}.")
-        printed = [percent(*over_seeds(cell)).removesuffix(" %") for cell in cells]
-        lines.append(f"| {label} | {' | '.join(printed)} | {len(cells[0])} |")
+        if isinstance(wanted, Mapping):
+            try:
+                cells, runs = _row(wanted, columns)
+            except ValueError as error:
+                raise ValueError(f"Row {label!r}: {error}") from error
+        else:
+            cells, runs = list(wanted), ""
+        if len(cells) != len(tasks):
+            raise ValueError(f"Row {label!r} has {len(cells)} cells for {len(tasks)} tasks.")
+        lines.append(f"| {' | '.join([label, *cells])} |{f' {runs}' if runs else ''} |")
     return Table("\n".join(lines))
+
+
+def _row(wanted: Mapping[str, Any], columns: list[dict[str, Any]]) -> tuple[list[str], str]:
+    """The cells of a row, one a column, and over how many runs they are."""
+    cells, runs = [], set()
+    for column in columns:
+        if taken := wanted.keys() & column.keys():
+            raise ValueError(f"The columns say {', '.join(sorted(taken))}; leave it out.")
+        found = find(**wanted, **column)
+        if not found:
+            raise ValueError(f"The ledger lacks a record for {dict(wanted) | column}.")
+        mean, half = over_seeds(found)
+        cells.append(printed(found[0] | {"mean": mean, "ci95": half}).removesuffix(" %"))
+        runs.add(len(found))
+    return cells, "–".join(map(str, sorted({min(runs), max(runs)})))
 
 
 def printed(record: Record) -> str:
     """The value of a record as it is printed: an accuracy in percent, a ratio of times as it is."""
     if record["metric"] == "ratio of times":
-        return f"{record['mean']:.2f} ± {record['ci95']:.2f}"
+        return percent(record["mean"] / 100, record["ci95"] / 100).removesuffix(" %")
     return percent(record["mean"], record["ci95"])
 
 
 def circumstances(device: torch.device) -> Record:
     """Device, versions and commit of a measurement made now."""
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"cpu, {torch.get_num_threads()} threads"
-    )
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    elif device.type == "cpu":
+        name = f"cpu, {torch.get_num_threads()} threads"
+    else:
+        name = f"{device.type}, {platform.machine()}"
     packages = ("torch", "torchvision", "numpy", "matplotlib")
     return {
         "device": name,
         "versions": ", ".join(
             [f"python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)]
         ),
-        "commit": _git("rev-parse", "--short", "HEAD")
-        + ("+" if _git("status", "--porcelain", ".") else ""),
+        "commit": _commit(),
     }
 
 
+def _commit() -> str:
+    """The commit of the package, with a + if its folder holds what no commit does; empty if it is in no repository.
+
+    A package that is installed, or copied, may lie somewhere below another repository, whose commit says nothing of
+    it. So only a repository counts that has the package at its top and its files under version control.
+    """
+    package = Path(__file__).resolve().parent
+    if _git("rev-parse", "--show-prefix") != f"{package.name}/":
+        return ""
+    head = _git("rev-parse", "--short", "HEAD") if _git("ls-files", Path(__file__).name) else ""
+    return head + "+" if head and _git("status", "--porcelain", ".") else head
+
+
 def _git(*arguments: str) -> str:
+    """What git answers in the folder of the package; nothing if it fails, or is not there."""
+    # Within a hook, git tells of the repository that it runs for, which may be another one.
+    others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
     try:
         done = subprocess.run(
             ["git", *arguments],
-            cwd=Path(__file__).parent,
+            cwd=Path(__file__).resolve().parent,
+            env={key: value for key, value in os.environ.items() if key not in others},
             capture_output=True,
             text=True,
             check=True,

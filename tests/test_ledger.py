@@ -2,8 +2,12 @@
 
 import json
 import math
+import os
+import shutil
 import statistics
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +27,14 @@ def record(**changes):
 def folder(monkeypatch, tmp_path):
     monkeypatch.setattr(ledger, "folder", lambda: tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The files that are read, one after the other."""
+    files, read_text = [], Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **options: files.append(path) or read_text(path, **options))
+    return files
 
 
 # Records ----------------------------------------------------------------------------------------------------
@@ -84,6 +96,81 @@ def test_find_filters_by_values_and_sorts_by_id(folder):
     assert ledger.find(way=7) == ledger.find(no_such_key=1) == []
 
 
+@pytest.mark.parametrize("key", ["mean", "ci95", "train_margin"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_is_refused(folder, key, value):
+    with pytest.raises(ValueError, match=f"{key} is {value}"):
+        ledger.write(record(**{key: value}))
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("id", ["toy", "toy/", "/a", "toy/a/b", "../a", "/etc/a", "toy/..", ""])
+def test_a_record_that_would_not_be_found_is_refused(folder, id):
+    with pytest.raises(ValueError, match="id of a record"):
+        ledger.write(record(id=id))
+    assert not list(folder.iterdir())
+
+
+def test_a_file_is_read_once(folder, reads):
+    for id in "abc":
+        ledger.write(record(id=f"toy/{id}", seeds=[ord(id)]))
+    for _ in range(5):
+        assert len(ledger.find(way=5)) == 3 and ledger.read("toy/b")["seeds"] == [98]
+        ledger.table({"row": {"method": "text"}}, ["text", "text"])
+    assert sorted(path.name for path in reads) == ["a.json", "b.json", "c.json"]
+
+
+def test_the_table_of_chapter_4_reads_each_file_once(reads, monkeypatch):
+    monkeypatch.setattr(ledger, "_known", {})
+    names = ("contrastive", "triplet-all", "triplet-hard", "n-pair", "cosface", "arcface", "supcon", "prototypical")
+    rows = {name: {"dataset": "glyphs", "split": "test", "method": f"loss-{name}"} for name in names}
+    for _ in range(2):
+        ledger.table(rows, [(5, 1), (5, 5), (20, 1), "recall@1"])
+    assert len(reads) == len(set(reads)) == len(RECORDS)
+
+
+def test_what_changes_meanwhile_is_seen(folder, reads):
+    path = ledger.write(record(mean=0.5))
+    assert ledger.read("toy/a-seed0")["mean"] == 0.5
+    for mean in (0.25, 0.125, 0.75):  # by us, at once
+        ledger.write(record(mean=mean))
+        assert [found["mean"] for found in ledger.find()] == [mean]
+    path.write_text(path.read_text(encoding="utf8").replace("0.75", "0.25"), encoding="utf8")  # by an editor
+    os.utime(path, ns=(0, 0))
+    assert ledger.read("toy/a-seed0")["mean"] == ledger.find()[0]["mean"] == 0.25
+    shutil.copy(path, folder / "toy" / "b.json")  # by another process
+    assert len(ledger.find()) == 2
+    path.unlink()
+    assert len(ledger.find()) == 1
+
+
+def test_a_record_that_somebody_changes_stays_as_it_is(folder):
+    ledger.write(record(seeds=[0]))
+    for found in (ledger.read("toy/a-seed0"), ledger.find()[0]):
+        found["mean"] = 7
+        found["seeds"].append(1)
+    assert ledger.read("toy/a-seed0") == ledger.find()[0] == record(seeds=[0])
+
+
+@pytest.mark.parametrize("content", ["{", "", "[1, 2]", '{"mean": 0.9', b"\xff\xfe\x00"])
+def test_a_damaged_file_is_named(folder, content):
+    (folder / "toy").mkdir()
+    (folder / "toy" / "x.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    for ask in (ledger.find, lambda: ledger.read("toy/x")):
+        with pytest.raises(ValueError, match=r"toy/x\.json is no record"):
+            ask()
+
+
+def test_without_a_folder_nothing_is_found(monkeypatch, tmp_path):
+    monkeypatch.setattr(ledger, "folder", lambda: tmp_path / "none")
+    assert ledger.find() == []
+    with pytest.raises(FileNotFoundError, match="no record 'a/b'.*none"):
+        ledger.read("a/b")
+
+
+# Averages ---------------------------------------------------------------------------------------------------
+
+
 def test_one_run_keeps_the_interval_of_its_episodes():
     assert ledger.over_seeds([record(mean=0.9, ci95=0.01)]) == (0.9, 0.01)
 
@@ -91,7 +178,7 @@ def test_one_run_keeps_the_interval_of_its_episodes():
 @pytest.mark.parametrize("runs", [2, 3, 4, 5, 6])
 def test_several_runs_have_students_interval(runs):
     means = [0.9, 0.95, 0.91, 0.97, 0.92, 0.85][:runs]
-    mean, half_width = ledger.over_seeds(record(mean=mean) for mean in means)
+    mean, half_width = ledger.over_seeds(record(mean=mean, seeds=[i]) for i, mean in enumerate(means))
     assert mean == pytest.approx(statistics.mean(means))
     t = stats.t.ppf(0.975, runs - 1)
     assert half_width == pytest.approx(t * statistics.stdev(means) / math.sqrt(runs), rel=1e-3)
@@ -102,8 +189,135 @@ def test_no_run_has_no_mean():
         ledger.over_seeds(iter([]))
 
 
+SETTING = {
+    "method": "other",
+    "split": "validation",
+    "way": 20,
+    "query": 5,
+    "episodes": 600,
+    "metric": "recall@1",
+    "views": 16,
+    "precision": "bfloat16",
+    "unit": "classes",
+    "train_episodes": 1000,
+    "train_frozen": False,
+    "train_block": "se",
+    "alphabet": "Early_Aramaic",
+    "seconds_hand": 3,
+}
+NO_SETTING = {
+    "id": "toy/b-seed1",
+    "command": "another",
+    "seconds": 7.5,
+    "train_seconds": 90.1,
+    "device": "cuda",
+    "threads": 8,
+    "versions": "torch 9",
+    "commit": "1234567+",
+    "ci95": 0.02,
+    "train_start_weights": "0a1b",
+}
+
+
+@pytest.mark.parametrize("key, value", SETTING.items(), ids=SETTING)
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+def test_records_of_other_settings_are_not_averaged(key, value, missing, turned):
+    one, other = record(seeds=[0], id="toy/one"), record(seeds=[1], id="toy/other", **{key: value})
+    if missing:
+        one.pop(key, None)
+    else:
+        one.setdefault(key, "something else")
+    pair = [other, one] if turned else [one, other]
+    with pytest.raises(ValueError, match=rf"but {key} is .* in toy/o.* and .* in toy/o") as refused:
+        ledger.over_seeds(pair)
+    assert repr(value) in str(refused.value) and "\n" not in str(refused.value)
+    assert ("not said" if missing else repr(one[key])) in str(refused.value)
+
+
+@pytest.mark.parametrize("key, value", NO_SETTING.items(), ids=NO_SETTING)
+def test_what_is_no_setting_may_differ(key, value):
+    pair = record(mean=0.5, seeds=[0]), record(mean=0.7, seeds=[1], **{key: value} if key != "id" else {}) | {key: value}
+    assert ledger.over_seeds(pair)[0] == pytest.approx(0.6)
+
+
+def test_what_is_not_said_and_what_is_none_are_the_same():
+    pair = record(mean=0.5), record(mean=0.7, seeds=[1], train_block=None, precision=None)
+    assert ledger.over_seeds(pair)[0] == pytest.approx(0.6)
+
+
+def test_numbers_are_compared_as_numbers():
+    pair = record(train_scale=10, train_frozen=0), record(train_scale=10.0, train_frozen=False, seeds=[1])
+    assert ledger.over_seeds(pair)[0] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("seeds", [([0], [0]), ([0, 1], [1, 2]), ([3], [1], [2], [3])])
+def test_a_seed_is_not_counted_twice(seeds):
+    runs = [record(id=f"toy/{i}", seeds=each) for i, each in enumerate(seeds)]
+    with pytest.raises(ValueError, match=r"toy/. and toy/. both hold seed \d"):
+        ledger.over_seeds(runs)
+
+
+def test_a_table_refuses_what_must_not_be_averaged_and_names_the_row(folder):
+    ledger.write(record(metric="accuracy"))
+    ledger.write(record(metric="accuracy", id="toy/b", seeds=[1], train_margin=0.5, mean=0.1))
+    with pytest.raises(ValueError, match=r"Row 'all': .* train_margin is not said .* and 0\.5"):
+        ledger.table({"all": {"method": "text"}}, [(5, 1)])
+    assert len(ledger.find(method="text")) == 2  # which only searches
+    assert "10.00 ± 1.00 | 1 |" in ledger.table({"all": {"train_margin": 0.5}}, [(5, 1)])
+
+
+def test_a_row_of_the_book_needs_its_split():
+    row = dict(dataset="omniglot", method="prototypical")
+    with pytest.raises(ValueError, match="split is 'test' in .* and 'validation' in"):
+        ledger.table({"x": row}, [(20, 1)])
+    assert ledger.table({"x": row | {"split": "test"}}, [(20, 1)]).endswith("| x | 95.78 ± 0.22 | 3 |")
+
+
+def test_a_row_says_over_how_many_runs_each_cell_is(folder):
+    for seed, shot in ((0, 1), (1, 1), (0, 5)):
+        ledger.write(record(id=f"toy/{seed}-{shot}", metric="accuracy", shot=shot, seeds=[seed]))
+    assert ledger.table({"x": {"method": "text"}}, [(5, 1), (5, 5)]).endswith("| 1–2 |")
+
+
+def test_a_row_of_other_figures_stands_as_it_is():
+    assert ledger.table({"paper": ["98.8", "99.7"]}, [(5, 1), "recall@1"]).endswith("| paper | 98.8 | 99.7 | |")
+
+
+@pytest.mark.parametrize(
+    "row, says",
+    [
+        (["98.8"], "'x' has 1 cells for 2 tasks"),
+        ({"method": "none"}, "Row 'x': .*lacks a record for"),
+        ({"method": "text", "way": 20}, "Row 'x': .*columns say way"),
+        ({"metric": "accuracy"}, "Row 'x': .*columns say metric"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused(folder, row, says):
+    ledger.write(record(metric="accuracy"))
+    with pytest.raises(ValueError, match=says):
+        ledger.table({"x": row}, [(5, 1), (5, 5)])
+
+
+def test_a_table_prints_a_ratio_as_one(folder):
+    ledger.write(record(metric="ratio of times", mean=1.5, ci95=0.25))
+    assert ledger.table({"x": {"method": "text"}}, ["ratio of times"]).endswith("| x | 1.50 ± 0.25 | 1 |")
+
+
 def test_percent_has_two_digits():
     assert ledger.percent(0.98427, 0.00051) == "98.43 ± 0.05 %"
+
+
+def test_an_interval_that_nothing_tells_is_without_end():
+    assert ledger.percent(0.5, math.inf) == "50.00 ± ∞ %"
+    assert ledger.printed(record(metric="ratio of times", mean=1.5, ci95=math.inf)) == "1.50 ± ∞"
+
+
+@pytest.mark.parametrize("mean, half", [(math.nan, 0.1), (math.inf, 0.1), (0.5, math.nan), (0.5, -0.1)])
+def test_what_is_no_measurement_is_not_printed(mean, half):
+    for metric in ("accuracy", "ratio of times"):
+        with pytest.raises(ValueError, match="cannot be printed"):
+            ledger.printed(record(metric=metric, mean=mean, ci95=half))
 
 
 def test_a_ratio_is_printed_with_the_digits_of_its_interval():
@@ -143,9 +357,129 @@ def test_commit_is_not_marked_by_changes_elsewhere(repository):
     assert not ledger.circumstances(torch.device("cpu"))["commit"].endswith("+")
 
 
+@pytest.mark.parametrize(
+    "place", [".venv/lib/python3.12/site-packages/fslib", "vendored/fslib", "book/fslib/fslib"]
+)
+@pytest.mark.parametrize("tracked", [False, True])
+def test_the_commit_of_a_repository_around_the_package_is_not_its_own(repository, monkeypatch, place, tracked):
+    inside = repository / place
+    inside.mkdir(parents=True)
+    (inside / "ledger.py").write_text("installed")
+    if tracked:
+        subprocess.run(["git", "add", "-f", "."], cwd=repository, check=True)
+    monkeypatch.setattr(ledger, "__file__", str(inside / "ledger.py"))
+    assert ledger.circumstances(torch.device("cpu"))["commit"] == ""
+
+
+def test_the_commit_of_a_repository_that_ignores_the_package_is_not_its_own(repository, monkeypatch):
+    installed = repository / "fslib2"  # as `pip install --target .` does
+    installed.mkdir()
+    (installed / "ledger.py").write_text("installed")
+    monkeypatch.setattr(ledger, "__file__", str(installed / "ledger.py"))
+    assert ledger.circumstances(torch.device("cpu"))["commit"] == ""
+
+
+def test_a_hook_of_another_repository_does_not_lend_its_commit(repository, monkeypatch, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    subprocess.run(["git", "init"], cwd=other, check=True, capture_output=True)
+    own = ledger.circumstances(torch.device("cpu"))["commit"]
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert ledger.circumstances(torch.device("cpu"))["commit"] == own != ""
+
+
+def test_a_repository_without_a_commit_has_none(monkeypatch, tmp_path):
+    (tmp_path / "fslib").mkdir()
+    (tmp_path / "fslib" / "ledger.py").write_text("new")
+    for command in (["init"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setattr(ledger, "__file__", str(tmp_path / "fslib" / "ledger.py"))
+    assert ledger.circumstances(torch.device("cpu"))["commit"] == ""
+
+
 def test_outside_a_repository_there_is_no_commit(monkeypatch, tmp_path):
     monkeypatch.setattr(ledger, "__file__", str(tmp_path / "ledger.py"))
     assert ledger.circumstances(torch.device("cpu"))["commit"] == ""
+
+
+def test_a_device_that_is_no_processor_is_not_called_one():
+    assert ledger.circumstances(torch.device("cpu"))["device"].startswith("cpu, ")
+    assert ledger.circumstances(torch.device("mps"))["device"].startswith("mps, ")
+
+
+# Where records lie ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site_packages(monkeypatch, tmp_path):
+    """A wheel's package, as it is installed; beside it lies another's folder of the same name."""
+    package = tmp_path / "site-packages" / "fslib"
+    for name in (package / "results", tmp_path / "site-packages" / "results"):
+        name.mkdir(parents=True)
+    monkeypatch.setattr(ledger, "__file__", str(package / "ledger.py"))
+    monkeypatch.delenv("FSLIB_RESULTS", raising=False)
+    return package
+
+
+def test_an_installed_package_reads_its_copy_and_keeps_it(site_packages, monkeypatch, tmp_path):
+    assert ledger.folder() == site_packages / "results"
+    with pytest.raises(ValueError, match="FSLIB_RESULTS"):
+        ledger.write(record())
+    assert not list(site_packages.rglob("*.json"))
+    monkeypatch.setenv("FSLIB_RESULTS", str(tmp_path / "mine"))
+    assert ledger.write(record()) == tmp_path / "mine" / "toy" / "a-seed0.json"
+    assert ledger.find() == [record()]
+
+
+def test_a_package_without_a_copy_does_not_write_among_the_others(site_packages):
+    (site_packages / "results").rmdir()
+    with pytest.raises(ValueError, match="FSLIB_RESULTS"):
+        ledger.write(record())
+
+
+def test_records_can_be_put_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.setenv("FSLIB_RESULTS", "~/ours")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ledger.write(record()) == tmp_path / "ours" / "toy" / "a-seed0.json"
+    monkeypatch.setenv("FSLIB_RESULTS", "~nosuchuser/ours")
+    with pytest.raises(ValueError, match="FSLIB_RESULTS is '~nosuchuser/ours'"):
+        ledger.folder()
+
+
+def test_a_folder_that_cannot_be_written_is_named(folder, monkeypatch):
+    (folder / "toy").write_text("a file")
+    for attempt in (lambda: ledger.writable_folder("toy"), lambda: ledger.write(record())):
+        with pytest.raises(OSError, match="toy: .* FSLIB_RESULTS"):
+            attempt()
+    (folder / "toy").unlink()
+    (folder / "toy" / "a-seed0.json").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"a-seed0\.json: .* FSLIB_RESULTS"):
+        ledger.write(record())
+
+
+def test_a_package_that_is_installed_indeed(tmp_path):
+    """What pip unpacks of a wheel, in a repository of somebody else: its commit is none, its copy is read and kept."""
+    site = tmp_path / "venv" / "site-packages"
+    shutil.copytree(Path(ledger.__file__).parent, site / "fslib", ignore=shutil.ignore_patterns("__pycache__"))
+    (site / "fslib" / "results" / "toy").mkdir(parents=True)
+    (site / "fslib" / "results" / "toy" / "a.json").write_text(json.dumps(record(id="toy/a")))
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    for command in (["init"], ["add", "."], ["commit", "-m", "theirs"]):
+        subprocess.run(["git", *who, *command], cwd=tmp_path, check=True, capture_output=True)
+    told = """
+import torch
+from fslib import ledger
+print([found["id"] for found in ledger.find()], repr(ledger.circumstances(torch.device("cpu"))["commit"]))
+try:
+    ledger.write(ledger.read("toy/a"))
+except ValueError as error:
+    print(error)
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "FSLIB_RESULTS"} | {"PYTHONPATH": str(site)}
+    done = subprocess.run(
+        [sys.executable, "-c", told], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    found, refused = done.stdout.splitlines()
+    assert found == "['toy/a'] ''" and "FSLIB_RESULTS" in refused
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
