@@ -10,26 +10,32 @@ meet, go through a file: :func:`save` and :func:`load`.
 from __future__ import annotations
 
 import json
-import zlib
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from fslib import files
 from fslib.data import ImageSet
+from fslib.labels import as_labels
+
+# Of classes of up to so many examples, each example draws a number, and the smallest are taken. In larger ones the
+# positions are drawn, which costs the same however large a class is. Another value here gives other episodes.
+_KEYS = 8192
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Episode:
     """One N-way K-shot task, or a stack of them along leading axes, as indices into a data set.
 
-    A stack has a length, and an index or a slice takes from it along the first axis.
+    A stack has a length, gives its episodes one after the other, and an index or a slice takes from it along the first
+    axis. A single episode gives the indices of its examples, support first, as a ``DataLoader`` wants of a batch.
 
     Attributes:
         classes: the labels, in the data set, of the classes drawn, shape (..., way).
@@ -59,39 +65,85 @@ class Episode:
     @property
     def support_labels(self) -> Tensor:
         """Class of each support example within the episode, 0 … way − 1, shape (way · shot,)."""
-        return torch.arange(self.way).repeat_interleave(self.shot)
+        return torch.arange(self.way, device=self.classes.device).repeat_interleave(self.shot)
 
     @property
     def query_labels(self) -> Tensor:
         """Class of each query within the episode, 0 … way − 1, shape (way · queries,)."""
-        return torch.arange(self.way).repeat_interleave(self.queries)
+        return torch.arange(self.way, device=self.classes.device).repeat_interleave(self.queries)
+
+    @property
+    def _single(self) -> bool:
+        return self.classes.ndim == 1
 
     def __len__(self) -> int:
-        return len(self.classes)
+        """Number of episodes of a stack; of a single episode, the number of its examples."""
+        return len(self.support) + len(self.query) if self._single else len(self.classes)
 
-    def __getitem__(self, index: int | slice) -> Episode:
-        return Episode(self.classes[index], self.support[index], self.query[index])
+    def __iter__(self) -> Iterator:
+        """The episodes of a stack; of a single episode, the indices of its examples, support first."""
+        if self._single:
+            return iter(torch.cat([self.support, self.query]).tolist())
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Episode:
+        """An episode of a stack; for a slice or several indices, a stack."""
+        if self._single:
+            raise TypeError(
+                "This is a single episode, of which there is no part by number; "
+                "its parts are classes, support and query."
+            )
+        if isinstance(index, range):
+            index = list(index)
+        try:
+            return Episode(self.classes[index], self.support[index], self.query[index])
+        except IndexError as error:
+            raise IndexError(
+                f"Episode {index} was asked for, but the stack holds {len(self)}."
+            ) from error
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other holds the same classes and examples in the same order."""
+        if not isinstance(other, Episode):
+            return NotImplemented
+        return all(map(np.array_equal, self._arrays(), other._arrays()))
+
+    def __hash__(self) -> int:
+        return hash((self.support.shape, self._arrays()[1].tobytes()))
+
+    def _arrays(self) -> list[np.ndarray]:
+        """Classes, support and query in NumPy's arrays."""
+        return [part.cpu().numpy().astype(np.int64) for part in vars(self).values()]
+
+
+# A DataLoader over a sampler, with a batch_size, then stacks its episodes.
+default_collate_fn_map[Episode] = lambda batch, **_: Episode(
+    *(torch.stack(parts) for parts in zip(*(vars(episode).values() for episode in batch)))
+)
 
 
 class EpisodeSampler:
     """Draw episodes at random: first the classes, then the examples of each.
 
-    Within an episode no class comes twice and no example stands on both sides.
+    Within an episode no class comes twice and no example stands on both sides. A sampler is also what PyTorch calls a
+    batch sampler: ``DataLoader(data, batch_sampler=sampler)`` gives the images and labels of one episode at a time,
+    support first.
 
     Args:
-        labels: the class of every example, shape (n,), or a data set with such an attribute ``labels``.
+        labels: the class of every example, shape (n,), or a data set with such an attribute ``labels``. Names are
+            numbered in sorted order.
         way: classes in an episode, N.
         shot: support examples of each class, K.
         query: query examples of each class.
         episodes: how many episodes the sampler holds.
         seed: the same seed gives the same episodes.
-        groups: the group of each class, in the order of their labels. An episode then takes the groups in random order,
-            all classes of each, and of the last group as many as are missing, at random; so its classes resemble each
-            other as a group's do.
+        groups: the group of each class, by name or number, in the order of their labels. An episode then takes the
+            groups in random order, all classes of each, and of the last group as many as are missing, at random; so
+            its classes resemble each other as a group's do.
 
     Raises:
-        ValueError: if there are fewer than ``way`` classes, a class has fewer than ``shot + query`` examples, or there
-            is not one group for each class.
+        ValueError: if there are fewer than ``way`` classes, a class has fewer than ``shot + query`` examples, there
+            is not one group for each class, or a number is not a whole one.
 
     Example:
         >>> sampler = EpisodeSampler(torch.arange(10).repeat(20), way=5, shot=1, query=15, episodes=100, seed=0)
@@ -109,11 +161,12 @@ class EpisodeSampler:
         seed: int = 0,
         groups: Sequence[str] | None = None,
     ):
-        labels = torch.as_tensor(getattr(labels, "labels", labels))
-        for name, value in dict(way=way, shot=shot, query=query, episodes=episodes).items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, but is {value}.")
-        self.classes, sizes = (array.numpy() for array in labels.unique(return_counts=True))
+        labels = as_labels(getattr(labels, "labels", labels)).cpu().numpy()
+        way, shot, query, episodes = (
+            _whole(name, value)
+            for name, value in dict(way=way, shot=shot, query=query, episodes=episodes).items()
+        )
+        self.classes, sizes = np.unique(labels, return_counts=True)
         if way > len(self.classes):
             raise ValueError(
                 f"A {way}-way episode needs {way} classes, but the data set has {len(self.classes)}."
@@ -123,16 +176,12 @@ class EpisodeSampler:
                 f"{shot} support and {query} query examples make {shot + query} of each class, "
                 f"but class {self.classes[sizes.argmin()]} has only {sizes.min()}; lower shot or query."
             )
-        if groups is not None and len(groups) != len(self.classes):
-            raise ValueError(
-                f"There must be one group for each of the {len(self.classes)} classes, but there are {len(groups)}."
-            )
-        self.way, self.shot, self.query, self.episodes, self.seed = way, shot, query, episodes, seed
-        self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
-        # Row c lists the examples of class c. Shorter rows are padded, and the padding is never drawn.
-        self._examples = np.zeros((len(sizes), sizes.max()), dtype=np.int64)
-        self._exists = np.arange(sizes.max()) < sizes[:, None]
-        self._examples[self._exists] = labels.argsort(stable=True).numpy()
+        self.way, self.shot, self.query, self.episodes = way, shot, query, episodes
+        self.seed = _checked_seed(seed)
+        self._groups = None if groups is None else _groups(groups, len(self.classes))
+        # The examples of class c are those of a sorted list from its start on, as many as its size.
+        self._sorted = labels.argsort(kind="stable")
+        self._sizes, self._starts = sizes, sizes.cumsum() - sizes
 
     def __len__(self) -> int:
         return self.episodes
@@ -147,19 +196,29 @@ class EpisodeSampler:
             if not drawn:
                 raise IndexError(f"The slice holds none of the {len(self)} episodes.")
             return self._episode(*(np.stack(part) for part in zip(*drawn)))
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"Episode {index} was asked for, but the sampler holds {len(self)}.")
-        return self._episode(*self._draw(index % len(self)))
+        try:
+            number = operator.index(index)
+        except TypeError as error:
+            raise TypeError(
+                f"Episodes are numbered: ask for one by a whole number, or for several by a slice, not by {index!r}."
+            ) from error
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"Episode {number} was asked for, but the sampler holds {len(self)}.")
+        return self._episode(*self._draw(number % len(self)))
 
     def _draw(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Classes (way,) and examples (way, shot + query) of one episode."""
         random = _random(self.seed, index)
         rows = self._draw_classes(random)
-        keys = np.where(
-            self._exists[rows], random.random((self.way, self._exists.shape[1])), np.inf
-        )
-        columns = keys.argsort(1)[:, : self.shot + self.query]
-        return rows, self._examples[rows[:, None], columns]
+        number, largest = self.shot + self.query, self._sizes.max()
+        if largest <= _KEYS:
+            keys = random.random((self.way, largest))
+            keys[np.arange(largest) >= self._sizes[rows, None]] = np.inf
+            places = keys.argsort(1)[:, :number]
+        else:
+            sizes = self._sizes[rows]
+            places = np.stack([random.choice(size, number, replace=False) for size in sizes])
+        return rows, self._sorted[self._starts[rows, None] + places]
 
     def _draw_classes(self, random: np.random.Generator) -> np.ndarray:
         if self._groups is None:
@@ -182,7 +241,8 @@ def within_groups(data: ImageSet, way: int = 20, episodes: int = 2000, seed: int
 
     The classes of an episode are characters of one alphabet. One person drew the support, one picture of each, and
     another person drew the queries, one of each. Both are harder than classes and examples drawn from everywhere:
-    characters of an alphabet resemble each other, and the two sides share no hand.
+    characters of an alphabet resemble each other, and the two sides share no hand. A drawer is what the literature
+    also calls a writer.
 
     The rule: groups take turns, in order of their names, so episode i is of group i mod (number of groups). From the
     seed and i come ``way`` different classes of that group, and then two different drawers, all equally likely. These
@@ -208,17 +268,15 @@ def within_groups(data: ImageSet, way: int = 20, episodes: int = 2000, seed: int
         >>> within_groups(test).query.shape     # doctest: +SKIP
         torch.Size([2000, 20])
     """
-    for name, value in dict(way=way, episodes=episodes).items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, but is {value}.")
+    way, episodes, seed = _whole("way", way), _whole("episodes", episodes), _checked_seed(seed)
     pictures = _by_drawer(data)
-    group_of = np.array(data.class_groups)
+    group_of = _groups(data.class_groups, len(data.class_names))
     groups = [np.flatnonzero(group_of == group) for group in np.unique(group_of)]
     smallest = min(groups, key=len)
     if way > len(smallest):
         raise ValueError(
             f"A {way}-way episode within a group needs {way} classes of each, "
-            f"but {group_of[smallest[0]]} has only {len(smallest)}."
+            f"but {data.class_groups[smallest[0]]} has only {len(smallest)}."
         )
     classes = np.empty((episodes, way), dtype=np.int64)
     drawers = np.empty((2, episodes, 1), dtype=np.int64)
@@ -236,11 +294,6 @@ def _by_drawer(data: ImageSet) -> np.ndarray:
         raise ValueError(
             f"{data.name} does not tell the group of each class and the drawer of each picture "
             "(class_groups and domains); Omniglot does."
-        )
-    if not len(data.class_groups) == len(data.class_names) or len(data.domains) != len(data):
-        raise ValueError(
-            f"{data.name} must have one group for each of its {len(data.class_names)} classes and one drawer for each "
-            f"of its {len(data)} pictures, but has {len(data.class_groups)} and {len(data.domains)}."
         )
     drawers, drawer = data.domains.unique(return_inverse=True)
     if len(drawers) < 2:
@@ -262,9 +315,40 @@ def _random(seed: int, index: int) -> np.random.Generator:
 
     The generator is counter-based: each episode number starts its own stream, with nothing to run through first.
     """
-    if seed < 0:
-        raise ValueError(f"A seed must be 0 or more, but is {seed}.")
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, index]))
+
+
+def _whole(name: str, value: Any, least: int = 1) -> int:
+    """The value as an integer, refused if it is not a whole number or too small."""
+    if isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be a whole number, but is {value}.")
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise ValueError(f"{name} must be a whole number, but is {value!r}.") from error
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, but is {number}.")
+    return number
+
+
+def _checked_seed(seed: Any) -> int:
+    """The seed as an integer that the generator takes."""
+    if (number := _whole("A seed", seed, least=0)) >= 2**128:
+        raise ValueError(f"A seed must be below 2**128, but is {number}.")
+    return number
+
+
+def _groups(groups: Any, classes: int) -> np.ndarray:
+    """The group of each class, numbered in sorted order."""
+    try:
+        numbers = as_labels(groups).cpu().numpy()
+    except ValueError as error:
+        raise ValueError(f"Groups are given as labels are: {error}") from error
+    if len(numbers) != classes:
+        raise ValueError(
+            f"There must be one group for each of the {classes} classes, but there are {len(numbers)}."
+        )
+    return np.unique(numbers, return_inverse=True)[1]
 
 
 def check_episodes(episodes: Episode, labels: Tensor) -> None:
@@ -275,10 +359,14 @@ def check_episodes(episodes: Episode, labels: Tensor) -> None:
         labels: the class of every example of the data set, (n,).
 
     Raises:
-        ValueError: if the shapes are not those of a stack, an index is not one of the data set's, an example stands
-            in the place of another class, or a class or an example comes twice in an episode.
+        ValueError: if the shapes are not those of a stack, its parts are not integers, an index is not one of the data
+            set's, an example stands in the place of another class, or a class or an example comes twice in an episode.
     """
-    classes, sides = episodes.classes, (episodes.support, episodes.query)
+    labels = as_labels(labels).cpu()
+    parts = [part.cpu() for part in vars(episodes).values()]
+    if fractions := [part.dtype for part in parts if part.is_floating_point() or part.is_complex()]:
+        raise ValueError(f"Episodes are made of integers, but these are of {fractions[0]}.")
+    classes, *sides = (part.long() for part in parts)
     if classes.ndim != 2 or not all(
         side.numel()
         and side.ndim == 2
@@ -323,7 +411,7 @@ def save(episodes: Episode | EpisodeSampler, path: str | Path, data: ImageSet) -
         data: the data set that the indices are of.
 
     Raises:
-        ValueError: if the episodes are not well-formed; see :func:`check_episodes`.
+        ValueError: if these are no episodes, or not well-formed; see :func:`check_episodes`.
 
     Example:
         >>> from fslib import data, episodes
@@ -332,6 +420,8 @@ def save(episodes: Episode | EpisodeSampler, path: str | Path, data: ImageSet) -
         >>> len(episodes.load("test.npz", test))
         100
     """
+    if not isinstance(episodes, (Episode, EpisodeSampler)):
+        raise ValueError(f"What is saved is a sampler or a stack of episodes, not {episodes!r}.")
     stack = episodes if isinstance(episodes, Episode) else episodes[:]
     check_episodes(stack, data.labels)
     about = _identity(data) | dict(
@@ -341,7 +431,7 @@ def save(episodes: Episode | EpisodeSampler, path: str | Path, data: ImageSet) -
         episodes=len(stack),
         seed=getattr(episodes, "seed", None),
     )
-    arrays = {name: array.numpy().astype(np.int32) for name, array in vars(stack).items()}
+    arrays = {name: array.cpu().numpy().astype(np.int32) for name, array in vars(stack).items()}
     with files.atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, about=json.dumps(about), **arrays)
 
@@ -355,17 +445,22 @@ def load(path: str | Path, data: ImageSet) -> Episode:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds no episodes, or those of other data.
+        ValueError: if it holds no episodes, those of other data, or broken ones; see :func:`check_episodes`.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"There is no file of episodes {path}.")
     try:
         with np.load(path) as stored:
             about = json.loads(str(stored["about"]))
             was = {key: about[key] for key in ("data", "images", "digest")}
-            arrays = [stored[name].astype(np.int64) for name in ("classes", "support", "query")]
-    except (ValueError, LookupError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+            arrays = [stored[name] for name in ("classes", "support", "query")]
+        if any(array.dtype.kind not in "iu" for array in arrays):
+            raise ValueError("not integers")
+        stack = Episode(*(torch.from_numpy(array.astype(np.int64)) for array in arrays))
+    except PermissionError:  # names the file
+        raise
+    except Exception as error:  # zipfile, zlib, json, NumPy and Python each have their own
         raise ValueError(
             f"{path} is not a file that fslib.episodes.save has written, or it is damaged."
         ) from error
@@ -374,7 +469,11 @@ def load(path: str | Path, data: ImageSet) -> Episode:
         raise ValueError(
             f"{path} holds episodes of other data: of {told(was)}; this is {told(_identity(data))}."
         )
-    return Episode(*map(torch.from_numpy, arrays))
+    try:
+        check_episodes(stack, data.labels)
+    except ValueError as error:
+        raise ValueError(f"{path} holds broken episodes: {error}") from error
+    return stack
 
 
 def _identity(data: ImageSet) -> dict[str, Any]:

@@ -2,41 +2,95 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import secrets
+import tempfile
+import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_STALE = 24 * 3600  # seconds after which nobody is writing to a temporary file any more
 
 
 def cache_dir() -> Path:
-    """The folder for what can be made again: ``$FSLIB_CACHE``, else ``fslib`` in the user's cache folder."""
-    if chosen := os.environ.get("FSLIB_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fslib"
+    """The folder for what can be made again: ``$FSLIB_CACHE``, else ``fslib`` in the user's cache folder.
+
+    A user without a home folder, as in many containers, gets a temporary one, with a warning.
+
+    Raises:
+        ValueError: if ``$FSLIB_CACHE`` names the home folder of nobody.
+    """
+    if chosen := _chosen("FSLIB_CACHE"):
+        return chosen
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fslib"
+    except RuntimeError:  # no home folder
+        user = os.getuid() if hasattr(os, "getuid") else ""
+        folder = Path(tempfile.gettempdir(), f"fslib-{user}")
+        warnings.warn(
+            f"There is no home folder, so {folder} is the cache; set FSLIB_CACHE to a folder that lasts.",
+            stacklevel=2,
+        )
+        return folder
 
 
 def data_dir() -> Path:
-    """The folder for downloaded data sets: ``$FSLIB_DATA``, else ``data`` in :func:`cache_dir`."""
-    if chosen := os.environ.get("FSLIB_DATA"):
-        return Path(chosen).expanduser()
-    return cache_dir() / "data"
+    """The folder for downloaded data sets: ``$FSLIB_DATA``, else ``data`` in :func:`cache_dir`.
+
+    Raises:
+        ValueError: if ``$FSLIB_DATA`` names the home folder of nobody.
+    """
+    return _chosen("FSLIB_DATA") or cache_dir() / "data"
+
+
+def _chosen(variable: str) -> Path | None:
+    """The folder that an environment variable names, if it is set."""
+    if not (folder := os.environ.get(variable)):
+        return None
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{variable} is {folder}, but there is no such home folder; set it to a full path."
+        ) from error
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Write to a temporary neighbour of ``path``, and put it in place only when all of it is written.
 
-    An interrupted write leaves the old file as it was.
+    An interrupted write leaves the old file, and the folders above it, as they were. Each writer has a temporary file
+    of its own, so of several at once the last to finish wins. What a killed writer left lying is removed by a later
+    write of the same file, once it is a day old.
 
     Example:
         >>> with atomic_write("numbers.txt") as temporary:
         ...     _ = temporary.write_text("1 2 3")
     """
     path = Path(path)
+    made = [folder for folder in path.parents if not os.path.exists(folder)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _sweep(path)
+    # A process number would not do: threads share it, and in containers it is mostly 1. The name alone is ours; the
+    # file is made by whoever writes it, with the usual permissions.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         yield temporary
         os.replace(temporary, path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        for folder in made:
+            with suppress(OSError):  # somebody else may have filled it
+                folder.rmdir()
+        raise
+
+
+def _sweep(path: Path) -> None:
+    """Remove temporary files of ``path`` whose writers must be dead."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):  # somebody else may have removed it
+            if time.time() - left.stat().st_mtime > _STALE:
+                left.unlink()

@@ -225,9 +225,7 @@ def test_within_groups_classes_and_pairs_of_drawers_are_drawn_evenly(drawn):
         (dict(class_groups=()), {}, r"Drawn does not tell the group of each class"),
         (dict(domains=torch.zeros(140).long()), {}, "Drawn has a single drawer"),
         ({}, dict(way=6), "6-way episode within a group needs 6 classes of each, but a has only 5"),
-        (dict(class_groups=["a"] * 19), {}, "one group for each of its 20 classes .* but has 19 and 140"),
-        (dict(domains=torch.zeros(9)), {}, "one drawer for each of its 140 pictures, but has 20 and 9"),
-        ({}, dict(seed=-1), "seed must be 0 or more, but is -1"),
+        ({}, dict(seed=-1), "seed must be at least 0, but is -1"),
         ({}, dict(way=0), "way must be at least 1, but is 0"),
         ({}, dict(episodes=0), "episodes must be at least 1, but is 0"),
     ],
@@ -354,7 +352,8 @@ def changed(data: ImageSet, name: str) -> ImageSet:
     if name == "name":
         return dataclasses.replace(data, name="Other")
     if name == "number":
-        return dataclasses.replace(data, images=data.images[:-1], labels=data.labels[:-1])
+        parts = {part: getattr(data, part)[:-1] for part in ("images", "labels", "domains")}
+        return dataclasses.replace(data, **parts)
     part = getattr(data, name).clone()
     part.view(-1)[17] += 1
     return dataclasses.replace(data, **{name: part})

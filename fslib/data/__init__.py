@@ -35,8 +35,12 @@ def load(name: str, split: str = "train", **options: Any) -> ImageSet:
         >>> test.images.dtype, test.images.shape[1:]
         (torch.uint8, torch.Size([1, 28, 28]))
     """
+    if not isinstance(name, str):
+        raise ValueError(f"A data set has a name, {' or '.join(_LOADERS)}, but this is {name!r}.")
     if name not in _LOADERS:
         raise ValueError(f"There is no data set {name!r}{_did_you_mean(name, _LOADERS)}")
+    if not isinstance(split, str):
+        raise ValueError(f"A split is a name, or several joined by '+', but this is {split!r}.")
     parts = split.split("+")
     for part in parts:
         if part not in SPLITS:

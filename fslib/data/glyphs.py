@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import unicodedata
-import zipfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -98,18 +99,37 @@ def script_of(character: str) -> str | None:
 @functools.cache
 def _cached(path: Path) -> tuple[Tensor, Tensor, list[int]]:
     """Images (classes, 20, 28, 28), faces (classes, 20) and code points, read from ``path`` or made there."""
-    if not path.exists():
-        new_images, new_faces, new_characters = make()
-        with files.atomic_write(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, images=new_images, faces=new_faces, characters=new_characters)
+    if os.path.exists(path):
+        images, faces, characters = _read(path)
+    else:
+        images, faces, characters = make()
+        try:
+            with files.atomic_write(path) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, images=images, faces=faces, characters=characters)
+        except OSError as error:
+            warnings.warn(
+                f"Glyphs could not be kept for the next time ({error}); set FSLIB_CACHE to a folder that can be "
+                "written.",
+                stacklevel=2,
+            )
+    return torch.from_numpy(images), torch.from_numpy(faces), characters.tolist()
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What :func:`make` made, from the file in which it was kept."""
     try:
         with np.load(path) as stored:
-            images, faces = torch.from_numpy(stored["images"]), torch.from_numpy(stored["faces"])
-            return images, faces, stored["characters"].tolist()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            images, faces, characters = (stored[name] for name in ("images", "faces", "characters"))
+        shape = len(characters), EXAMPLES
+        if (images.dtype, images.shape, faces.shape) != (np.uint8, (*shape, SIDE, SIDE), shape):
+            raise ValueError("other arrays")
+    except PermissionError:  # names the file
+        raise
+    except Exception as error:  # zipfile, zlib, NumPy and Python each have their own
         raise OSError(
             f"The cached data set {path} is damaged; delete it, and it is made again."
         ) from error
+    return images, faces, characters
 
 
 def make() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

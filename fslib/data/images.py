@@ -2,49 +2,283 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import operator
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
+
+from fslib.labels import as_labels
 
 SIDE = 28
 
 
-@dataclass(frozen=True, repr=False)
+def to_input(images: Any) -> Tensor:
+    """Turn pictures, dark ink on white paper, into network input: 28 × 28, ink = 1, paper = 0.
+
+    A picture that is not square gets paper on both sides. Larger ones are shrunk by Pillow's antialiased bilinear
+    filter. There is no other normalisation. Training, evaluation and your own images all come through here, so they
+    cannot disagree.
+
+    Args:
+        images: one picture or many:
+
+            * the path of a file, or a Pillow image of any mode. A photograph is turned upright, colours become grey,
+              what is transparent is paper. Mode ``I`` holds greys up to 255 or up to 65,535, mode ``F`` up to 1 or up
+              to 255, whichever the brightest pixel tells; modes ``I;16`` hold greys up to 65,535.
+            * uint8, (h, w), or (..., h, w) with any axes before, each plane turned by itself.
+            * uint8 with colours last, (..., h, w, 1), (..., h, w, 3) or (..., h, w, 4), which become one channel of
+              grey. With three axes or more, a last one of 1, 3 or 4 is always read as colours.
+            * a list of these, of any sizes.
+
+    Returns:
+        float32: (1, 28, 28) for one picture without a channel axis, (n, 1, 28, 28) for a list of them, else
+        (..., 28, 28). On the device of the images; those of another size than 28 × 28 pass through the CPU.
+
+    Raises:
+        ValueError: if these are not pictures, with what to write instead.
+        OSError: if a file is missing or cannot be read; the message names it.
+    """
+    if isinstance(images, (list, tuple)):
+        return _stacked(images)
+    if isinstance(images, (str, os.PathLike)):
+        images = _read(images)
+    if isinstance(images, Image.Image):
+        images = _grey(images)
+    pictures = _planes(images)
+    if pictures.shape[-2:] != (SIDE, SIDE):
+        flat = pictures.reshape(-1, *pictures.shape[-2:]).cpu().numpy()
+        small = torch.from_numpy(shrink(flat)).to(pictures.device)
+        pictures = small.reshape(*pictures.shape[:-2], SIDE, SIDE)
+    return 1 - pictures.float() / 255
+
+
+def shrink(pictures: Iterable[np.ndarray]) -> np.ndarray:
+    """Shrink uint8 pictures, each (h, w), to (n, 28, 28) by Pillow's antialiased bilinear filter.
+
+    Those that are not square are first laid in the middle of a square of paper, which keeps their proportions.
+    """
+    squares = [Image.fromarray(_square(p)) for p in pictures]
+    small = [np.asarray(p.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for p in squares]
+    return np.stack(small) if small else np.empty((0, SIDE, SIDE), np.uint8)
+
+
+def _square(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape
+    if height == width:
+        return picture
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = np.full((side, side), 255, np.uint8)
+    square[top : top + height, left : left + width] = picture
+    return square
+
+
+def _stacked(pictures: Sequence[Any]) -> Tensor:
+    """Network input of each picture of a list, stacked."""
+    inputs = []
+    for number, picture in enumerate(pictures):
+        try:
+            inputs.append(to_input(picture))
+        except ValueError as error:
+            raise ValueError(f"Of a list of pictures, number {number}: {error}") from error
+    if len({each.shape for each in inputs}) != 1:
+        shapes = ", ".join(sorted({str(tuple(each.shape)) for each in inputs})) or "nothing"
+        raise ValueError(
+            f"A list must hold pictures, as many axes and channels in each, but this one holds {shapes}."
+        )
+    return torch.stack([each.to(inputs[0].device) for each in inputs])
+
+
+def _planes(images: Any) -> Tensor:
+    """Pictures in an array or a tensor as planes of grey, uint8 (..., h, w), of three axes at least."""
+    array = images if isinstance(images, Tensor) else np.asarray(images)
+    kind = str(array.dtype).removeprefix("torch.")
+    if kind != "uint8" or array.ndim < 2 or not all(array.shape[-2:]):
+        hints = {
+            "bool": "255 * pictures",
+            "uint16": "pictures // 257",
+            "float": "(255 * pictures).round()",
+        }
+        hint = next((hints[start] for start in hints if kind.startswith(start)), None)
+        advice = f" Make uint8 of {hint}, if white is 255 then." if hint else ""
+        raise ValueError(
+            "Pictures must be uint8, dark ink on white paper, with height and width as the last axes, or Pillow "
+            f"images, paths, or a list of these, but these are {kind} of shape {tuple(array.shape)}.{advice}"
+        )
+    pictures = tensor_of(array)
+    if pictures.ndim == 2:
+        return pictures[None]
+    return _without_colours(pictures) if pictures.shape[-1] in (1, 3, 4) else pictures
+
+
+def _without_colours(pictures: Tensor) -> Tensor:
+    """Colours last, (..., h, w, c), made one channel of grey, (..., 1, h, w)."""
+    *leading, height, width, channels = pictures.shape
+    if channels > 1:
+        flat = pictures.reshape(-1, height, width, channels).cpu().numpy()
+        greys = np.array([_grey(Image.fromarray(each)) for each in flat], np.uint8)
+        pictures = torch.from_numpy(greys).to(pictures.device)
+    return pictures.reshape(*leading, 1, height, width)
+
+
+def tensor_of(array: Any) -> Tensor:
+    """A tensor of an array, copied only where PyTorch could not share its memory."""
+    if isinstance(array, Tensor):
+        return array
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
+def _read(path: str | os.PathLike) -> np.ndarray:
+    """The greys of a picture in a file; see :func:`_grey`."""
+    try:
+        picture = Image.open(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"There is no picture {os.fspath(path)}.") from error
+    except Exception as error:  # Pillow raises many kinds
+        raise _unreadable(path, error) from error
+    with picture:
+        return _grey(picture)
+
+
+def _grey(picture: Image.Image) -> np.ndarray:
+    """The greys of a Pillow image, uint8 (h, w): upright, on white paper."""
+    name = getattr(picture, "filename", "") or "A picture"
+    try:
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
+            values = np.asarray(upright).astype(np.float64)
+        else:
+            paper = Image.new(
+                "RGBA", upright.size, "white"
+            )  # what is transparent is paper, not ink
+            return np.array(Image.alpha_composite(paper, upright.convert("RGBA")).convert("L"))
+    except Exception as error:  # Pillow raises many kinds, and few name the file
+        raise _unreadable(name, error) from error
+    below, above = {"F": (1, 255), "I": (255, 65_535)}.get(upright.mode, (65_535, 65_535))
+    white = below if values.max(initial=0) <= below else above
+    if not ((values >= 0) & (values <= white)).all():  # nor NaN
+        raise ValueError(
+            f"{name} has greys from {values.min():g} to {values.max():g}, but in mode {upright.mode} black is 0 and "
+            f"white at most {above:,}; convert it to mode L."
+        )
+    return np.rint(values * (255 / white)).astype(np.uint8)
+
+
+def _unreadable(name: str | os.PathLike, error: Exception) -> OSError:
+    return OSError(f"{os.fspath(name)} is not a picture that can be read ({error}).")
+
+
+@dataclass(frozen=True, repr=False, eq=False)  # equal only to itself: compare digests
 class ImageSet(torch.utils.data.Dataset):
     """Images of some classes, held in memory.
 
+    What a network sees of them, in training and evaluation alike, is what :meth:`inputs` gives: each set brings its own
+    ``transform``, or a subclass its own ``inputs``.
+
     Attributes:
         name: of the data set and the split.
-        images: uint8, dark ink on white paper, (n, 1, 28, 28).
-        labels: class of each image, 0 … classes − 1, (n,).
+        images: uint8, dark ink on white paper, (n, 1, h, w); other transforms may want colours, (n, 3, h, w).
+        labels: class of each image, 0 … classes − 1, (n,), on the CPU. Made of integers of any kind, or of names that
+            stand in ``class_names``.
         class_names: one name a class.
         class_groups: the writing system each class belongs to.
         domains: who or what made each image (the drawer, the face of the font), (n,).
+        transform: from uint8 images, (..., c, h, w), to network input; by default, :func:`to_input`.
+
+    Raises:
+        ValueError: if these do not go together.
+
+    Example:
+        >>> white, colours = torch.full((2, 3, 32, 32), 255, dtype=torch.uint8), lambda images: images.float() / 255
+        >>> ImageSet("Blank", white, [0, 1], ["one", "two"], transform=colours).inputs([1]).shape
+        torch.Size([1, 3, 32, 32])
     """
 
     name: str
     images: Tensor
     labels: Tensor
     class_names: Sequence[str]
-    class_groups: Sequence[str] = field(default=())
+    class_groups: Sequence[str] = ()
     domains: Tensor | None = None
+    transform: Callable[[Tensor], Tensor] = to_input
+
+    def __post_init__(self) -> None:
+        names, groups = (
+            _names(self.class_names, "class_names"),
+            _names(self.class_groups, "class_groups"),
+        )
+        images, labels = _images(self.images), _labels(self.labels, names)
+        domains = None if self.domains is None else _domains(self.domains)
+        _check_count("label", labels, len(images), "images")
+        if domains is not None:
+            _check_count("domain", domains, len(images), "images")
+        if groups:
+            _check_count("group", groups, len(names), "classes")
+        if not callable(self.transform):
+            raise ValueError("A transform is a function from uint8 images to network input.")
+        checked = dict(
+            images=images,
+            labels=labels,
+            class_names=names,
+            class_groups=groups or (),
+            domains=domains,
+        )
+        for attribute, value in checked.items():
+            object.__setattr__(self, attribute, value)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """One image as network input, (1, 28, 28), and its label."""
-        return self.inputs([index])[0], int(self.labels[index])
+        """One image as network input, by default (1, 28, 28), and its label."""
+        try:
+            number = operator.index(index)
+        except TypeError as error:
+            raise TypeError(
+                f"One image has a whole number, but this is {type(index).__name__}; inputs(…) gives several."
+            ) from error
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"Image {number} was asked for, but {self.name} holds {len(self)}.")
+        return self.inputs([number])[0], int(self.labels[number])
 
     def inputs(self, indices: Any = slice(None)) -> Tensor:
-        """Network input for some examples, float32, (…, 1, 28, 28); see :func:`to_input`."""
-        return to_input(self.images[indices])
+        """Network input for some images, as the ``transform`` of this set gives it, on their device.
+
+        Args:
+            indices: a number, a slice, whole numbers of any shape in a tensor on any device, an array, a list or a
+                range, or a mask, (n,); default, all.
+
+        Returns:
+            By default float32, (..., 1, 28, 28); see :func:`to_input`.
+        """
+        return self.transform(self.images[self._positions(indices)])
+
+    def _positions(self, indices: Any) -> slice | Tensor:
+        """Indices of any kind as PyTorch takes them, on the device of the images."""
+        if isinstance(indices, slice):
+            return indices
+        indices = _whole_numbers_or_mask(indices)
+        if indices.dtype == torch.bool:
+            if indices.shape != (len(self),):
+                raise IndexError(
+                    f"A mask has shape ({len(self)},) here, but this one {tuple(indices.shape)}."
+                )
+        elif (
+            indices.device.type == "cpu" and indices.numel()
+        ):  # elsewhere this would wait for the device
+            first, last = (end.item() for end in indices.aminmax())
+            if first < -len(self) or last >= len(self):
+                wrong = first if first < -len(self) else last
+                raise IndexError(f"Image {wrong} was asked for, but {self.name} holds {len(self)}.")
+        return indices.to(self.images.device)
 
     @property
     def digest(self) -> str:
@@ -54,22 +288,143 @@ class ImageSet(torch.utils.data.Dataset):
             digest.update(part.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def select(self, classes: Sequence[int]) -> ImageSet:
-        """The same data set with only some classes, renumbered in the order given."""
+    def to(self, device: torch.device | str) -> ImageSet:
+        """The same data set with its images on a device; labels and domains stay on the CPU."""
+        return self._with(images=self.images.to(device))
+
+    def select(self, classes: Sequence[int] | Sequence[str]) -> ImageSet:
+        """The same data set with only some classes, renumbered in the order given.
+
+        Args:
+            classes: their numbers or their names.
+
+        Raises:
+            ValueError: if there is no such class, none is asked for, or one comes twice.
+        """
+        chosen = self._classes(classes)
         number = torch.full((len(self.class_names),), -1)
-        number[list(classes)] = torch.arange(len(classes))
-        kept = number[self.labels] >= 0
-        return ImageSet(
-            f"{self.name}, {len(classes)} classes",
-            self.images[kept],
-            number[self.labels][kept],
-            [self.class_names[c] for c in classes],
-            [self.class_groups[c] for c in classes] if self.class_groups else (),
-            None if self.domains is None else self.domains[kept],
+        number[chosen] = torch.arange(len(chosen))
+        labels = number[self.labels]
+        kept = labels >= 0
+        return self._with(
+            name=f"{self.name}, {len(chosen)} classes",
+            images=self.images[kept.to(self.images.device)],
+            labels=labels[kept],
+            class_names=[self.class_names[c] for c in chosen],
+            class_groups=[self.class_groups[c] for c in chosen] if self.class_groups else (),
+            domains=None if self.domains is None else self.domains[kept],
         )
+
+    def _classes(self, classes: Any) -> list[int]:
+        """Numbers of classes that were asked for by number or name."""
+        try:
+            chosen = _numbers(classes, self.class_names).tolist()
+        except ValueError as error:
+            raise ValueError(
+                f"Classes are selected by a list of their numbers or names, as in select([2, 0]): {error}"
+            ) from error
+        count = len(self.class_names)
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise ValueError("At least one class is selected, and none twice.")
+        if min(chosen) < 0 or max(chosen) >= count:
+            raise ValueError(
+                f"{self.name} has the classes 0 to {count - 1}, but {min(chosen)} to {max(chosen)} are asked for."
+            )
+        return chosen
+
+    def _with(self, **changes: Any) -> ImageSet:
+        """A copy with some attributes changed; of the same subclass, with whatever that added."""
+        changed = copy.copy(self)
+        for attribute, value in changes.items():
+            object.__setattr__(changed, attribute, value)
+        return changed
 
     def __repr__(self) -> str:
         return f"{self.name}: {len(self):,} images of {len(self.class_names):,} classes"
+
+
+def _whole_numbers_or_mask(indices: Any) -> Tensor:
+    """Indices as a tensor of int64 or bool, on the device they were on."""
+    if isinstance(indices, (list, tuple)):  # perhaps of tensors
+        indices = [each.tolist() if isinstance(each, Tensor) else each for each in indices]
+    try:
+        array = indices if isinstance(indices, Tensor) else np.asarray(indices)
+    except ValueError:  # rows of unequal length
+        array = np.empty(1, dtype=object)
+    kind = str(array.dtype).removeprefix("torch.")
+    if kind == "bool":
+        return tensor_of(array)
+    if isinstance(array, np.ndarray) and not array.size:
+        return torch.empty(array.shape, dtype=torch.long)
+    if not kind.startswith(("int", "uint")):
+        raise ValueError(
+            f"Images are asked for by whole numbers, a slice or a mask, but these are {kind}."
+        )
+    return array.long() if isinstance(array, Tensor) else tensor_of(array.astype(np.int64))
+
+
+def _names(names: Any, what: str) -> list[str]:
+    if names is None:
+        return []
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ValueError(f"{what} is a list of one name a class, but is {names!r}.")
+    return list(names)
+
+
+def _images(images: Any) -> Tensor:
+    """Images as a tensor, refused unless uint8 (n, c, h, w)."""
+    array = images if isinstance(images, Tensor) else np.asarray(images)
+    kind, shape = str(array.dtype).removeprefix("torch."), tuple(array.shape)
+    if kind != "uint8" or len(shape) != 4 or not all(shape[1:]):
+        axis = " images[:, None] adds the axis of the channel." if len(shape) == 3 else ""
+        raise ValueError(
+            f"Images are uint8 of shape (n, channels, h, w), but these are {kind} of {shape}.{axis}"
+        )
+    if shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4):
+        raise ValueError(
+            f"Images have shape (n, channels, h, w), but these, {shape}, have their colours last; "
+            "torch.as_tensor(images).permute(0, 3, 1, 2) puts them first."
+        )
+    return tensor_of(array)
+
+
+def _check_count(what: str, found: Sequence[Any] | Tensor, count: int, of: str) -> None:
+    if len(found) != count:
+        raise ValueError(
+            f"There must be one {what} for each of the {count} {of}, but there are {len(found)}."
+        )
+
+
+def _labels(labels: Any, names: Sequence[str]) -> Tensor:
+    """Labels as numbers of classes, int64, on the CPU."""
+    numbers = _numbers(labels, names).cpu()
+    if len(numbers) and (numbers.min() < 0 or numbers.max() >= len(names)):
+        raise ValueError(
+            f"Labels are places in the list of {len(names)} class names, 0 to {len(names) - 1}, "
+            f"but these are {numbers.min()} to {numbers.max()}."
+        )
+    return numbers
+
+
+def _numbers(labels: Any, names: Sequence[str]) -> Tensor:
+    """Labels as integers; where they are names, as their places among ``names``."""
+    if isinstance(labels, (list, tuple, np.ndarray)) and any(
+        isinstance(each, str) for each in labels
+    ):
+        place = {name: number for number, name in enumerate(names)}
+        if len(place) < len(names):
+            raise ValueError("Some class names come twice, so names do not tell the classes.")
+        if unknown := [each for each in labels if each not in place]:
+            raise ValueError(f"{unknown[0]!r} is not among the class names.")
+        labels = [place[each] for each in labels]
+    return as_labels(labels, names=False)
+
+
+def _domains(domains: Any) -> Tensor:
+    try:
+        return as_labels(domains).cpu()
+    except ValueError as error:
+        raise ValueError(f"Domains are numbered as labels are: {error}") from error
 
 
 def check_disjoint(*sets: ImageSet) -> None:
@@ -82,38 +437,3 @@ def check_disjoint(*sets: ImageSet) -> None:
                     f"{first.name} and {second.name} share {len(shared)} classes, {min(shared)} among them; "
                     "training and evaluation need different classes."
                 )
-
-
-def to_input(images: Any) -> Tensor:
-    """Turn pictures, dark ink on white paper, into network input: 28 × 28, ink = 1, paper = 0.
-
-    Larger pictures are shrunk by Pillow's antialiased bilinear filter. There is no other normalisation. Training,
-    evaluation and your own images all come through here, so they cannot disagree.
-
-    Args:
-        images: a Pillow image, or uint8 of shape (h, w), (..., 28, 28) or (..., h, w).
-
-    Returns:
-        float32, (1, 28, 28) for one picture without a channel axis, else (..., 28, 28).
-    """
-    if isinstance(images, Image.Image):
-        paper = Image.new("RGBA", images.size, "white")  # what is transparent is paper, not ink
-        images = np.array(Image.alpha_composite(paper, images.convert("RGBA")).convert("L"))
-    pictures = torch.as_tensor(images)
-    if pictures.dtype != torch.uint8 or pictures.ndim < 2:
-        raise ValueError(
-            "Pictures must be uint8, dark ink on white paper, with height and width as the last axes, "
-            f"but are {pictures.dtype} of shape {tuple(pictures.shape)}."
-        )
-    if pictures.ndim == 2:
-        pictures = pictures[None]
-    if pictures.shape[-2:] != (SIDE, SIDE):
-        flat = pictures.reshape(-1, *pictures.shape[-2:]).cpu().numpy()
-        pictures = torch.from_numpy(shrink(flat)).reshape(*pictures.shape[:-2], SIDE, SIDE)
-    return 1 - pictures.float() / 255
-
-
-def shrink(pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """Shrink uint8 pictures, each (h, w), to (n, 28, 28) by Pillow's antialiased bilinear filter."""
-    small = [Image.fromarray(p).resize((SIDE, SIDE), Image.Resampling.BILINEAR) for p in pictures]
-    return np.stack([np.asarray(p) for p in small])

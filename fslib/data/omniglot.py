@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,9 +90,11 @@ def _read_all(folder: Path) -> tuple[Tensor, list[str]]:
     characters: list[str] = []
     for part, count in PARTS.items():
         found = _read_part(folder, part)
-        if len(found) != count or any(len(drawings) != DRAWERS for drawings in found.values()):
+        wrong = [name for name, drawings in found.items() if len(drawings) != DRAWERS]
+        if len(found) != count or wrong:
+            holds = f"{wrong[0]} has {len(found[wrong[0]])}" if wrong else f"there are {len(found)}"
             raise OSError(
-                f"{folder / part} should hold {count} characters of {DRAWERS} drawings each, but is incomplete; "
+                f"{folder / part} should hold {count} characters of {DRAWERS} drawings each, but {holds}; "
                 "delete it and load again, or copy it again."
             )
         characters += found
@@ -102,23 +105,37 @@ def _read_all(folder: Path) -> tuple[Tensor, list[str]]:
 def _read_part(folder: Path, part: str) -> dict[str, list[np.ndarray]]:
     """Drawings of each character of one part, in order, from ``part/`` or ``part.zip``, whichever is there."""
     if (folder / part).is_dir():
-        pictures = {
-            p.relative_to(folder).as_posix(): p.read_bytes() for p in (folder / part).rglob("*.png")
-        }
+        source = folder
+        found = {p.relative_to(folder).as_posix(): p for p in (folder / part).rglob("*")}
+        pictures = {name: p.read_bytes() for name, p in found.items() if _is_drawing(name, part)}
     else:
-        pictures = _unzip(_archive(folder, part))
+        source = _archive(folder, part)
+        pictures = _unzip(source, part)
     drawings: dict[str, list[np.ndarray]] = {}
     for name in sorted(pictures):
-        picture = np.array(Image.open(io.BytesIO(pictures[name])).convert("L"))
+        try:
+            picture = np.array(Image.open(io.BytesIO(pictures[name])).convert("L"))
+        except Exception as error:  # Pillow raises many kinds, and cannot know the file
+            raise OSError(
+                f"{source / name} is damaged; copy Omniglot again, or delete it and load again."
+            ) from error
         drawings.setdefault(name.rsplit("/", 1)[0], []).append(picture)
     return drawings
 
 
-def _unzip(archive: Path) -> dict[str, bytes]:
+def _is_drawing(name: str, part: str) -> bool:
+    """Whether a file is one of Omniglot's, and not one that a system or a person has left there."""
+    return bool(re.fullmatch(rf"{part}/[^/]+/character\d+/\d+_\d+\.png", name, re.IGNORECASE))
+
+
+def _unzip(archive: Path, part: str) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(archive) as opened:
-            return {name: opened.read(name) for name in opened.namelist() if name.endswith(".png")}
-    except (zipfile.BadZipFile, EOFError) as error:
+            names = [name for name in opened.namelist() if _is_drawing(name, part)]
+            return {name: opened.read(name) for name in names}
+    except PermissionError:  # names the file
+        raise
+    except Exception as error:  # zipfile, zlib and struct each have their own
         raise OSError(
             f"{archive} is damaged or cut short ({archive.stat().st_size:,} bytes); delete it and load again."
         ) from error
