@@ -1,7 +1,7 @@
 """Today's package computes what it computed before: first and last losses, scores and drawn indices, as recorded.
 
 Everything is in float64, on one thread, over weights and pictures that NumPy draws, so the numbers are the same on
-every processor and under every torch. A number that a mended fault changes is recorded again, in a commit that says why:
+every processor and under every torch. A number that a mended fault changes is recorded again, and the commit says why:
 
     python -m tests.test_replay
 """
