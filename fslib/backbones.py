@@ -270,7 +270,10 @@ def _without_head(name: str, weights: str | None) -> nn.Module:
                 f"{address.rsplit('/', 1)[1]} into {torch.hub.get_dir()}/checkpoints, "
                 "or go on without them by weights=None."
             ) from error
-    head = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    linear = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(f"{name} does not end in a linear layer that could be taken off; resnet18 does.")
+    head = linear[-1]
     parent, _, name = head.rpartition(".")
     setattr(network.get_submodule(parent), name, nn.Identity())
     return network

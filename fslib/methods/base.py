@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fslib.devices import device_of, upload
+from fslib.labels import as_labels
 
 
 class FewShotClassifier(nn.Module):
@@ -16,11 +20,24 @@ class FewShotClassifier(nn.Module):
     every image once and compares thousands of episodes in a few tensor operations.
 
     Args:
-        feature_extractor: any module from images to embeddings, (n, ...) → (n, d).
+        feature_extractor: any module from images to embeddings, (n, ...) → (n, d). Feature maps are flattened.
+
+    Attributes:
+        transductive: whether the answer to a query depends on the other queries of its episode. Results say so.
+        compares_by_network: whether a network compares, which training may run in bfloat16; anything else that
+            compares is given float32.
     """
+
+    transductive = False
+    compares_by_network = False
 
     def __init__(self, feature_extractor: nn.Module):
         super().__init__()
+        if not isinstance(feature_extractor, nn.Module):
+            raise ValueError(
+                "A method is built over a network, a module from images to embeddings, "
+                f"but got a {type(feature_extractor).__name__}."
+            )
         self.feature_extractor = feature_extractor
 
     @property
@@ -30,14 +47,15 @@ class FewShotClassifier(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed images, (n, ...) → (n, d), each on its own."""
-        return self.feature_extractor(images)
+        return vectors(self.feature_extractor(images))
 
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Score embedded queries against an embedded support set, for any number of leading episode axes.
 
         Args:
             support: (..., n, d)
-            support_labels: (n,) where all episodes share them, else (..., n); any distinct integers.
+            support_labels: (n,) where all episodes share them, else (..., n); any distinct integers, or names. On the
+                CPU they cost no waiting, wherever the embeddings are.
             query: (..., m, d)
 
         Returns:
@@ -47,8 +65,18 @@ class FewShotClassifier(nn.Module):
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of scores (..., m, classes) against target columns (m,) or (..., m): cross-entropy."""
-        targets = targets.expand(scores.shape[:-1])
+        targets = upload(targets, scores.device).expand(scores.shape[:-1])
         return F.cross_entropy(scores.flatten(0, -2), targets.flatten())
+
+    def episode_loss(
+        self, support: Tensor, support_labels: Tensor, query: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of embedded episodes and the scores of their queries, as training wants them.
+
+        A method whose loss keeps more digits of something else than the scores computes both from that.
+        """
+        scores = self.compare(support, support_labels, query)
+        return self.loss(scores, targets), scores
 
     def workspace(self, way: int, shot: int, query: int, dim: int) -> int:
         """Numbers that comparing one episode holds at a time.
@@ -64,25 +92,59 @@ class FewShotClassifier(nn.Module):
         One batch matters in training: batch norm sees the whole episode instead of a handful of support images.
 
         Args:
-            support: images (n, ...)
-            support_labels: (n,), any distinct integers
-            query: images (m, ...)
+            support: images (n, ...), on any device
+            support_labels: (n,), any distinct integers or names
+            query: images (m, ...), on any device
 
         Returns:
-            Scores (m, classes), columns in the order of the sorted distinct labels.
+            Scores (m, classes), columns in the order of the sorted distinct labels, on the device of the model.
 
         Raises:
-            ValueError: on images that do not match, labels that are not one integer an image, or embeddings
+            ValueError: on images that do not match, labels that are not one integer or name an image, or embeddings
                 that are not finite.
         """
+        for images in (support, query):
+            if not isinstance(images, Tensor):
+                raise ValueError(
+                    f"Images must be a tensor of network input, but are a {type(images).__name__}; "
+                    "fslib.data.to_input makes one of pictures."
+                )
         if support.shape[1:] != query.shape[1:]:
             raise ValueError(
                 f"Support and query images must have the same shape, "
                 f"but are {tuple(support.shape[1:])} and {tuple(query.shape[1:])}."
             )
-        check_labels(support_labels, len(support))
-        embeddings = check_finite(self.embed(torch.cat([support, query])))
-        return self.compare(embeddings[: len(support)], support_labels, embeddings[len(support) :])
+        labels = check_labels(support_labels, len(support), axes=1)
+        device = device_of(self) or support.device
+        images = torch.cat([upload(support, device), upload(query, device)])
+        embeddings = check_finite(self.embed(images))
+        return self.compare(embeddings[: len(support)], labels, embeddings[len(support) :])
+
+    def _ready(
+        self, support: Tensor, support_labels: Any, query: Tensor, axes: int = 1
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Both sets on the device of the model, and labels that are one a support example.
+
+        An embedding has one axis, or, as feature maps, three.
+        """
+        if min(support.ndim, query.ndim) <= axes:
+            raise ValueError(
+                "Embeddings of several examples are compared, a row or a stack of maps each, "
+                f"but these have shapes {tuple(support.shape)} and {tuple(query.shape)}."
+            )
+        labels = check_labels(support_labels, support.shape[-1 - axes])
+        device = device_of(self) or support.device
+        return upload(support, device), labels, upload(query, device)
+
+
+def vectors(embeddings: Tensor) -> Tensor:
+    """Embeddings as vectors: feature maps (n, c, h, w) flattened to (n, c · h · w)."""
+    if not isinstance(embeddings, Tensor) or embeddings.ndim < 2:
+        what = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
+        raise ValueError(
+            f"A network must give embeddings (n, d), one row an image, but gave {what}."
+        )
+    return embeddings.flatten(1)
 
 
 def class_positions(labels: Tensor) -> Tensor:
@@ -104,26 +166,45 @@ def class_positions(labels: Tensor) -> Tensor:
     return torch.zeros_like(ranks).scatter(-1, order, ranks)
 
 
-def members(labels: Tensor) -> Tensor:
-    """Which class each example is of, as ones and zeros: labels (..., n) → (..., n, classes), in float32."""
-    return F.one_hot(class_positions(labels)).float()
+def members(labels: Tensor, device: torch.device | None = None) -> Tensor:
+    """Which class each example is of, as ones and zeros: labels (..., n) → (..., n, classes), in float32.
+
+    The classes are counted where the labels are, and the result is on ``device``. So labels on the CPU keep no other
+    device waiting.
+    """
+    if labels.ndim == 1:
+        classes = labels.unique()
+        torch._check(classes.shape[0] > 0)  # so that an exported graph knows
+        found = labels[:, None] == classes
+    else:
+        positions = class_positions(labels)
+        found = positions[..., None] == torch.arange(int(positions.max()) + 1, device=labels.device)
+    return upload(found.float(), device or labels.device)
 
 
-def check_labels(labels: Tensor, examples: int) -> None:
-    """Raise unless ``labels`` holds one integer for each of ``examples`` support examples."""
-    if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
-        raise ValueError(
-            f"Labels must be integers, but are {labels.dtype}; convert them with labels.long()."
-        )
-    if labels.ndim == 0 or labels.shape[-1] != examples:
+def check_labels(labels: Any, examples: int, axes: int | None = None) -> Tensor:
+    """The labels as integers; raise unless there is one for each of ``examples`` support examples.
+
+    Args:
+        labels: of any kind that :func:`fslib.labels.as_labels` takes, (n,) or, with leading episode axes, (..., n).
+        examples: n.
+        axes: of the labels, if only so many will do.
+    """
+    labels = as_labels(labels, axes)
+    if labels.shape[-1] != examples:
         raise ValueError(
             f"There must be one label for each of the {examples} support examples, "
             f"but the labels have shape {tuple(labels.shape)}."
         )
+    if examples == 0:
+        raise ValueError("The support set is empty; each class needs an example.")
+    return labels
 
 
 def check_finite(embeddings: Tensor) -> Tensor:
     """Raise if an embedding, a row of (n, d), holds NaN or infinity; else give the embeddings back."""
+    if torch.compiler.is_compiling():  # a graph answers with NaN instead
+        return embeddings
     broken = (~embeddings.isfinite()).flatten(1).any(1).sum().item()
     if broken:
         raise ValueError(
@@ -131,3 +212,9 @@ def check_finite(embeddings: Tensor) -> Tensor:
             "look for NaN in the images, or train with a lower learning rate."
         )
     return embeddings
+
+
+def check_above_zero(name: str, value: float) -> None:
+    """Raise unless a setting is a number above zero and finite."""
+    if isinstance(value, bool | str) or not 0 < value < math.inf:  # so that NaN is refused too
+        raise ValueError(f"{name} must be above zero and finite, but is {value}.")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fslib.methods.base import FewShotClassifier, check_labels, members
+from fslib.methods.base import FewShotClassifier, check_above_zero, members
 from fslib.metrics import full_precision
 
 
@@ -33,7 +32,7 @@ class LogisticRegression(FewShotClassifier):
 
     def __init__(self, feature_extractor: nn.Module, C: float = 1.0, steps: int = 100):
         super().__init__(feature_extractor)
-        _check_positive("C", C)
+        check_above_zero("C", C)
         self.C, self.steps = C, steps
 
     @property
@@ -44,12 +43,12 @@ class LogisticRegression(FewShotClassifier):
     @torch.no_grad()
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Logits of each query, (..., m, classes)."""
-        check_labels(support_labels, support.shape[-2])
+        support, labels, query = self._ready(support, support_labels, query)
         with full_precision(support):
             examples, queries = _directions(support), _directions(query)
             center = examples.mean(-2, keepdim=True)  # the intercept takes up what this moves
             examples, queries = examples - center, queries - center
-            weights, intercept = self._fit(examples, members(support_labels).to(examples.dtype))
+            weights, intercept = self._fit(examples, members(labels, support.device).to(examples.dtype))
             return queries @ (examples.mT @ weights) + intercept
 
     def _fit(self, examples: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +88,7 @@ class CosineClassifier(FewShotClassifier):
 
     def __init__(self, feature_extractor: nn.Module, scale: float = 10.0, steps: int = 100):
         super().__init__(feature_extractor)
-        _check_positive("scale", scale)
+        check_above_zero("scale", scale)
         self.scale, self.steps = scale, steps
 
     @property
@@ -100,10 +99,10 @@ class CosineClassifier(FewShotClassifier):
     @torch.no_grad()
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Scaled cosines of each query, (..., m, classes)."""
-        check_labels(support_labels, support.shape[-2])
+        support, labels, query = self._ready(support, support_labels, query)
         with full_precision(support):
             examples = _directions(support)
-            targets = members(support_labels).to(examples.dtype)
+            targets = members(labels, support.device).to(examples.dtype)
             weights = F.normalize(targets.mT @ examples, dim=-1)
             for _ in range(self.steps):
                 error = (self.scale * examples @ weights.mT).softmax(-1) - targets
@@ -111,11 +110,6 @@ class CosineClassifier(FewShotClassifier):
                 gradient = gradient - (gradient * weights).sum(-1, keepdim=True) * weights
                 weights = F.normalize(weights - gradient, dim=-1)  # a step of 1 / scale
             return self.scale * _directions(query) @ weights.mT
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:  # so that NaN is refused too
-        raise ValueError(f"{name} must be above 0 and finite, but is {value}.")
 
 
 def _directions(embeddings: Tensor) -> Tensor:

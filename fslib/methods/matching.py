@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fslib.methods.base import FewShotClassifier, check_labels, members
-from fslib.metrics import Metric, cosine_similarity, full_precision
+from fslib.methods.base import FewShotClassifier, check_above_zero, members, vectors
+from fslib.metrics import Metric, cosine_similarity, expect, full_precision
 
 
 class MatchingNetwork(FewShotClassifier):
@@ -41,8 +41,8 @@ class MatchingNetwork(FewShotClassifier):
         scale: float = 10.0,
     ):
         super().__init__(feature_extractor)
-        if scale <= 0:
-            raise ValueError(f"The scale must be above zero, but is {scale}.")
+        expect(similarity, "similarity", "MatchingNetwork")
+        check_above_zero("scale", scale)
         self.query_extractor, self.similarity = query_extractor, similarity
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
@@ -55,10 +55,10 @@ class MatchingNetwork(FewShotClassifier):
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed images, (n, ...) → (n, d); with a query extractor, as both, g(x) and f(x) joined, (n, 2d)."""
-        as_support = self.feature_extractor(images).flatten(1)
+        as_support = super().embed(images)
         if self.query_extractor is None:
             return as_support
-        as_query = self.query_extractor(images).flatten(1)
+        as_query = vectors(self.query_extractor(images))
         if as_query.shape != as_support.shape:
             raise ValueError(
                 "Support and query must be embedded to the same shape, "
@@ -68,13 +68,13 @@ class MatchingNetwork(FewShotClassifier):
 
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Log-probability of each class for each query, (..., m, classes)."""
-        check_labels(support_labels, support.shape[-2])
+        support, labels, query = self._ready(support, support_labels, query)
         if self.query_extractor is not None:
             support, query = support.chunk(2, -1)[0], query.chunk(2, -1)[1]
         support, query = self.in_context(support, query)
         attention = self.log_attention(support, query)
         with full_precision(attention):
-            votes = members(support_labels).mT > 0  # (..., classes, n)
+            votes = members(labels, attention.device).mT > 0  # (..., classes, n)
             return (
                 attention[..., None, :]
                 .masked_fill(~votes[..., None, :, :], -torch.inf)
@@ -131,9 +131,10 @@ class ContextMatchingNetwork(MatchingNetwork):
             )
         with full_precision(support):
             leading, n, m = support.shape[:-2], support.shape[-2], query.shape[-2]
+            dtype = self.of_query.weight_ih.dtype
             support, query = (
-                support.float().reshape(-1, n, self.dim),
-                query.float().reshape(-1, m, self.dim),
+                support.to(dtype).reshape(-1, n, self.dim),
+                query.to(dtype).reshape(-1, m, self.dim),
             )
             forth, back = self.of_support(support)[0].chunk(2, -1)
             support = support + forth + back  # g(xᵢ, S)

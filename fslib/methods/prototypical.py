@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fslib.methods.base import FewShotClassifier, check_labels, members
-from fslib.metrics import Metric, full_precision, squared_euclidean
+from fslib.methods.base import FewShotClassifier, check_above_zero, check_labels, members
+from fslib.metrics import Metric, expect, full_precision, squared_euclidean
 
 
 class PrototypicalNetwork(FewShotClassifier):
@@ -37,8 +37,8 @@ class PrototypicalNetwork(FewShotClassifier):
         temperature: float = 1.0,
     ):
         super().__init__(feature_extractor)
-        if temperature <= 0:
-            raise ValueError(f"The temperature must be above zero, but is {temperature}.")
+        expect(metric, "distance", "PrototypicalNetwork")
+        check_above_zero("temperature", temperature)
         self.metric, self.temperature = metric, temperature
 
     @property
@@ -48,7 +48,8 @@ class PrototypicalNetwork(FewShotClassifier):
 
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Minus the distance of each query to each prototype, over the temperature, (..., m, classes)."""
-        return -self.metric(query, prototypes(support, support_labels)) / self.temperature
+        support, labels, query = self._ready(support, support_labels, query)
+        return -self.metric(query, prototypes(support, labels)) / self.temperature
 
 
 def prototypes(support: Tensor, support_labels: Tensor) -> Tensor:
@@ -56,13 +57,13 @@ def prototypes(support: Tensor, support_labels: Tensor) -> Tensor:
 
     Args:
         support: embeddings, (..., n, d).
-        support_labels: (n,) where all episodes share them, else (..., n); any distinct integers.
+        support_labels: (n,) where all episodes share them, else (..., n); any distinct integers, or names.
 
     Returns:
         Prototypes, (..., classes, d), in the order of the sorted distinct labels.
     """
-    check_labels(support_labels, support.shape[-2])
+    labels = check_labels(support_labels, support.shape[-2])
     with full_precision(support):
         support = support.to(torch.promote_types(support.dtype, torch.float32))
-        of_class = members(support_labels).to(support.dtype)
+        of_class = members(labels, support.device).to(support.dtype)
         return (of_class / of_class.sum(-2, keepdim=True)).mT @ support

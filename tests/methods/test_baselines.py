@@ -123,7 +123,7 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path):
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(build, options):
-    with pytest.raises(ValueError, match="must be above 0"):
+    with pytest.raises(ValueError, match="must be above zero"):
         build(nn.Identity(), **options)
 
 
