@@ -6,7 +6,24 @@ a support set. The modules follow that split: :mod:`fslib.data` and :mod:`fslib.
 and :mod:`fslib.evaluation` measures.
 """
 
+import importlib
+import pkgutil
+from typing import Any
+
 from fslib.storage import load, save
 
 __version__ = "0.1.0"
 __all__ = ["load", "save"]
+
+_MODULES = {module.name for module in pkgutil.iter_modules(__path__)}
+
+
+def __getattr__(name: str) -> Any:
+    """Any module of the package, imported when it is first asked for: ``fslib.training.fit``."""
+    if name in _MODULES:
+        return importlib.import_module(f"fslib.{name}")
+    raise AttributeError(f"module 'fslib' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
 
@@ -80,6 +84,65 @@ def autocast(device: torch.device, enabled: bool | None = None) -> torch.autocas
     """A context of mixed precision in bfloat16; by default where :func:`has_fast_bfloat16`."""
     enabled = has_fast_bfloat16(device) if enabled is None else enabled
     return torch.autocast(device.type if enabled else "cpu", dtype=torch.bfloat16, enabled=enabled)
+
+
+def device_of(model: nn.Module) -> torch.device | None:
+    """Where the weights of a model are, or its buffers; ``None`` if it has neither."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return next((tensor.device for tensor in tensors), None)
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. From the CPU it goes up without waiting for what the device is still doing."""
+    return tensor.to(device, non_blocking=tensor.device.type == "cpu")
+
+
+@contextmanager
+def borrowed(model: nn.Module, device: torch.device | None) -> Iterator[None]:
+    """Have a model on another device for a while; ``None`` for where it is."""
+    home = device_of(model)
+    try:
+        if device is not None:
+            model.to(device)
+        yield
+    finally:
+        if device is not None and home is not None:
+            model.to(home)
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The states of all generators that a training may draw from: PyTorch's, the device's, NumPy's and Python's."""
+    name, numbers, position, *gauss = np.random.get_state(legacy=True)  # noqa: NPY002
+    on_gpu = device.type in ("cuda", "mps")
+    return {
+        "torch": torch.get_rng_state(),
+        "device": getattr(torch, device.type).get_rng_state() if on_gpu else None,
+        "numpy": (name, torch.from_numpy(np.asarray(numbers, dtype=np.int64)), position, *gauss),
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Put back what :func:`random_state` gave; the state of a device only onto one of its kind."""
+    torch.set_rng_state(state["torch"])
+    if state["device"] is not None and device.type in ("cuda", "mps"):
+        getattr(torch, device.type).set_rng_state(state["device"])
+    name, numbers, *rest = state["numpy"]
+    np.random.set_state((name, numbers.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    random.setstate(state["python"])
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from generators that all start at the seed, and leave them afterwards as they were."""
+    before = random_state(device)
+    torch.manual_seed(seed)  # the device's too
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        set_random_state(before, device)
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
