@@ -9,6 +9,7 @@ Run as a command::
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,25 +23,41 @@ from fslib import data as data_sets
 from fslib import storage
 from fslib.backbones import Conv4
 from fslib.data import ImageSet
-from fslib.devices import default_device, evaluation_mode, kept_memory, place
+from fslib.devices import (
+    borrowed,
+    default_device,
+    device_of,
+    evaluation_mode,
+    kept_memory,
+    place,
+    upload,
+)
 from fslib.episodes import Episode, EpisodeSampler, check_episodes
+from fslib.labels import as_labels
 from fslib.methods import FewShotClassifier, MatchingNetwork, PrototypicalNetwork
 from fslib.methods.base import check_finite
-from fslib.metrics import Metric, squared_euclidean
+from fslib.metrics import Metric, expect, squared_euclidean
 
-# For one chunk of episodes; more is slower, for memory that is new must be cleared.
+# For one chunk of episodes. On a CPU more is slower, for memory that is new must be cleared; a GPU wants work.
 CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES_ON_GPU = 2**30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OverEpisodes:
     """A quantity measured in each episode, its mean, and how sure that is.
 
     Attributes:
         per_episode: its value in each episode, (episodes,).
+        unit: what the values are of, if not of episodes; the interval is over these.
+        transductive: whether the method saw the other queries of an episode when it answered one.
+        drawn: a digest of the episodes, by which others of the same ones are known; ``None`` if nobody says.
     """
 
     per_episode: Tensor
+    unit: str = "episodes"
+    transductive: bool = False
+    drawn: str | None = None
 
     @property
     def mean(self) -> float:
@@ -52,8 +69,18 @@ class OverEpisodes:
         """Half-width of the 95 % interval of the mean over episodes; see :func:`ci95`."""
         return ci95(self.per_episode)
 
+    def __eq__(self, other: object) -> bool:
+        return (
+            type(self) is type(other)
+            and torch.equal(self.per_episode, other.per_episode)  # type: ignore[attr-defined]
+            and vars(self) | {"per_episode": 0} == vars(other) | {"per_episode": 0}
+        )
 
-@dataclass(frozen=True)
+    def __hash__(self) -> int:
+        return hash((type(self), len(self.per_episode), self.unit, self.drawn))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Accuracy(OverEpisodes):
     """Accuracy over episodes: in each, the fraction of its queries that were right.
 
@@ -66,22 +93,32 @@ class Accuracy(OverEpisodes):
     """
 
     def __sub__(self, other: Accuracy) -> Difference:
-        if len(self.per_episode) != len(other.per_episode):
+        if not isinstance(other, Accuracy):
+            return NotImplemented
+        mine, others = (f"{len(each.per_episode):,} {each.unit}" for each in (self, other))
+        if mine != others:
             raise ValueError(
-                "Accuracies are subtracted episode by episode, but these are of "
-                f"{len(self.per_episode):,} and {len(other.per_episode):,} episodes."
+                f"Accuracies are subtracted episode by episode, but these are of {mine} and {others}."
             )
-        return Difference(self.per_episode - other.per_episode)
+        if None not in (self.drawn, other.drawn) and self.drawn != other.drawn:
+            raise ValueError(
+                f"Accuracies are subtracted {self.unit.removesuffix('s')} by {self.unit.removesuffix('s')}, but these "
+                f"{mine} are not the same ones; measure both with the same data, way, shot, query, episodes and seed."
+            )
+        return Difference(
+            self.per_episode - other.per_episode,
+            self.unit,
+            self.transductive or other.transductive,
+            self.drawn or other.drawn,
+        )
 
     def __str__(self) -> str:
-        return (
-            f"{100 * self.mean:.2f} % ± {100 * self.ci95:.2f} ({len(self.per_episode):,} episodes)"
-        )
+        return f"{100 * self.mean:.2f} % ± {100 * self.ci95:.2f} ({_of_what(self)})"
 
     __repr__ = __str__
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Difference(OverEpisodes):
     """What one model is better than another by, in accuracy, on the same episodes.
 
@@ -90,12 +127,15 @@ class Difference(OverEpisodes):
     """
 
     def __str__(self) -> str:
-        return (
-            f"{100 * self.mean:+.2f} ± {100 * self.ci95:.2f} points "
-            f"({len(self.per_episode):,} paired episodes)"
-        )
+        return f"{100 * self.mean:+.2f} ± {100 * self.ci95:.2f} points ({_of_what(self, 'paired ')})"
 
     __repr__ = __str__
+
+
+def _of_what(result: OverEpisodes, how: str = "") -> str:
+    """What a result is over, and whether it is transductive."""
+    seen = ", transductive" if result.transductive else ""
+    return f"{len(result.per_episode):,} {how}{result.unit}{seen}"
 
 
 class Comparison(dict[str, Accuracy]):
@@ -152,19 +192,34 @@ def embed_all(
 ) -> Tensor:
     """Embed every image of a data set once, in evaluation mode and float32.
 
+    Args:
+        model: stays where it is.
+        data: the images; the model sees what ``data.inputs`` makes of them.
+        device: to embed on; default, that of the model. From another one the model comes back.
+        batch: images embedded at a time.
+
     Returns:
-        Embeddings, (n, d), on the device.
+        Embeddings, (n, d), on that device: ordinary numbers, on which a classifier can be trained.
 
     Raises:
         ValueError: if an embedding holds NaN or infinity.
     """
-    device = torch.device(device or default_device())
-    place(model, device)
-    with evaluation_mode(model), kept_memory(), torch.inference_mode():
-        parts = [
-            model.embed(data.inputs(indices).to(device, memory_format=torch.channels_last))
-            for indices in torch.arange(len(data)).split(batch)
-        ]
+    if not isinstance(model, FewShotClassifier):
+        raise ValueError(
+            f"What is measured is a method of fslib.methods over a network, but this is a {type(model).__name__}; "
+            "methods.PrototypicalNetwork(network) makes one."
+        )
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, but is {batch}.")
+    where = torch.device(device) if device else device_of(model)
+    with borrowed(model, where), evaluation_mode(model), kept_memory(), torch.no_grad():
+        parts = []
+        for indices in torch.arange(len(data)).split(batch):
+            images = data.inputs(indices)
+            images = upload(images, where or images.device)
+            if images.ndim == 4:
+                images = images.contiguous(memory_format=torch.channels_last)
+            parts.append(model.embed(images))
         return check_finite(torch.cat(parts))
 
 
@@ -172,11 +227,11 @@ def evaluate(
     model: FewShotClassifier,
     data: ImageSet,
     *,
-    way: int = 5,
-    shot: int = 1,
-    query: int = 15,
+    way: int | None = None,
+    shot: int | None = None,
+    query: int | None = None,
     episodes: int | Episode | EpisodeSampler = 10_000,
-    seed: int = 0,
+    seed: int | None = None,
     device: torch.device | str | None = None,
     embeddings: Tensor | None = None,
     chunk: int | None = None,
@@ -188,17 +243,17 @@ def evaluate(
     the answer to one query does not depend on the others, and is put back into its former mode afterwards.
 
     Args:
-        model: to measure.
+        model: to measure; stays where it is.
         data: images of classes that the model was not trained on.
-        way: classes in an episode.
-        shot: support examples of each class.
-        query: query examples of each class.
-        episodes: how many to draw; more make the interval narrower, by the square root. Or a stack of that kind,
-            drawn already, as :func:`fslib.episodes.load` gives it, or a sampler of them.
-        seed: the same seed gives the same episodes, to this model or another.
-        device: default, a GPU if there is one.
+        way: classes in an episode; default 5, or what a stack of episodes has.
+        shot: support examples of each class; default 1, or what a stack has.
+        query: query examples of each class; default 15, or what a stack has.
+        episodes: how many to draw; more make the interval narrower, by the square root. Or a stack of them,
+            drawn already, as :func:`fslib.episodes.load` gives it, or a sampler.
+        seed: the same seed gives the same episodes, to this model or another; default 0.
+        device: to embed and compare on; default, that of the model. From another one the model comes back.
         embeddings: what :func:`embed_all` gave for this model and data, to measure more than once; default, embed.
-        chunk: episodes compared at once; default, as many as fit into some 32 MB.
+        chunk: episodes compared at once; default, as many as fit into some 32 MB, or 1 GB of a GPU.
         progress: show a bar.
 
     Returns:
@@ -206,7 +261,7 @@ def evaluate(
 
     Raises:
         ValueError: if the data has too few classes or examples, a stack of episodes does not fit the data or is of
-            another kind, or an embedding is missing, NaN or infinite.
+            another kind, an embedding is missing, NaN or infinite, or the scores are not one number a class.
 
     Example:
         >>> from fslib import backbones, data, methods
@@ -216,33 +271,37 @@ def evaluate(
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1, but is {chunk}.")
-    drawn: Episode | EpisodeSampler
-    if isinstance(episodes, EpisodeSampler):
-        episodes = episodes[:]
-    if isinstance(episodes, Episode):
-        _check_stack(episodes, data, way, shot, query)
-        drawn = episodes
-    else:
-        drawn = EpisodeSampler(data, way, shot, query, episodes, seed)
+    drawn = _drawn(data, episodes, dict(way=way, shot=shot, query=query), seed)
     if embeddings is None:
         embeddings = embed_all(model, data, device)
-    check_finite(embeddings)
-    if len(embeddings) != len(data):
-        raise ValueError(
-            f"There must be one embedding for each of the {len(data)} images, but there are {len(embeddings)}."
-        )
-    chunk = chunk or _chunk(model, way, shot, query, embeddings.shape[1:].numel())
+    embeddings = _checked(embeddings, data)
+    where = torch.device(device) if device else device_of(model) or embeddings.device
+    embeddings = upload(embeddings, where)
+    first = drawn[0]
+    chunk = chunk or _chunk(
+        model, first.way, first.shot, first.queries, embeddings.shape[1:].numel(), where
+    )
+    labels, targets = first.support_labels, upload(first.query_labels, where)
     # All at once: small pieces would lie scattered in freed memory.
-    accuracies = torch.empty(len(drawn))
-    with evaluation_mode(model), torch.inference_mode():
+    accuracies, broken = torch.empty(len(drawn), device=where), []
+    identity = hashlib.sha256("\n".join(data.class_names).encode())
+    with borrowed(model, where), evaluation_mode(model), torch.inference_mode():
         for start in tqdm(range(0, len(drawn), chunk), disable=not progress):
             stack = drawn[start : start + chunk]
-            labels, targets = (
-                part.to(embeddings.device) for part in (stack.support_labels, stack.query_labels)
-            )
+            for part in (stack.support, stack.query):
+                identity.update(part.numpy().tobytes())
             scores = model.compare(embeddings[stack.support], labels, embeddings[stack.query])
+            _check_scores(scores, (*stack.query.shape, first.way))
+            broken.append(scores.isnan().any())
             accuracies[start : start + chunk] = (scores.argmax(-1) == targets).float().mean(-1)
-    return Accuracy(accuracies)
+        if torch.stack(broken).any():
+            raise ValueError(
+                "Some scores are NaN, and a query with them has no answer: look for a division by zero, or the "
+                f"logarithm or root of a negative number, in the compare of {type(model).__name__}."
+            )
+    return Accuracy(
+        accuracies.cpu(), transductive=model.transductive, drawn=identity.hexdigest()[:16]
+    )
 
 
 def compare(
@@ -294,40 +353,115 @@ def compare(
     )
 
 
-def recall_at_1(embeddings: Tensor, labels: Tensor, metric: Metric = squared_euclidean) -> Accuracy:
+def recall_at_1(embeddings: Tensor, labels: Any, metric: Metric = squared_euclidean) -> Accuracy:
     """How often the nearest other image is of one's own class, the measure of retrieval (Oh Song et al., 2016).
+
+    Classes count alike, whatever their size; the paper's mean is over images, which is the same for equal classes. A
+    class of a single image has nothing to find, and is left out.
 
     Args:
         embeddings: of all images, (n, d).
-        labels: their classes, (n,).
+        labels: their classes, (n,), integers or names.
         metric: a distance of :mod:`fslib.metrics`.
 
     Returns:
         The fraction in each class, in the place of episodes, with its mean and 95 % interval over classes.
+
+    Raises:
+        ValueError: if the metric is a similarity, labels and embeddings differ in number, an embedding is NaN or
+            infinite, or no class has two images.
     """
-    labels = labels.to(embeddings.device)
+    expect(metric, "distance", "recall_at_1")
+    labels = as_labels(labels).to(embeddings.device)
+    if embeddings.ndim != 2 or len(labels) != len(embeddings):
+        raise ValueError(
+            f"recall_at_1 takes embeddings (n, d) and a label for each, but got {tuple(embeddings.shape)} and "
+            f"{len(labels)} labels."
+        )
+    check_finite(embeddings)
     found = []
     for rows in torch.arange(len(labels), device=embeddings.device).split(512):
         distances = metric(embeddings[rows], embeddings)
-        distances[torch.arange(len(rows)), rows] = torch.inf  # oneself
-        found.append(labels[distances.argmin(1)] == labels[rows])
-    right = torch.cat(found).float()
-    return Accuracy(torch.stack([right[labels == c].mean() for c in labels.unique()]).cpu())
+        itself = rows[:, None] == torch.arange(len(labels), device=rows.device)
+        found.append(labels[distances.masked_fill(itself, torch.inf).argmin(1)] == labels[rows])
+    classes, positions, sizes = labels.unique(return_inverse=True, return_counts=True)
+    if not (sizes > 1).any():
+        raise ValueError("Each class has a single image, so there is no other image to find.")
+    right = torch.zeros(len(classes), device=labels.device)
+    right.index_add_(0, positions, torch.cat(found).float())
+    return Accuracy((right / sizes)[sizes > 1].cpu(), unit="classes")
 
 
-def _chunk(model: FewShotClassifier, way: int, shot: int, query: int, dim: int) -> int:
-    """Episodes that fit into :data:`CHUNK_BYTES`."""
-    return max(1, CHUNK_BYTES // (4 * model.workspace(way, shot, query, dim)))
-
-
-def _check_stack(episodes: Episode, data: ImageSet, way: int, shot: int, query: int) -> None:
-    """Raise unless a stack of episodes is of that kind and fits the data."""
-    check_episodes(episodes, data.labels)
-    if (episodes.way, episodes.shot, episodes.queries) != (way, shot, query):
+def _drawn(
+    data: ImageSet,
+    episodes: int | Episode | EpisodeSampler,
+    task: dict[str, int | None],
+    seed: int | None,
+) -> Episode | EpisodeSampler:
+    """The episodes to measure on: drawn by number and seed, or those given, which must fit the data and the task."""
+    if not isinstance(episodes, Episode | EpisodeSampler):
+        usual = dict(way=5, shot=1, query=15)
+        way, shot, query = (usual[name] if n is None else n for name, n in task.items())
+        _check_way(way)
+        return EpisodeSampler(data, way, shot, query, episodes, seed or 0)
+    if seed is not None:
         raise ValueError(
-            f"These episodes have way={episodes.way}, shot={episodes.shot} and query={episodes.queries}, "
-            f"but way={way}, shot={shot} and query={query} are asked for."
+            "These episodes are drawn already, and a seed changes nothing; leave it out, or give their number."
         )
+    stack = episodes[:] if isinstance(episodes, EpisodeSampler) else episodes
+    check_episodes(stack, data.labels)
+    _check_way(stack.way)
+    has = dict(way=stack.way, shot=stack.shot, query=stack.queries)
+    if any(n not in (None, has[name]) for name, n in task.items()):
+        asked = ", ".join(f"{name}={n}" for name, n in task.items() if n is not None)
+        raise ValueError(
+            f"These episodes have way={stack.way}, shot={stack.shot} and query={stack.queries}, "
+            f"but {asked} is asked for; leave it out."
+        )
+    return stack
+
+
+def _check_way(way: int) -> None:
+    if way == 1:
+        raise ValueError("With one class every answer is right; way must be at least 2.")
+
+
+def _checked(embeddings: Tensor, data: ImageSet) -> Tensor:
+    """Embeddings, if there is a finite one for each image."""
+    if not isinstance(embeddings, Tensor):
+        raise ValueError(
+            f"Embeddings must be a tensor, as embed_all gives, but are a {type(embeddings).__name__}."
+        )
+    if embeddings.ndim < 2 or len(embeddings) != len(data):
+        raise ValueError(
+            f"There must be one embedding for each of the {len(data)} images, but there are {len(embeddings)}."
+            if embeddings.ndim > 1
+            else f"Embeddings must be of shape (n, d), but have shape {tuple(embeddings.shape)}."
+        )
+    return check_finite(embeddings.detach())
+
+
+def _check_scores(scores: Tensor, shape: tuple[int, ...]) -> None:
+    if not isinstance(scores, Tensor) or scores.shape != shape:
+        what = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise ValueError(
+            f"compare must give a score for each query and class, here of shape {shape}: episodes, queries, classes; "
+            f"but it gave {what}."
+        )
+
+
+def _chunk(
+    model: FewShotClassifier,
+    way: int,
+    shot: int,
+    query: int,
+    dim: int,
+    device: torch.device | None = None,
+) -> int:
+    """Episodes that fit into :data:`CHUNK_BYTES`, or on a GPU into :data:`CHUNK_BYTES_ON_GPU`."""
+    on_cpu = device is None or device.type == "cpu"
+    size = CHUNK_BYTES if on_cpu else CHUNK_BYTES_ON_GPU
+    return max(1, size // (4 * model.workspace(way, shot, query, dim)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -356,7 +490,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model, name, split = (chosen.pop(key) for key in ("model", "data", "split"))
     try:
         images = data_sets.load(name, split)
-        accuracy = evaluate(_classifier(model), images, **chosen)
+        classifier = _classifier(model)
+        place(classifier, default_device())
+        accuracy = evaluate(classifier, images, **chosen)
     except (ValueError, OSError) as error:
         raise SystemExit(f"{parser.prog}: {error}") from error
     print(f"{images.name}, {chosen['way']}-way {chosen['shot']}-shot: {accuracy}")

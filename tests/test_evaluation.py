@@ -100,10 +100,10 @@ def test_a_stack_of_episodes_stands_for_drawing_them(tiny, chunk):
 
 def test_a_stack_of_another_kind_or_data_set_is_refused(tiny):
     stack = EpisodeSampler(tiny, **TASK, episodes=5)[:]
-    with pytest.raises(ValueError, match="have way=5, shot=2 and query=3, but way=5, shot=1 and query=15 are asked"):
-        evaluate(network(), tiny, episodes=stack)
+    with pytest.raises(ValueError, match="have way=5, shot=2 and query=3, but shot=1, query=15 is asked for"):
+        evaluate(network(), tiny, shot=1, query=15, episodes=stack)
     with pytest.raises(ValueError, match="but the data set has 0 to 35"):
-        evaluate(network(), tiny.select(range(3)), **TASK, episodes=stack)
+        evaluate(network(), tiny.select(range(3)), way=5, episodes=stack)
 
 
 def test_a_chunk_holds_an_episode_and_embeddings_are_numbers(tiny):
@@ -265,7 +265,7 @@ def test_what_cannot_be_compared_is_refused(tiny):
         compare(pair, tiny, embeddings={"tow": torch.zeros(96, 4)})
     with pytest.raises(ValueError, match="each of the 96 images, but there are 95"):
         compare(pair, tiny, **TASK, embeddings={"one": torch.zeros(96, 4), "two": torch.zeros(95, 4)})
-    with pytest.raises(ValueError, match="episode by episode, but these are of 3 and 4 episodes"):
+    with pytest.raises(ValueError, match="episode by episode, but these are of 3 episodes and 4 episodes"):
         Accuracy(torch.zeros(3)) - Accuracy(torch.zeros(4))
 
 
