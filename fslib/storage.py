@@ -3,15 +3,57 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as serialize
-from torch import nn
+from torch import Tensor, nn
 
 from fslib import augmentation, backbones, files, methods, metrics
+
+FORMAT = 1  # raise it when a file of the new kind cannot be read by older versions
+
+CLASSIFIERS: dict[str, type[nn.Module]] = {
+    kind.__name__: kind
+    for kind in (
+        methods.PrototypicalNetwork,
+        methods.MatchingNetwork,
+        methods.ContextMatchingNetwork,
+        methods.RelationNetwork,
+        methods.LogisticRegression,
+        methods.CosineClassifier,
+    )
+}
+#: What a classifier may be built of. Nothing else comes out of a file.
+PARTS: dict[str, type[nn.Module]] = {
+    kind.__name__: kind
+    for kind in (
+        backbones.Conv4,
+        backbones.FrozenConv4,
+        backbones.ResNet12,
+        backbones.Ensemble,
+        backbones.Pretrained,
+        augmentation.Views,
+        methods.ConvRelation,
+        methods.VectorRelation,
+        metrics.Mahalanobis,
+    )
+}
+METRICS: dict[str, Callable[..., Tensor]] = {
+    metric.__name__: metric
+    for metric in (
+        metrics.squared_euclidean,
+        metrics.euclidean,
+        metrics.cosine_similarity,
+        metrics.cosine_distance,
+        metrics.local_similarity,
+        metrics.local_distance,
+    )
+}
+_LARGEST = 100_000  # of a number in a file but a seed; wider networks than this nobody has saved
 
 
 def save(
@@ -23,62 +65,95 @@ def save(
         model: a method of :mod:`fslib.methods` over a network of :mod:`fslib.backbones`.
         path: by custom ending in ``.safetensors``. An interrupted write leaves the old file as it was.
         dtype: of the stored weights; ``torch.float16`` halves the file. Default, as they are.
+
+    Raises:
+        ValueError: if the model is not built of our parts alone, or a weight is not finite or too large for ``dtype``.
     """
-    plan = _plan(model)
-    weights = {
-        name: (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in model.state_dict().items()
-    }
+    if type(model).__name__ not in CLASSIFIERS:
+        raise ValueError(
+            "Only a method of fslib.methods over networks of fslib.backbones can be saved, "
+            f"but this is a {type(model).__name__}; save its state_dict instead."
+        )
+    if dtype is not None and not dtype.is_floating_point:
+        raise ValueError(
+            f"Weights are stored in a floating type, such as torch.float16, but dtype is {dtype}."
+        )
+    content = {"format": FORMAT, "model": _plan(model, [])}
+    weights = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
     with files.atomic_write(path) as temporary:
-        temporary.write_bytes(serialize(weights, metadata={"fslib": json.dumps(plan)}))
+        temporary.write_bytes(serialize(weights, metadata={"fslib": json.dumps(content)}))
 
 
 def load(path: str | Path) -> methods.FewShotClassifier:
-    """Load a classifier that :func:`save` stored, in float32 and evaluation mode.
+    """Load a classifier that :func:`save` stored, in float32 and evaluation mode, on the CPU.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds no classifier of ours.
+        ValueError: if it holds no classifier of ours, or comes from a newer version.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no saved classifier {path}.")
     try:
         with safe_open(path, framework="pt") as stored:
-            plan = json.loads((stored.metadata() or {})["fslib"])
-            weights = {name: stored.get_tensor(name) for name in stored.keys()}
-        model = _build(plan)
-        model.load_state_dict(weights)
-    except (
-        SafetensorError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        RuntimeError,
-        json.JSONDecodeError,
-    ) as error:
+            content = json.loads((stored.metadata() or {})["fslib"])
+            version = content.get("format", 0)
+            if version <= FORMAT:
+                plan = content["model"] if version else content
+                shapes = {name: stored.get_slice(name).get_shape() for name in stored.keys()}
+                _check_shapes(plan, shapes)
+                model = _classifier(plan)
+                weights = {name: stored.get_tensor(name) for name in stored.keys()}
+                if not all(w.isfinite().all() for w in weights.values() if w.is_floating_point()):
+                    raise ValueError("a weight is not finite")
+                model.load_state_dict(weights)
+    except Exception as error:  # whatever a damaged or tampered file leads to
         raise ValueError(
             f"{path} is not a classifier that fslib.save has written, or it is damaged."
         ) from error
+    if version > FORMAT:
+        raise ValueError(
+            f"{path} was written by a newer fslib (format {version}, this one reads up to {FORMAT}); update fslib."
+        )
     return model.eval()
 
 
-def _plan(value: Any) -> Any:
-    """What JSON can hold of an argument: a module of ours by its class and arguments, a metric by its name."""
+def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A weight as it goes into the file: on the CPU, in memory of its own."""
+    kept = tensor.detach().cpu()
+    if dtype and kept.is_floating_point():
+        kept = kept.to(dtype)
+    if kept.is_floating_point() and not kept.isfinite().all():
+        if tensor.isfinite().all():
+            raise ValueError(f"A number in {name} is too large for {dtype}; choose another dtype.")
+        raise ValueError(f"A number in {name} is NaN or infinite; train with a lower learning rate.")
+    return kept.clone(memory_format=torch.contiguous_format)
+
+
+def _plan(value: Any, planned: list[nn.Module]) -> Any:
+    """What JSON can hold of an argument: a module of ours by its class and arguments, a metric by its name.
+
+    A module that comes again is named by its number among those ``planned``, in the order in which they are built.
+    """
     if isinstance(value, nn.Module):
+        for number, module in enumerate(planned):
+            if module is value:
+                return {"again": number}
         name = type(value).__name__
-        if _home(name) is None or type(value) is not getattr(_home(name), name):
+        if type(value) is not (CLASSIFIERS | PARTS).get(name):
             raise ValueError(
                 "Only a method of fslib.methods over networks of fslib.backbones can be saved, "
                 f"but this has a {name}; save its state_dict instead."
             )
         arguments: dict[str, Any] = value.config  # type: ignore[assignment]
-        return {"module": name, "arguments": {k: _plan(v) for k, v in arguments.items()}}
-    if isinstance(value, (list, tuple)):
-        return [_plan(each) for each in value]
+        plan = {"module": name, "arguments": {k: _plan(v, planned) for k, v in arguments.items()}}
+        planned.append(value)
+        return plan
+    if isinstance(value, list | tuple):
+        return [_plan(each, planned) for each in value]
     if callable(value):
         name = getattr(value, "__name__", "")
-        if getattr(metrics, name, None) is not value:
+        if METRICS.get(name) is not value:
             raise ValueError(
                 f"Only metrics of fslib.metrics can be saved, but this model has {value!r}."
             )
@@ -86,18 +161,37 @@ def _plan(value: Any) -> Any:
     return value
 
 
-def _build(plan: Any) -> Any:
+def _classifier(plan: Any) -> methods.FewShotClassifier:
+    """The classifier of a plan, with new weights."""
+    if plan["module"] not in CLASSIFIERS:
+        raise ValueError(f"{plan['module']} is no classifier")
+    return _build(plan, [])
+
+
+def _build(plan: Any, built: list[nn.Module]) -> Any:
     """What :func:`_plan` was made of, with new weights."""
     if isinstance(plan, list):
-        return [_build(each) for each in plan]
+        return [_build(each, built) for each in plan]
     if not isinstance(plan, dict):
         return plan
     if "metric" in plan:
-        return getattr(metrics, plan["metric"])
-    module = getattr(_home(plan["module"]), plan["module"])
-    return module(**{name: _build(argument) for name, argument in plan["arguments"].items()})
+        return METRICS[plan["metric"]]
+    if "again" in plan:
+        return built[plan["again"]]
+    for name, argument in plan["arguments"].items():
+        if isinstance(argument, int | float) and name != "seed" and not abs(argument) <= _LARGEST:
+            raise ValueError(f"{name} is {argument}")
+    arguments = {name: _build(argument, built) for name, argument in plan["arguments"].items()}
+    if plan["module"] == "Pretrained":
+        arguments["weights"] = None  # a file brings its own, and fetches none
+    module = (CLASSIFIERS | PARTS)[plan["module"]](**arguments)
+    built.append(module)
+    return module
 
 
-def _home(name: str) -> Any:
-    """The part of the package that has a network of that name."""
-    return next((part for part in (methods, backbones, augmentation) if hasattr(part, name)), None)
+def _check_shapes(plan: Any, shapes: dict[str, list[int]]) -> None:
+    """Raise unless the weights of a plan have these shapes; found out without making any."""
+    with torch.device("meta"):
+        wanted = _classifier(plan).state_dict()
+    if {name: list(weight.shape) for name, weight in wanted.items()} != shapes:
+        raise ValueError("the weights are of another network")

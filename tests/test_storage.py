@@ -79,7 +79,7 @@ def test_unknown_method_is_refused(tmp_path):
     class Mine(FewShotClassifier):
         pass
 
-    with pytest.raises(ValueError, match="this has a Mine; save its state_dict"):
+    with pytest.raises(ValueError, match="this is a Mine; save its state_dict"):
         fslib.save(Mine(Conv4()), tmp_path / "model.safetensors")
 
 
