@@ -6,15 +6,20 @@ Run as a command::
     python -m fslib.experiments omniglot/prototypical --validate  # how it was chosen
     python -m fslib.experiments omniglot/prototypical             # train + validation classes, tested once
 
-A run saves as it goes and, started again, takes up where it stopped.
+A run saves as it goes and, started again, takes up where it stopped. Its records go to ``results/``, or to the folder
+that ``FSLIB_RESULTS`` names.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import functools
+import hashlib
 import inspect
+import math
 import shlex
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,6 +48,14 @@ from fslib.methods.relation import Criterion
 from fslib.training import Augment, History, Objective, fit
 
 
+def _metric(name: str | None) -> metrics.Metric:
+    """A metric of :mod:`fslib.metrics` by its name."""
+    known = {n: f for n, f in vars(metrics).items() if inspect.isfunction(f) and metrics.kind(f)}
+    if name not in known:
+        raise ValueError(f"There is no metric {name}; there are {', '.join(known)}.")
+    return known[name]
+
+
 def prototypical(
     metric: str = "squared_euclidean",
     temperature: float = 1.0,
@@ -52,7 +65,7 @@ def prototypical(
 ) -> FewShotClassifier:
     """A Prototypical Network over a Conv-4."""
     conv4 = Conv4(unit=unit, pools=pools, block=block)
-    return PrototypicalNetwork(conv4, getattr(metrics, metric), temperature)
+    return PrototypicalNetwork(conv4, _metric(metric), temperature)
 
 
 def prototypical_resnet12(width: int = 16, block: str | None = None) -> FewShotClassifier:
@@ -65,7 +78,7 @@ def prototypical_maps(width: int = 16, metric: str = "local_distance") -> FewSho
     """A Prototypical Network over the maps of a narrow ResNet-12, of 7 × 7 places."""
     widths = (width, 2 * width, 4 * width, 4 * width)
     resnet12 = ResNet12(widths, unit=True, pools=2, mean=False)
-    return PrototypicalNetwork(resnet12, getattr(metrics, metric))
+    return PrototypicalNetwork(resnet12, _metric(metric))
 
 
 def matching(scale: float = 10.0) -> FewShotClassifier:
@@ -150,12 +163,17 @@ class Recipe:
         warp = {"warp": self.warp} if self.warp else {}
         return self.fit | self.network | self.loss_settings | warp
 
-    def changed(self, changes: Mapping[str, float]) -> Recipe:
-        """The recipe with other settings."""
+    def changed(self, changes: Mapping[str, Any]) -> Recipe:
+        """The recipe with other settings.
+
+        Raises:
+            ValueError: if it has no such setting, or the value is not of the kind of the recipe's.
+        """
         if unknown := [key for key in changes if key not in self.settings]:
             raise ValueError(
                 f"The recipe has no setting {unknown[0]}; it has {', '.join(self.settings)}."
             )
+        changes = {k: _of_kind(k, value, self.settings[k]) for k, value in changes.items()}
 
         def set_in(part: dict[str, Any]) -> dict[str, Any]:
             return {key: changes.get(key, value) for key, value in part.items()}
@@ -177,7 +195,7 @@ class Recipe:
         loss = getattr(losses, self.loss)
         weights = [classes, 64] if "classes" in inspect.signature(loss).parameters else []
         settings = {
-            key: getattr(metrics, value) if isinstance(value, str) else value
+            key: _metric(value) if isinstance(value, str) else value
             for key, value in self.loss_settings.items()
         }
         return loss(*weights, **settings)
@@ -328,11 +346,37 @@ RECIPES["glyphs/classifier-then-episodes"] = Recipe(
 )
 
 
+def _of_kind(name: str, value: Any, usual: Any) -> Any:
+    """The value of a setting, if it is of the kind that the setting usually has."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(usual, bool):
+        fits, wanted = value in (True, False), "true or false"
+    elif isinstance(usual, int):
+        fits, wanted = whole and value >= 1, "a whole number, 1 or more"
+    elif isinstance(usual, float):
+        fits = (whole or isinstance(value, float)) and 0 <= value < math.inf
+        wanted = "a number, 0 or more"
+    else:
+        fits, wanted = value is None or isinstance(value, str), "a name"
+    if not fits:
+        raise ValueError(f"The setting {name} must be {wanted}, but is {value}.")
+    return type(usual)(value) if isinstance(usual, bool | float) else value
+
+
+def _recipe(name: str) -> Recipe:
+    """The recipe of that name."""
+    if name not in RECIPES:
+        near = difflib.get_close_matches(str(name), RECIPES, n=1)
+        hint = f"did you mean {near[0]}?" if near else "python -m fslib.experiments lists them."
+        raise ValueError(f"There is no recipe {name!r}; {hint}")
+    return RECIPES[name]
+
+
 def run(
     name: str,
     seed: int = 0,
     validate: bool = False,
-    changes: Mapping[str, float] | None = None,
+    changes: Mapping[str, Any] | None = None,
     runs: str | Path = "runs",
 ) -> list[ledger.Record]:
     """Train by a recipe, evaluate on its episodes, and write the records.
@@ -346,22 +390,39 @@ def run(
 
     Returns:
         The records, as they are in the ledger.
+
+    Raises:
+        ValueError: if there is no such recipe or setting, or a checkpoint or a start belongs to another training.
+        OSError: if records or checkpoints cannot be written, which is seen before the training.
     """
     changes = changes or {}
     if changes and not validate:
         raise ValueError("The settings are part of the recipe; they may differ only with validate.")
-    recipe = RECIPES[name].changed(changes)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"The seed must be a whole number from 0 to 2³² − 1, but is {seed}.")
+    recipe = _recipe(name).changed(changes)
+    # In one order and of one kind, whatever the order and the spelling in which they were given.
+    order = [*recipe.network, *recipe.loss_settings, "warp", *recipe.fit]
+    changes = {key: recipe.settings.get(key, 0.0) for key in order if key in changes}
     label = name
     if validate:
         recipe = replace(recipe, train="train")
-        parts = [f"{k}{v}" for k, v in changes.items() if k != "episodes"]
+        parts = [f"{k}{_spelled(v)}" for k, v in changes.items() if k != "episodes"]
         label = "-".join([name, "validation", str(recipe.fit["episodes"]), *parts])
+    _check_before_training(recipe, name, Path(runs))
+    circumstances = ledger.circumstances(default_device())  # the code that runs is that of now
     # Of two members, those of seed 0 are 0 and 1, those of seed 1 are 2 and 3.
     seeds = [recipe.members * seed + i for i in range(recipe.members)]
-    trained = [_train(recipe, label, each, validate, Path(runs)) for each in seeds]
-    model = trained[0][0]
+    try:
+        trained = [_train(recipe, label, each, validate, Path(runs)) for each in seeds]
+    except (ValueError, RuntimeError) as error:
+        if not changes:
+            raise
+        raise ValueError(f"With {_listed(changes)}: {error}") from error
+    models, histories, starts = zip(*trained)
+    model = models[0]
     if recipe.members > 1:
-        model.feature_extractor = Ensemble([member.feature_extractor for member, _ in trained])
+        model.feature_extractor = Ensemble([member.feature_extractor for member in models])
     if recipe.keep and not validate:
         storage.save(model, ledger.folder() / f"{name}-seed{seed}.safetensors", torch.float16)
     split = "validation" if validate else "test"
@@ -374,33 +435,76 @@ def run(
         "train_split": recipe.train,
         **{f"train_{key}": value for key, value in recipe.settings.items()},
         **({"train_start": recipe.start} if recipe.start else {}),
+        **({"train_start_weights": ", ".join(starts)} if recipe.start else {}),
         **({"train_members": recipe.members} if recipe.members > 1 else {}),
         "train_augmented": recipe.warp > 0,
-        "train_seconds": round(sum(history.seconds for _, history in trained), 1),
+        "train_seconds": round(sum(history.seconds for history in histories), 1),
+        "precision": ", ".join(sorted({history.precision for history in histories})),
+        **circumstances,
     }
     images = recipe.load(split, rotations=False)
     return list(_measure(model, recipe, images, label, seed, common))
 
 
+def _check_before_training(recipe: Recipe, name: str, runs: Path) -> None:
+    """Raise if the network or the loss cannot be built, or nothing can be written, before hours are spent."""
+    try:
+        recipe.build(**recipe.network)
+        recipe.objective(classes=2)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError) as error:
+        settings = _listed(recipe.network | recipe.loss_settings)
+        raise ValueError(f"The recipe cannot be built with {settings}: {error}") from error
+    dataset = name.split("/")[0]
+    ledger.writable_folder(dataset)
+    try:
+        (runs / dataset).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=runs / dataset).close()
+    except OSError as error:
+        raise OSError(
+            f"Checkpoints cannot be written to {runs / dataset}: {error.strerror or error}."
+        ) from error
+
+
 def _train(
     recipe: Recipe, label: str, seed: int, validate: bool, runs: Path
-) -> tuple[FewShotClassifier, History]:
-    """A model trained by a recipe, or taken from its checkpoint."""
+) -> tuple[FewShotClassifier, History, str]:
+    """A model trained by a recipe, or taken from its checkpoint; its history; a digest of the weights it started from.
+
+    The digest stands in the name of the checkpoint too: from other weights, it is another training.
+    """
     torch.manual_seed(seed)
     model, images = recipe.build(**recipe.network), recipe.load(recipe.train)
+    objective = recipe.objective(len(images.class_names))
+    parts, start = [label, f"seed{seed}"], ""
     if recipe.start:
-        start = _embedding(recipe.start, recipe.train, seed, validate, runs)
-        model.feature_extractor.load_state_dict(start.state_dict())
+        network = _embedding(recipe.start, recipe.train, seed, validate, runs)
+        try:
+            model.feature_extractor.load_state_dict(network.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"{label} cannot start with the network of {recipe.start}, which is another one."
+            ) from error
+        start = _digest(network)
+        parts.append(f"from-{start}")
     history = fit(
         model,
         images,
         **recipe.fit,
-        objective=recipe.objective(len(images.class_names)),
+        objective=objective,
         augment=_warp(recipe.warp) if recipe.warp else None,
         seed=seed,
-        checkpoint=runs / f"{label}-seed{seed}.pt",
+        checkpoint=runs / f"{'-'.join(parts)}.pt",
     )
-    return model, history
+    return model, history, start
+
+
+def _digest(network: nn.Module) -> str:
+    """The first digits of a hash of all weights."""
+    digest = hashlib.sha256()
+    for name, weights in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(weights.cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _warp(strength: float) -> Augment:
@@ -414,15 +518,35 @@ def _warp(strength: float) -> Augment:
 
 def _embedding(name: str, split: str, seed: int, validate: bool, runs: Path) -> nn.Module:
     """The feature extractor that another recipe trains: its kept weights, its checkpoint, or trained now."""
+    recipe = _recipe(name)
+    final = recipe.keep and not validate and recipe.train == split
     kept = ledger.folder() / f"{name}-seed{seed}.safetensors"
-    if kept.exists() and not validate:
+    if final and kept.exists():
+        _check_kept(kept, name, seed)
         return storage.load(kept).feature_extractor
-    recipe = replace(RECIPES[name], train=split)
-    label = name
+    recipe, label = replace(recipe, train=split), name
     if validate:
         recipe = recipe.changed({"episodes": min(SHORT_START, recipe.fit["episodes"])})
         label = f"{name}-validation-{recipe.fit['episodes']}"
-    return _train(recipe, label, seed, validate, runs)[0].feature_extractor
+    network = _train(recipe, label, seed, validate, runs)[0].feature_extractor
+    # In half precision, as they are kept: whether the file is there or not makes no difference.
+    return network.half().float() if final else network
+
+
+def _check_kept(weights: Path, name: str, seed: int) -> None:
+    """Raise if the records beside kept weights tell of another training than the recipe does now."""
+    recipe, method = _recipe(name), name.split("/")[1]
+    now = {"train_split": recipe.train, "train_augmented": recipe.warp > 0}
+    now |= {f"train_{key}": value for key, value in recipe.settings.items()}
+    for record in ledger.find(dataset=recipe.dataset, method=method, seeds=[seed]):
+        if record["split"].startswith("validation"):
+            continue
+        for key, value in now.items():
+            if record.get(key) != value:
+                raise ValueError(
+                    f"{weights} was trained with {key} {record.get(key)}, which is {value} in the recipe {name} now; "
+                    "run that recipe again, or delete the file."
+                )
 
 
 def _measure(
@@ -443,11 +567,20 @@ def _measure(
             "ci95": round(result.ci95, 6),
             "seconds": round(time.perf_counter() - start, 1),
             **common,
-            **ledger.circumstances(default_device()),
         }
+        record["id"] = _known_id(record) or record["id"]
         ledger.write(record)
         print(f"{label}, {common['split']}, {task}: {result}", flush=True)
         yield record
+
+
+def _known_id(record: ledger.Record) -> str | None:
+    """What the ledger calls this measurement, if it is there under another name: so none is there twice."""
+    same = ("dataset", "method", "split", "seeds")
+    for known in ledger.find(**{key: record[key] for key in same}):
+        if ledger.difference(known | {"precision": None}, record | {"precision": None}) is None:
+            return known["id"]
+    return None
 
 
 def _results(
@@ -483,21 +616,39 @@ def _on_each_task(
         yield "recall@1", none | {"metric": "recall@1"}, recall_at_1(embeddings, images.labels)
 
 
-def _command(name: str, seed: int, validate: bool, changes: Mapping[str, float]) -> str:
+def _command(name: str, seed: int, validate: bool, changes: Mapping[str, Any]) -> str:
     parts = ["python", "-m", "fslib.experiments", name, "--seed", str(seed)]
-    sets = [f"{key}={value}" for key, value in changes.items()]
+    sets = [f"{key}={_spelled(value)}" for key, value in changes.items()]
     return shlex.join(parts + ["--validate"] * validate + ["--set", *sets] * bool(sets))
 
 
-def _setting(text: str) -> tuple[str, float]:
-    """``margin=0.5`` as a pair."""
-    key, _, value = text.partition("=")
-    try:
-        return key, int(value) if value.isdecimal() else float(value)
-    except ValueError:
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_spelled(value)}" for key, value in settings.items())
+
+
+def _spelled(value: Any) -> str:
+    """The value of a setting as it stands in a command and in an id: 1 for 1.0, and 0 for False."""
+    if isinstance(value, bool):
+        return str(int(value))
+    return str(value).lower() if value is None else str(value).removesuffix(".0")
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """``margin=0.5`` as a pair; the value may be a number, true, false, none, or a name."""
+    key, _, value = (part.strip() for part in text.partition("="))
+    if not key or not value:
         raise argparse.ArgumentTypeError(
-            f"a setting is name=number, but this is {text!r}"
-        ) from None
+            f"a setting is name=number or name=word, but this is {text!r}"
+        )
+    words = {"true": True, "false": False, "none": None}
+    if value.lower() in words:
+        return key, words[value.lower()]
+    for kind in (int, float):
+        try:
+            return key, kind(value)
+        except ValueError:
+            pass
+    return key, value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -505,7 +656,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m fslib.experiments", description="Train and measure by recipe."
     )
-    parser.add_argument("recipe", nargs="?", choices=RECIPES, help="leave it out for a list")
+    parser.add_argument("recipe", nargs="?", help="leave it out for a list")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--validate", action="store_true", help="train on train, measure on validation classes"
@@ -516,7 +667,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         nargs="+",
         type=_setting,
         default=[],
-        metavar="NAME=NUMBER",
+        metavar="NAME=VALUE",
         help="another setting, as in --set episodes=1000 margin=0.2; only with --validate",
     )
     chosen = parser.parse_args(arguments)
@@ -524,8 +675,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, recipe in RECIPES.items():
             print(name, recipe.settings)
         return
+    changes = dict(chosen.set)
+    if len(changes) < len(chosen.set):
+        parser.error("argument --set: a setting is given twice")
     try:
-        run(chosen.recipe, chosen.seed, chosen.validate, dict(chosen.set))
+        run(chosen.recipe, chosen.seed, chosen.validate, changes)
     except (ValueError, OSError) as error:
         raise SystemExit(f"{parser.prog}: {error}") from error
 

@@ -2,6 +2,10 @@
 
 import dataclasses
 import inspect
+import itertools
+import json
+import re
+import shlex
 
 import pytest
 import torch
@@ -10,9 +14,9 @@ from fslib import data, experiments, ledger, metrics, storage
 from fslib.augmentation import Views
 from fslib.backbones import Conv4
 from fslib.episodes import within_groups
-from fslib.evaluation import evaluate
+from fslib.evaluation import Accuracy, evaluate
 from fslib.experiments import RECIPES, Recipe, main
-from fslib.training import fit
+from fslib.training import History, fit
 
 SETTINGS = dict(way=3, shot=1, query=2, episodes=2, learning_rate=1e-3)
 
@@ -67,7 +71,9 @@ def test_final_run_enters_its_record_and_keeps_its_weights(toy, tmp_path, capsys
         "train_episodes": 2,
         "train_way": 3,
         "train_augmented": True,
+        "precision": torch.load(tmp_path / "runs" / "toy" / "prototypical-seed3.pt")["history"]["precision"],
     }
+    assert expected["precision"] in ("float32", "bfloat16")
     assert {key: record[key] for key in expected} == expected
     assert 0 < record["mean"] < 1 and 0 < record["ci95"] < 1
     assert f"{100 * record['mean']:.2f} %" in capsys.readouterr().out
@@ -194,30 +200,96 @@ def test_training_starts_with_the_network_of_another_recipe(started, tmp_path, v
     (record,) = experiments.run("toy/second", seed=1, validate=validate)
     assert record["train_start"] == "toy/prototypical"
     parts = "-validation-2-seed1" if validate else "-seed1"
-    first, second = (
-        torch.load(tmp_path / "runs" / "toy" / f"{name}{parts}.pt")["model"] for name in ("prototypical", "second")
-    )
+    names = f"prototypical{parts}", f"second{parts}-from-{record['train_start_weights']}"
+    first, second = (torch.load(tmp_path / "runs" / "toy" / f"{name}.pt")["model"] for name in names)
     assert torch.allclose(first["feature_extractor.0.0.weight"], second["feature_extractor.0.0.weight"], atol=1e-6)
 
 
 def test_in_validation_a_shorter_start_will_do(started, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "SHORT_START", 1)
-    experiments.run("toy/second", validate=True)
+    (record,) = experiments.run("toy/second", validate=True)
     checkpoints = {path.name for path in (tmp_path / "runs" / "toy").iterdir()}
-    assert checkpoints == {"prototypical-validation-1-seed0.pt", "second-validation-2-seed0.pt"}
+    start = record["train_start_weights"]
+    assert checkpoints == {"prototypical-validation-1-seed0.pt", f"second-validation-2-seed0-from-{start}.pt"}
 
 
-def test_training_starts_with_kept_weights_where_there_are_some(started, tmp_path):
+@pytest.fixture
+def kept(started, monkeypatch):
+    """The first of the two recipes keeps its weights, in half precision."""
+    first = dataclasses.replace(experiments.RECIPES["toy/prototypical"], keep=True)
+    monkeypatch.setitem(experiments.RECIPES, "toy/prototypical", first)
+
+
+def test_training_starts_with_kept_weights_where_there_are_some(kept, tmp_path):
     torch.manual_seed(5)
-    kept = experiments.prototypical()
+    there = experiments.prototypical()
     path = tmp_path / "results" / "toy" / "prototypical-seed0.safetensors"
     path.parent.mkdir(parents=True)
-    storage.save(kept, path)
+    storage.save(there, path)
     experiments.run("toy/second")
     first = "feature_extractor.0.0.weight"
-    weights = torch.load(tmp_path / "runs" / "toy" / "second-seed0.pt")["model"]
-    assert torch.allclose(weights[first], kept.state_dict()[first], atol=1e-6)
+    (checkpoint,) = (tmp_path / "runs" / "toy").glob("second-*.pt")
+    assert torch.allclose(torch.load(checkpoint)["model"][first], there.state_dict()[first], atol=1e-6)
     assert not (tmp_path / "runs" / "toy" / "prototypical-seed0.pt").exists()
+
+
+def test_a_start_is_the_same_whether_its_weights_are_kept_or_trained_now(kept, tmp_path):
+    (trained,) = experiments.run("toy/second")
+    experiments.run("toy/prototypical")
+    assert (tmp_path / "results" / "toy" / "prototypical-seed0.safetensors").exists()
+    (from_file,) = experiments.run("toy/second")
+    assert trained["train_start_weights"] == from_file["train_start_weights"]
+    assert trained["mean"] == from_file["mean"] and len(list((tmp_path / "runs" / "toy").glob("second-*"))) == 1
+
+
+def test_from_other_weights_it_is_another_training(kept, tmp_path):
+    (first,) = experiments.run("toy/second")
+    torch.manual_seed(5)
+    storage.save(experiments.prototypical(), tmp_path / "results" / "toy" / "prototypical-seed0.safetensors")
+    (second,) = experiments.run("toy/second")
+    assert first["train_start_weights"] != second["train_start_weights"]
+    first_weights, second_weights = (
+        torch.load(tmp_path / "runs" / "toy" / f"second-seed0-from-{r['train_start_weights']}.pt")["model"]
+        for r in (first, second)
+    )
+    name = "feature_extractor.0.0.weight"
+    assert not torch.allclose(first_weights[name], second_weights[name], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change, key",
+    [(dict(fit=SETTINGS | dict(episodes=3)), "train_episodes 2"), (dict(warp=0.0), "train_augmented True")],
+)
+def test_kept_weights_of_another_training_are_told(kept, monkeypatch, change, key):
+    experiments.run("toy/prototypical")
+    edited = dataclasses.replace(experiments.RECIPES["toy/prototypical"], **change)
+    monkeypatch.setitem(experiments.RECIPES, "toy/prototypical", edited)
+    with pytest.raises(ValueError, match=rf"prototypical-seed0\.safetensors was trained with {key}"):
+        experiments.run("toy/second")
+
+
+def test_kept_weights_that_saw_other_classes_are_not_used(kept, monkeypatch, tmp_path):
+    torch.manual_seed(5)
+    path = tmp_path / "results" / "toy" / "prototypical-seed0.safetensors"
+    path.parent.mkdir(parents=True)
+    storage.save(experiments.prototypical(), path)  # on train + validation, as the recipe says
+    second = dataclasses.replace(experiments.RECIPES["toy/second"], train="train")
+    monkeypatch.setitem(experiments.RECIPES, "toy/second", second)
+    experiments.run("toy/second")
+    assert (tmp_path / "runs" / "toy" / "prototypical-seed0.pt").exists()  # it was trained
+
+
+def test_a_start_of_another_network_is_told(started, monkeypatch):
+    narrow = dataclasses.replace(experiments.RECIPES["toy/prototypical"], build=experiments.prototypical_resnet12)
+    monkeypatch.setitem(experiments.RECIPES, "toy/prototypical", dataclasses.replace(narrow, network=dict(width=2)))
+    with pytest.raises(ValueError, match="toy/second cannot start with the network of toy/prototypical"):
+        experiments.run("toy/second")
+
+
+@pytest.mark.parametrize("path", sorted(ledger.folder().rglob("*.safetensors")), ids=lambda path: path.stem)
+def test_weights_of_the_book_are_those_of_the_recipe(path):
+    name, _, seed = path.relative_to(ledger.folder()).with_suffix("").as_posix().rpartition("-seed")
+    experiments._check_kept(path, name, int(seed))
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.start])
@@ -246,13 +318,203 @@ def test_settings_belong_to_the_recipe(toy, tmp_path):
     assert toy == [] and not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    "setting, says", [("margin=1", "no setting margin; it has way, shot"), ("episodes", "a setting is name=number")]
-)
-def test_unknown_setting_is_refused(toy, capsys, setting, says):
+CLUMSY = {
+    "way=5.0": "way must be a whole number, 1 or more, but is 5.0",
+    "way=0": "way must be a whole number",
+    "way=-3": "way must be a whole number",
+    "way=x": "way must be a whole number, 1 or more, but is x",
+    "way=true": "way must be a whole number",
+    "way=none": "way must be a whole number",
+    "way=nan": "way must be a whole number",
+    "way=3=4": "way must be a whole number",
+    "way=5000": "way=5000",
+    "shot=0": "shot must be a whole number",
+    "shot=5000": "shot=5000",
+    "episodes=1e1": "episodes must be a whole number",
+    "learning_rate=nan": "learning_rate must be a number",
+    "learning_rate=inf": "learning_rate must be a number",
+    "learning_rate=-1": "learning_rate must be a number",
+    "learning_rate=fast": "learning_rate must be a number",
+    "learning_rate=0": "learning_rate=0",
+    "learning_rate=1e300": r"learning_rate=1e\+300",
+    "warp=-1": "warp must be a number",
+    "warp=1e9": "warp=1000000000",
+    "metric=3": "metric must be a name",
+    "metric=euclidian": "metric=euclidian: There is no metric euclidian; there are squared_euclidean",
+    "metric=Mahalanobis": "metric=Mahalanobis",
+    "metric=cosine_similarity": "metric=cosine_similarity",
+    "metric=none": "metric=none",
+    "metric=torch": "metric=torch",
+    "margin=1": "no setting margin; it has way, shot",
+    "seed=1": "no setting seed",
+    "episodes": "a setting is name=number",
+    "=3": "a setting is name=number",
+    "way=": "a setting is name=number",
+    "": "a setting is name=number",
+    "way=2 way=3": "given twice",
+}
+
+
+@pytest.mark.parametrize("setting, says", CLUMSY.items(), ids=CLUMSY)
+def test_a_clumsy_setting_is_told_in_a_sentence_that_names_it(toy, capsys, tmp_path, setting, says):
     with pytest.raises(SystemExit) as refused:
-        main(["toy/prototypical", "--validate", "--set", setting])
-    assert says in f"{refused.value.code}{capsys.readouterr().err}"
+        main(["toy/prototypical", "--validate", "--set", *(setting.split() or [""])])
+    assert re.search(says, f"{refused.value.code}{capsys.readouterr().err}")
+    assert "\n" not in str(refused.value.code)
+    assert not list((tmp_path / "results").rglob("*.json")) and not list(tmp_path.rglob("*.pt"))
+
+
+@pytest.mark.parametrize(
+    "recipe, setting",
+    [
+        ("relation-on-vectors", "hidden=0"),
+        ("relation-on-vectors", "hidden=1.5"),
+        ("relation-on-vectors", "hidden=100000000000000"),
+        ("relation", "pools=9"),
+        ("conv4-se", "block=foo"),
+        ("conv4-se", "block=1"),
+        ("resnet12-plain", "width=0"),
+        ("loss-arcface", "unit=2"),
+        ("loss-arcface", "margin=9"),
+        ("loss-arcface", "scale=0"),
+        ("loss-supcon", "temperature=0"),
+    ],
+)
+def test_a_network_or_loss_that_cannot_be_built_is_told_before_any_data_are_loaded(toy, monkeypatch, recipe, setting):
+    monkeypatch.setattr(experiments, "RECIPES", {"toy/clumsy": RECIPES[f"glyphs/{recipe}"]})
+    with pytest.raises(SystemExit, match=setting.partition("=")[0]) as refused:
+        main(["toy/clumsy", "--validate", "--set", setting])
+    assert "\n" not in refused.value.code and toy == []
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("a=1", 1),
+        ("a=1.0", 1.0),
+        ("a=1e-3", 1e-3),
+        ("a=True", True),
+        ("a=false", False),
+        ("a=none", None),
+        ("a=euclidean", "euclidean"),
+    ],
+)
+def test_a_setting_is_read_as_what_it_is(text, value):
+    name, read = experiments._setting(text)
+    assert name == "a" and read == value and type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    "setting, kept",
+    [("frozen=0", False), ("frozen=true", True), ("hidden=8", 8), ("learning_rate=1", 1.0), ("metric=none", None)],
+)
+def test_a_setting_is_kept_in_its_kind(setting, kept):
+    recipe = Recipe("glyphs", SETTINGS, network=dict(frozen=True, hidden=64, metric="euclidean"))
+    name, value = experiments._setting(setting)
+    changed = recipe.changed({name: value}).settings[name]
+    assert changed == kept and type(changed) is type(kept)
+
+
+@pytest.mark.parametrize("sets", list(itertools.permutations(["warp=0.50", "metric=cosine_distance", "way=2"])))
+def test_the_order_and_spelling_of_settings_make_no_other_record(toy, sets):
+    main(["toy/prototypical", "--validate", "--set", *sets])
+    (record,) = ledger.find()
+    assert record["id"] == "toy/prototypical-validation-2-metriccosine_distance-warp0.5-way2-5way-1shot-seed0"
+    assert record["command"].endswith("--set metric=cosine_distance warp=0.5 way=2")
+
+
+def test_a_measurement_that_the_ledger_has_under_another_name_keeps_it(toy):
+    (record,) = experiments.run("toy/prototypical", validate=True, changes={"way": 3})  # which is the recipe's own
+    (again,) = experiments.run("toy/prototypical", validate=True)
+    assert again["id"] == record["id"] and len(ledger.find()) == 1
+    experiments.run("toy/prototypical", validate=True, changes={"way": 2})
+    experiments.run("toy/prototypical", validate=True, seed=1)
+    assert len(ledger.find()) == 3
+
+
+def commands():
+    """Of each command of the ledger, the ids of its records."""
+    found = {}
+    for record in ledger.find():
+        if record["command"].startswith("python -m fslib.experiments") and "--validate" in record["command"]:
+            found.setdefault(record["command"], []).append(record)
+    return found.items()
+
+
+@pytest.mark.parametrize("command, records", commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_command_of_the_ledger_leads_to_its_records(monkeypatch, tmp_path, command, records):
+    """With another training and measurement in their place, which take no time."""
+    folder, written = ledger.folder(), []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ledger, "folder", lambda: folder)
+    monkeypatch.setattr(ledger, "write", written.append)
+    monkeypatch.setattr(ledger, "writable_folder", lambda dataset: folder)
+    monkeypatch.setattr(Recipe, "load", lambda *args, **options: None)
+    monkeypatch.setattr(experiments, "_train", lambda recipe, *rest: (None, History(), "0" * 12))
+
+    def measure(model, recipe, images):
+        for record in records:
+            task = re.search(r"-((\d+way-\d+shot|recall@1)(-views\d+)?)-seed\d+$", record["id"])[1]
+            keys = ("way", "shot", "query", "episodes", "metric", "views")
+            settings = {key: record[key] for key in keys if key in record}
+            yield task, settings, Accuracy(torch.tensor([0.5, 0.6]))
+
+    monkeypatch.setattr(experiments, "_results", measure)
+    main(shlex.split(command)[3:])
+    # One of the oldest, which does not say enough of its settings to be known by them, is spelled as no id is now.
+    ids = [record["id"].replace("margin1.0-", "margin1-") for record in records]
+    assert [record["id"] for record in written] == ids
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x", str(2**70)])
+def test_a_seed_that_is_none_is_told(toy, capsys, seed):
+    with pytest.raises(SystemExit) as refused:
+        main(["toy/prototypical", f"--seed={seed}"])
+    assert seed in f"{refused.value.code}{capsys.readouterr().err}" and toy == []
+
+
+@pytest.mark.parametrize("where", ["results", "runs"])
+def test_what_cannot_be_written_is_told_before_the_training(toy, tmp_path, where):
+    (tmp_path / where).write_text("a file")
+    with pytest.raises(SystemExit, match=rf"cannot be written to .*{where}/toy"):
+        main(["toy/prototypical"])
+    assert toy == [] and not list(tmp_path.rglob("*.pt"))
+
+
+def test_the_commit_is_that_of_the_code_that_runs(toy, monkeypatch):
+    """And not of what lies there when the training has ended."""
+    told, train = [], experiments._train
+    monkeypatch.setattr(ledger, "_commit", lambda: "later" if told else "now")
+    monkeypatch.setattr(experiments, "_train", lambda *arguments: told.append(1) or train(*arguments))
+    (record,) = experiments.run("toy/prototypical")
+    assert record["commit"] == "now"
+
+
+EDITS = {
+    "temperature": dict(network=dict(metric="euclidean", temperature=5.0)),
+    "unit": dict(network=dict(metric="euclidean", unit=True)),
+    "metric": dict(network=dict(metric="cosine_distance")),
+    "warp": dict(warp=0.5),
+    "no warp": dict(warp=0.0),
+    "loss": dict(loss="SupConLoss", loss_settings=dict(temperature=0.05)),
+    "length": dict(fit=SETTINGS | dict(episodes=3)),
+    "shots": dict(fit=SETTINGS | dict(query=1)),
+    "rate": dict(fit=SETTINGS | dict(learning_rate=2e-3)),
+}
+
+
+@pytest.mark.parametrize("change", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_finished_checkpoint_of_an_edited_recipe_makes_no_record(toy, monkeypatch, tmp_path, change, members):
+    recipe = dataclasses.replace(experiments.RECIPES["toy/prototypical"], members=members, keep=False)
+    monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": recipe})
+    experiments.run("toy/prototypical")
+    (path,) = (tmp_path / "results").rglob("*.json")
+    before = json.loads(path.read_text(encoding="utf8"))
+    monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": dataclasses.replace(recipe, **change)})
+    with pytest.raises(ValueError, match=r"prototypical-seed0\.pt belongs to another"):
+        experiments.run("toy/prototypical")
+    assert json.loads(path.read_text(encoding="utf8")) == before
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.recall])
@@ -281,10 +543,20 @@ def test_missing_data_ends_the_command_in_a_sentence(toy, monkeypatch):
         main(["toy/prototypical"])
 
 
-def test_unknown_recipe_is_refused(capsys):
-    with pytest.raises(SystemExit):
-        main(["omniglot/prototypcal"])
-    assert "invalid choice: 'omniglot/prototypcal'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("omniglot/prototypcal", "no recipe 'omniglot/prototypcal'; did you mean omniglot/prototypical?"),
+        ("x", "no recipe 'x'; python -m fslib.experiments lists them."),
+        ("", "no recipe ''"),
+    ],
+)
+def test_unknown_recipe_is_refused(name, says):
+    with pytest.raises(SystemExit) as refused:
+        main([name])
+    assert says in refused.value.code
+    with pytest.raises(ValueError, match="no recipe"):
+        experiments.run(name)
 
 
 def test_without_a_recipe_all_are_listed(capsys):
