@@ -182,6 +182,7 @@ class EpisodeSampler:
         # The examples of class c are those of a sorted list from its start on, as many as its size.
         self._sorted = labels.argsort(kind="stable")
         self._sizes, self._starts = sizes, sizes.cumsum() - sizes
+        self._smallest, self._largest = sizes.min(), sizes.max()
 
     def __len__(self) -> int:
         return self.episodes
@@ -210,14 +211,14 @@ class EpisodeSampler:
         """Classes (way,) and examples (way, shot + query) of one episode."""
         random = _random(self.seed, index)
         rows = self._draw_classes(random)
-        number, largest = self.shot + self.query, self._sizes.max()
-        if largest <= _KEYS:
-            keys = random.random((self.way, largest))
-            keys[np.arange(largest) >= self._sizes[rows, None]] = np.inf
+        number, sizes = self.shot + self.query, self._sizes[rows, None]
+        if self._largest <= _KEYS:
+            keys = random.random((self.way, self._largest))
+            if self._smallest < self._largest:
+                keys[np.arange(self._largest) >= sizes] = np.inf  # what a smaller class lacks
             places = keys.argsort(1)[:, :number]
         else:
-            sizes = self._sizes[rows]
-            places = np.stack([random.choice(size, number, replace=False) for size in sizes])
+            places = np.stack([random.choice(size, number, replace=False) for (size,) in sizes])
         return rows, self._sorted[self._starts[rows, None] + places]
 
     def _draw_classes(self, random: np.random.Generator) -> np.ndarray:

@@ -1,8 +1,11 @@
 """Data sets are what they are said to be, come whole, and say what to do when they are not there."""
 
+import copy
 import io
+import pickle
 import unicodedata
 import zipfile
+from dataclasses import replace
 from itertools import combinations, product
 from urllib.error import URLError
 
@@ -10,13 +13,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset, SubsetRandomSampler
 from torchvision.datasets import utils
 
 from fslib import data, files
 from fslib.data import ImageSet, check_disjoint, omniglot, to_input
 from fslib.data import glyphs as glyphs_module
 from fslib.episodes import check_episodes, within_groups
+
+
+def picture(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
 
 # Loading by name --------------------------------------------------------------------------------------------
 
@@ -37,6 +45,12 @@ def test_unknown_name_or_split_is_refused_with_a_hint(name, split, said):
     with pytest.raises(ValueError) as raised:
         data.load(name, split)
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("name, split", [("glyphs", ["train"]), ("glyphs", None), (3, "test"), (["glyphs"], "test")])
+def test_what_is_no_name_is_refused(name, split):
+    with pytest.raises(ValueError, match=r"(A split is a name|A data set has a name), .* but this is"):
+        data.load(name, split)
 
 
 # Image sets -------------------------------------------------------------------------------------------------
@@ -70,6 +84,271 @@ def test_a_data_loader_makes_batches(tiny):
     assert torch.equal(torch.cat([labels for _, labels in batches]), tiny.labels)
 
 
+def test_samplers_may_hand_over_tensors(tiny):
+    some = torch.tensor([3, 95, 0, 41])
+    for loader in (
+        DataLoader(Subset(tiny, some), batch_size=4),
+        DataLoader(tiny, batch_size=4, sampler=SubsetRandomSampler(some)),
+        DataLoader(tiny, batch_size=4, sampler=some.numpy()),
+    ):
+        ((images, labels),) = loader
+        order = labels.argsort(stable=True)
+        expected = sorted(some.tolist())
+        assert images.shape == (4, 1, 28, 28) and labels[order].tolist() == tiny.labels[expected].tolist()
+        assert {*map(hash_of, images)} == {hash_of(tiny[i][0]) for i in expected}
+
+
+def hash_of(image):
+    return image.numpy().tobytes()
+
+
+@pytest.mark.parametrize(
+    "kind", [int, np.int64, np.uint8, np.int16, torch.tensor, lambda i: torch.tensor(i, dtype=torch.uint8)]
+)
+def test_an_index_may_be_a_whole_number_of_any_kind(tiny, kind):
+    image, label = tiny[kind(41)]
+    assert image.shape == (1, 28, 28) and label == 3
+    assert torch.equal(image, tiny.inputs()[41])
+    assert torch.equal(tiny.inputs(kind(41)), image)
+
+
+def test_negative_indices_count_from_the_end(tiny):
+    assert torch.equal(tiny[-1][0], tiny[95][0]) and tiny[-96][1] == tiny[0][1]
+    assert torch.equal(tiny.inputs([-1, 0]), tiny.inputs([95, 0]))
+
+
+@pytest.mark.parametrize("index", [96, -97, 10**9, torch.tensor(96), np.int64(-97)])
+def test_an_index_out_of_range_is_named(tiny, index):
+    for ask in (tiny.__getitem__, tiny.inputs, lambda index: tiny.inputs([0, index])):
+        with pytest.raises(IndexError, match=f"Image {int(index)} was asked for, but Tiny holds 96"):
+            ask(index)
+
+
+def test_a_set_can_be_walked_through(tiny):
+    assert [label for _, label in tiny] == tiny.labels.tolist()
+
+
+@pytest.mark.parametrize("index", [2.0, "3", None, slice(3), [1, 2], torch.tensor([1, 2]), torch.tensor(2.0)])
+def test_what_is_no_index_is_refused(tiny, index):
+    with pytest.raises(TypeError, match="One image has a whole number, but this is"):
+        tiny[index]
+
+
+ROWS = [5, 0, 41, 5]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS, tuple(ROWS), np.array(ROWS), torch.tensor(ROWS),
+        [torch.tensor(i) for i in ROWS], [np.uint8(i) for i in ROWS],
+        *(np.array(ROWS).astype(kind) for kind in ("uint8", "int8", "uint16", "uint32", "uint64", ">i4")),
+        *(torch.tensor(ROWS).to(kind) for kind in (torch.uint8, torch.int16, torch.int32)),
+        np.array(ROWS[::-1])[::-1],
+    ],
+)  # fmt: skip
+def test_inputs_are_asked_for_by_whole_numbers_of_any_kind(tiny, rows):
+    expected = torch.stack([tiny[int(i)][0] for i in np.asarray([int(i) for i in rows])])
+    assert torch.equal(tiny.inputs(rows), expected)
+
+
+def test_inputs_are_asked_for_by_ranges_slices_masks_and_grids(tiny):
+    inputs = tiny.inputs()
+    assert torch.equal(tiny.inputs(range(3, 20, 4)), inputs[3:20:4])
+    assert torch.equal(tiny.inputs(slice(-5, None)), inputs[-5:])
+    mask = tiny.labels == 2
+    for same in (mask, mask.numpy(), mask.tolist()):
+        assert torch.equal(tiny.inputs(same), inputs[24:36])
+    grid = torch.tensor([[1, 2, 3], [7, 8, 9]])
+    for same in (grid, grid.numpy(), grid.tolist()):
+        assert torch.equal(tiny.inputs(same), inputs[grid])
+    for nothing in ([], torch.tensor([]).long(), np.array([]), range(0)):
+        assert tiny.inputs(nothing).shape == (0, 1, 28, 28)
+
+
+@pytest.mark.parametrize("wrong", [2.0, "3", None, [1.5], torch.rand(3), [[1], [2, 3]], np.array(["a"]), [None], [1j]])
+def test_what_asks_for_no_inputs_is_refused(tiny, wrong):
+    with pytest.raises(ValueError, match="asked for by whole numbers, a slice or a mask, but these are"):
+        tiny.inputs(wrong)
+
+
+def test_a_mask_has_one_value_an_image(tiny):
+    with pytest.raises(IndexError, match=r"A mask has shape \(96,\) here, but this one \(95,\)"):
+        tiny.inputs(torch.ones(95, dtype=torch.bool))
+
+
+def halves(images):
+    return images.float() / 510
+
+
+class Colour(ImageSet):
+    """As in benchmarks/against_easyfsl.py."""
+
+    def inputs(self, indices=slice(None)):
+        return self.images[indices].float() / 255
+
+
+def in_colour(kind=ImageSet, **options):
+    images = torch.from_numpy(picture(12, 3, 32, 32))
+    return kind("Colours", images, torch.arange(4).repeat(3), list("abcd"), list("xxyy"), torch.arange(12), **options)
+
+
+@pytest.mark.parametrize("kind, options, white", [(ImageSet, dict(transform=halves), 510), (Colour, {}, 255)])
+def test_what_a_network_sees_belongs_to_the_set(kind, options, white):
+    colours = in_colour(kind, **options)
+    sent = pickle.loads(pickle.dumps(colours))  # as to the workers of a loader
+    for same in (colours, colours.to("cpu"), copy.copy(colours), replace(colours, name="x"), sent):
+        assert type(same) is kind
+        assert torch.equal(same.inputs(), same.images.float() / white)
+        assert torch.equal(same[5][0], same.images[5].float() / white)
+    chosen = colours.select([3, 1])
+    assert type(chosen) is kind and chosen.labels.tolist() == [1, 0] * 3
+    assert torch.equal(chosen.inputs([0]), colours.images[[1]].float() / white)
+
+
+def test_a_copy_keeps_what_a_subclass_added():
+    class Files(ImageSet):
+        def __init__(self, folder):
+            super().__init__("Files", picture(4, 1, 28, 28), [0, 0, 1, 1], ["a", "b"])
+            object.__setattr__(self, "folder", folder)
+
+    files = Files("here")
+    assert files.to("cpu").folder == files.select([1]).folder == "here"
+
+
+def test_by_default_a_set_is_turned_by_to_input():
+    colours = in_colour()
+    assert torch.equal(colours.inputs([2, 3]), to_input(colours.images[[2, 3]]))
+
+
+def test_to_moves_the_images_alone(tiny):
+    there = tiny.to("meta")
+    assert there.images.device.type == "meta" and there.inputs([0, 1]).device.type == "meta"
+    assert there.labels.device.type == there.domains.device.type == "cpu"
+
+
+def test_a_set_is_equal_to_itself_alone(tiny):
+    other = replace(tiny)
+    assert tiny == tiny and tiny != other and tiny not in [other] and len({tiny, other}) == 2
+
+
+KINDS = [
+    list, tuple, np.array, torch.tensor,
+    *(lambda x, kind=kind: np.array(x, dtype=kind) for kind in ("uint8", "int8", "uint16", "uint64")),
+    *(lambda x, kind=kind: torch.tensor(x, dtype=kind) for kind in (torch.uint8, torch.int32)),
+    lambda x: [torch.tensor(i) for i in x], lambda x: [np.int16(i) for i in x],
+    lambda x: ["abcd"[i] for i in x], lambda x: np.array(["abcd"[i] for i in x]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_may_be_integers_or_names_of_any_kind(kind):
+    numbers = [2, 0, 3, 1, 1, 2]
+    made = ImageSet("Made", picture(6, 1, 28, 28), kind(numbers), np.array(list("abcd")))
+    assert made.labels.dtype == torch.int64 and made.labels.tolist() == numbers
+    assert made[3][1] == 1 and made.class_names == list("abcd")
+    assert made.digest == ImageSet("Other", made.images, torch.tensor(numbers), list("abcd")).digest
+    chosen = made.select(kind([2, 1]))
+    assert chosen.labels.tolist() == [0, 1, 1, 0] and chosen.class_names == ["c", "b"]
+
+
+def test_names_are_numbered_as_the_set_lists_them():
+    made = ImageSet("Made", picture(3, 1, 28, 28), ["z", "a", "z"], ["z", "m", "a"])
+    assert made.labels.tolist() == [0, 2, 0]
+    assert made.select(["a"]).class_names == ["a"]
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, list])
+def test_domains_may_be_of_any_kind(kind):
+    made = ImageSet("Made", picture(3, 1, 28, 28), [0, 1, 1], ["a", "b"], domains=kind([7, 5, 7]))
+    assert made.domains.dtype == torch.int64 and made.domains.tolist() == [7, 5, 7]
+    assert made.select([1]).domains.tolist() == [5, 7]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda a: a[:, :, ::-1, ::-1], lambda a: a.transpose(0, 1, 3, 2), lambda a: np.asfortranarray(a),
+        lambda a: (a.setflags(write=False), a)[1], lambda a: a[::2],
+    ],
+)  # fmt: skip
+def test_arrays_lie_in_memory_as_they_like(make):
+    array = make(picture(6, 1, 28, 28))
+    made = ImageSet("Made", array, [0] * len(array), ["a"])
+    assert np.array_equal(made.images.numpy(), array) and made.inputs().dtype == torch.float32
+    assert torch.equal(to_input(array), made.inputs())
+    assert made.digest == ImageSet("Made", torch.from_numpy(array.copy()), [0] * len(array), ["a"]).digest
+
+
+def test_a_set_may_be_empty():
+    empty = ImageSet("Empty", torch.zeros(0, 1, 28, 28, dtype=torch.uint8), [], ["a"])
+    assert len(empty) == 0 and list(empty) == [] and empty.inputs().shape == (0, 1, 28, 28) and empty.digest
+
+
+GOOD = dict(name="d", images=picture(4, 1, 28, 28), labels=[0, 1, 1, 0], class_names=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(labels=[0, 1, 1]), "one label for each of the 4 images, but there are 3"),
+        (dict(labels=[0, 1, 1, 0, 1]), "one label for each of the 4 images, but there are 5"),
+        (dict(labels=[1, 2, 2, 1]), "Labels are places in the list of 2 class names, 0 to 1, but these are 1 to 2"),
+        (dict(labels=[-1, 0, 0, 1]), "0 to 1, but these are -1 to 1"),
+        (dict(labels=torch.rand(4)), "Labels must be integers"),
+        (dict(labels=[True, False, True, True]), "Labels must be integers"),
+        (dict(labels=torch.eye(4).long()), r"shape \(n,\), but have shape \(4, 4\)"),
+        (dict(labels=3), "Labels are one integer an example"),
+        (dict(labels=None), "Labels are a tensor, an array or a list"),
+        (dict(labels=["a", "b", "z", "a"]), "'z' is not among the class names"),
+        (dict(labels=["a", 0, "b", "a"]), "0 is not among the class names"),
+        (dict(labels=list("abba"), class_names=["a", "b", "b"]), "Some class names come twice"),
+        (dict(class_names=[]), "Labels are places in the list of 0 class names"),
+        (dict(class_names="ab"), "class_names is a list of one name a class, but is 'ab'"),
+        (dict(class_names=2), "class_names is a list of one name a class, but is 2"),
+        (dict(class_groups=["x"]), "one group for each of the 2 classes, but there are 1"),
+        (dict(class_groups="xy"), "class_groups is a list of one name a class"),
+        (dict(domains=[1, 2, 3]), "one domain for each of the 4 images, but there are 3"),
+        (dict(domains=torch.rand(4)), "Domains are numbered as labels are: Labels must be integers"),
+        (dict(images=torch.rand(4, 1, 28, 28)), r"uint8 of shape \(n, channels, h, w\), but these are float32 of"),
+        (dict(images=np.zeros((4, 1, 28, 28), bool)), "but these are bool of"),
+        (dict(images=np.zeros((4, 28, 28), np.uint8)), r"of \(4, 28, 28\)\. images\[:, None\] adds"),
+        (dict(images=np.zeros((4, 28, 32, 3), np.uint8)), r"colours last; .*permute\(0, 3, 1, 2\) puts them first"),
+        (dict(images=np.zeros((4, 1, 0, 28), np.uint8)), r"uint8 of shape"),
+        (dict(images=[[1, 2], [3]]), "uint8 of shape"),
+        (dict(images=None), "uint8 of shape"),
+        (dict(images=[Image.new("L", (28, 28))] * 4), "uint8 of shape"),
+        (dict(transform=3), "A transform is a function"),
+    ],
+)
+def test_a_set_that_does_not_go_together_is_refused(change, message):
+    ImageSet(**GOOD)
+    with pytest.raises(ValueError, match=message):
+        ImageSet(**GOOD | change)
+
+
+@pytest.mark.parametrize(
+    "classes, message",
+    [
+        ([], "At least one class is selected"),
+        ([1, 1], "none twice"),
+        ([0, 8], "Tiny has the classes 0 to 7, but 0 to 8 are asked for"),
+        ([-1], "Tiny has the classes 0 to 7, but -1 to -1"),
+        (torch.arange(8) < 3, r"as in select\(\[2, 0\]\): Labels must be integers"),
+        ([True] * 8, r"as in select\(\[2, 0\]\)"),
+        (3, r"as in select\(\[2, 0\]\)"),
+        ("patch 3", r"as in select\(\[2, 0\]\)"),
+        (["patch 3", "patch 9"], "'patch 9' is not among the class names"),
+        ([0.0, 1.0], r"as in select\(\[2, 0\]\)"),
+        ({1, 2}, r"as in select\(\[2, 0\]\)"),
+        (torch.tensor([[1, 2]]), r"as in select\(\[2, 0\]\)"),
+    ],
+)
+def test_what_selects_no_classes_is_refused(tiny, classes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny.select(classes)
+
+
 def test_a_set_says_what_it_holds(tiny):
     assert repr(tiny) == "Tiny: 96 images of 8 classes"
 
@@ -81,10 +360,6 @@ def test_sets_that_share_a_class_are_refused(tiny):
 
 
 # From pictures to input -------------------------------------------------------------------------------------
-
-
-def picture(*shape):
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 def test_ink_is_one_and_paper_is_zero():
@@ -123,6 +398,199 @@ def test_a_batch_is_converted_picture_by_picture(leading, side):
     assert inputs.shape == (*leading, 28, 28) and inputs.dtype == torch.float32
     for index in np.ndindex(leading):
         assert torch.equal(inputs[index], to_input(batch[index])[0])
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (105, 5), (7, 100), (1, 28), (28, 27)])
+def test_a_picture_that_is_not_square_keeps_its_proportions(shape):
+    drawn = picture(*shape)
+    side = max(shape)
+    around = np.full((side, side), 255, np.uint8)
+    top, left = ((side - length) // 2 for length in shape)
+    around[top : top + shape[0], left : left + shape[1]] = drawn
+    for given in (drawn, torch.from_numpy(drawn), Image.fromarray(drawn)):
+        assert torch.equal(to_input(given), to_input(around))
+    assert torch.equal(to_input(drawn[None, None]), to_input(around)[None])
+
+
+def test_nothing_gives_nothing():
+    for shape in [(0, 1, 28, 28), (0, 1, 105, 105), (0, 40, 60), (0, 28, 28, 3)]:
+        given = torch.zeros(shape, dtype=torch.uint8)
+        assert to_input(given).numel() == 0 and to_input(given).shape[-2:] == (28, 28)
+
+
+RAMP = np.linspace(0, 65535, 28 * 28).round().astype(np.uint16).reshape(28, 28)
+DEEP = 1 - torch.from_numpy(RAMP.astype(np.float64) / 65535)[None]
+
+
+def stored(image, kind):
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    stream.seek(0)
+    return Image.open(stream)
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        lambda: Image.fromarray(RAMP),
+        lambda: stored(Image.fromarray(RAMP), "png"),
+        lambda: stored(Image.fromarray(RAMP), "tiff"),
+        lambda: Image.frombytes("I;16B", (28, 28), RAMP.astype(">u2").tobytes()),
+        lambda: Image.fromarray(RAMP.astype(np.int32)),
+        lambda: Image.fromarray((RAMP // 257).astype(np.int32)),
+        lambda: Image.fromarray((RAMP / 65535).astype(np.float32)),
+        lambda: Image.fromarray((RAMP / 257).astype(np.float32)),
+        lambda: stored(Image.fromarray((RAMP / 65535).astype(np.float32)), "tiff"),
+    ],
+)
+def test_deep_pictures_keep_their_greys(deep):
+    torch.testing.assert_close(to_input(deep()).double(), DEEP, rtol=0, atol=1 / 255)
+
+
+def test_deep_pictures_of_other_sizes_are_shrunk_too():
+    large = np.repeat(np.repeat(RAMP, 4, 0), 4, 1)
+    assert (to_input(Image.fromarray(large)).double() - DEEP).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    "values, mode",
+    [
+        (np.float32([[0, np.nan]]), "F"), (np.float32([[0, 256]]), "F"), (np.float32([[-0.1, 1]]), "F"),
+        (np.int32([[0, 65536]]), "I"), (np.int32([[-1, 200]]), "I"), (np.float32([[0, np.inf]]), "F"),
+    ],
+)  # fmt: skip
+def test_greys_out_of_range_are_refused(values, mode):
+    with pytest.raises(ValueError, match=f"greys from .* but in mode {mode} black is 0 .* convert it to mode L"):
+        to_input(Image.fromarray(values))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"])
+def test_pillow_images_of_all_modes_are_ink_on_paper(mode):
+    drawn = np.full((28, 28), 255, np.uint8)
+    drawn[5:9, 3:20] = 0
+    grey = Image.fromarray(drawn)
+    through = {"PA": "P", "HSV": "RGB"}.get(mode, "L")  # Pillow has no straight way
+    image = grey.convert(through).convert(mode)
+    torch.testing.assert_close(to_input(image)[0], 1 - torch.from_numpy(drawn).float() / 255, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("deep", [False, True])
+def test_photographs_are_turned_upright(orientation, deep, tmp_path):
+    upright = np.full((28, 28), 255, np.uint8)
+    upright[3:6, 4:24] = 0  # a bar on top and a post on the left
+    upright[3:25, 4:6] = 0
+    turn = {
+        1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.T,
+        6: lambda a: np.rot90(a, 1), 7: lambda a: np.rot90(a, 2).T, 8: lambda a: np.rot90(a, 3),
+    }[orientation]  # fmt: skip
+    held = np.ascontiguousarray(turn(upright))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(held.astype(np.uint16) * 257 if deep else held)
+    image.save(tmp_path / "photograph.png", exif=exif)
+    expected = 1 - torch.from_numpy(upright)[None].float() / 255
+    assert torch.equal(to_input(tmp_path / "photograph.png"), expected)
+    with Image.open(tmp_path / "photograph.png") as opened:
+        assert torch.equal(to_input(opened), expected)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (105, 105), (40, 61)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("kind", [np.array, lambda a: torch.from_numpy(np.array(a))])
+def test_colours_last_become_grey_as_pillow_has_it(size, mode, kind):
+    array = picture(*size, len(mode))
+    given = kind(array)
+    expected = to_input(Image.fromarray(array))
+    assert torch.equal(to_input(given), expected) and expected.shape == (1, 28, 28)
+    batch = to_input(kind(np.stack([array, 255 - array, array])))
+    assert batch.shape == (3, 1, 28, 28)
+    assert torch.equal(batch[2], expected) and torch.equal(batch[1], to_input(255 - array))
+    assert to_input(kind(np.stack([array, array]))[:, None]).shape == (2, 1, 1, 28, 28)
+
+
+def test_a_last_axis_of_one_is_a_channel_too():
+    array = picture(5, 40, 40, 1)
+    assert torch.equal(to_input(array), to_input(array.transpose(0, 3, 1, 2)))
+    assert torch.equal(to_input(array[0]), to_input(array[0, :, :, 0]))
+
+
+def test_a_list_may_hold_pictures_of_all_kinds_and_sizes(tmp_path):
+    drawn, wide = picture(28, 28), picture(40, 60)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    given = [
+        drawn, torch.from_numpy(drawn), drawn[None], picture(50, 50, 3),
+        Image.fromarray(wide), tmp_path / "wide.png", str(tmp_path / "wide.png"),
+    ]  # fmt: skip
+    for same in (given, tuple(given)):
+        inputs = to_input(same)
+        assert inputs.shape == (7, 1, 28, 28)
+        assert torch.equal(inputs, torch.cat([to_input(each)[None] for each in given]))
+
+
+@pytest.mark.parametrize(
+    "pictures, message",
+    [
+        ([], "A list must hold pictures, .* holds nothing"),
+        ([picture(28, 28), picture(3, 28, 28)], r"this one holds \(1, 28, 28\), \(3, 28, 28\)"),
+        ([picture(28, 28), np.zeros((28, 28))], "Of a list of pictures, number 1: Pictures must be uint8"),
+        ([[0, 255], [255, 0]], "Of a list of pictures, number 0: .* Pictures must be uint8"),
+    ],
+)
+def test_a_list_of_what_are_no_pictures_is_refused(pictures, message):
+    with pytest.raises(ValueError, match=message):
+        to_input(pictures)
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path])
+def test_a_path_is_a_picture(tmp_path, kind):
+    for name, mode in [("a.png", "RGBA"), ("b.jpg", "L"), ("ä ö.gif", "P")]:
+        Image.fromarray(picture(60, 60)).convert(mode).save(tmp_path / name)
+        assert torch.equal(to_input(kind(tmp_path / name)), to_input(Image.open(tmp_path / name)))
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "text", "half", "flipped", "folder"])
+def test_a_file_that_is_no_picture_is_named(tmp_path, damage):
+    path = tmp_path / "picture.png"
+    Image.fromarray(picture(60, 60)).save(path)
+    whole = path.read_bytes()
+    path.unlink()
+    flipped = bytearray(whole)
+    flipped[60:90] = bytes(30)
+    contents = dict(empty=b"", text=b"no picture", half=whole[: len(whole) // 2], flipped=bytes(flipped))
+    if damage == "folder":
+        path.mkdir()
+    elif damage != "missing":
+        path.write_bytes(contents[damage])
+    for given in (path, str(path), [path]):
+        with pytest.raises(OSError, match=r"picture\.png( is not a picture that can be read|\.$)"):
+            to_input(given)
+    if damage in ("half", "flipped"):
+        with Image.open(path) as opened, pytest.raises(OSError, match=r"picture\.png is not a picture"):
+            to_input(opened)
+
+
+@pytest.mark.parametrize(
+    "wrong, hint",
+    [
+        (np.zeros((28, 28), bool), "Make uint8 of 255 \\* pictures"),
+        (torch.zeros(28, 28, dtype=torch.bool), "Make uint8 of 255 \\* pictures"),
+        (np.zeros((28, 28), np.uint16), "Make uint8 of pictures // 257"),
+        (np.zeros((28, 28), ">u2"), "Make uint8 of pictures // 257"),
+        (torch.rand(28, 28), r"Make uint8 of \(255 \* pictures\).round\(\)"),
+        (np.zeros((28, 28), np.float16), r"Make uint8 of \(255 \* pictures\).round\(\)"),
+        (np.zeros((28, 28), np.int64), "these are int64 of shape"),
+        (np.zeros((28, 0), np.uint8), r"these are uint8 of shape \(28, 0\)"),
+        (np.uint8(3), r"these are uint8 of shape \(\)"),
+        (None, "these are object"),
+        (b"bytes", "these are"),
+        (io.BytesIO(), "these are object"),
+        ((p for p in []), "these are object"),
+    ],
+)
+def test_what_are_no_pictures_is_refused_with_what_to_write(wrong, hint):
+    with pytest.raises(ValueError, match=f"Pictures must be uint8, dark ink on white paper.*{hint}"):
+        to_input(wrong)
 
 
 @pytest.mark.parametrize("wrong", [torch.rand(28, 28), np.zeros((28, 28)), torch.zeros(28, dtype=torch.uint8)])
@@ -250,13 +718,54 @@ def test_interrupted_making_leaves_no_half_written_cache(few_glyphs, monkeypatch
 
 
 
-@pytest.mark.parametrize("content", [b"", b"not an archive", "half"])
+@pytest.mark.parametrize("content", [b"", b"not an archive", "half", "flipped", "array", "others", "shape", "folder"])
 def test_damaged_cache_is_named(few_glyphs, content):
     data.load("glyphs", "validation")
     whole = few_glyphs.read_bytes()
-    few_glyphs.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    few_glyphs.unlink()
+    if content == "folder":
+        few_glyphs.mkdir()
+    elif content in ("array", "others", "shape"):
+        with few_glyphs.open("wb") as stream:
+            a = np.zeros((3, 20, 28, 28), np.uint8)
+            if content == "array":
+                np.save(stream, a)
+            elif content == "others":
+                np.savez(stream, images=a)
+            else:
+                np.savez(stream, images=a, faces=np.zeros((2, 20)), characters=np.zeros(3))
+    elif content == "flipped":
+        with few_glyphs.open("wb") as stream:
+            a = np.random.default_rng(0).integers(0, 9, 9999)
+            np.savez_compressed(stream, images=a, faces=a, characters=a)
+        damaged = bytearray(few_glyphs.read_bytes())
+        damaged[200:260] = bytes(60)
+        few_glyphs.write_bytes(damaged)
+    else:
+        few_glyphs.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
     with pytest.raises(OSError, match=rf"{few_glyphs.name} is damaged; delete it"):
         data.load("glyphs", "validation")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")])
+def test_glyphs_that_cannot_be_kept_are_given_all_the_same(few_glyphs, monkeypatch, error):
+    expected = data.load("glyphs", "validation").digest
+    few_glyphs.unlink()
+
+    def denied(path):
+        raise error
+
+    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="could not be kept .* set FSLIB_CACHE"):
+        patch.setattr(files, "atomic_write", denied)
+        assert data.load("glyphs", "validation").digest == expected
+    assert not few_glyphs.exists()
+
+
+def test_a_cache_that_nobody_can_make_is_no_hindrance(few_glyphs, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FSLIB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.warns(UserWarning, match="set FSLIB_CACHE"):
+        assert len(data.load("glyphs", "validation"))
 
 
 # Omniglot ---------------------------------------------------------------------------------------------------
@@ -391,6 +900,73 @@ def test_archive_that_is_cut_short_is_named(fake):
     archive.write_bytes(archive.read_bytes()[:5000])
     with pytest.raises(OSError, match=r"images_evaluation\.zip is damaged or cut short \(5,000 bytes"):
         data.load("omniglot", "test")
+
+
+def flip(path, start, count=40):
+    damaged = bytearray(path.read_bytes())
+    for i in range(start, start + count):
+        damaged[i] ^= 0xFF
+    path.write_bytes(damaged)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_archive_that_is_damaged_is_named(fake, seed):
+    archive = fake(zipped=True) / "images_evaluation.zip"
+    with zipfile.ZipFile(archive) as opened:
+        members = {name: opened.read(name) for name in opened.namelist()}
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+    random = np.random.default_rng(seed)
+    flip(archive, 100 + int(random.integers(archive.stat().st_size - 200)), int(random.integers(4, 60)))
+    with pytest.raises(OSError, match=r"images_evaluation(\.zip)?( is damaged| should hold|/.* is damaged)"):
+        data.load("omniglot", "test")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", "half", "flipped"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_damaged_drawing_is_named(fake, content, zipped):
+    folder = fake(zipped=False)
+    name = "images_background/Latin/character02/0001_03.png"
+    if content == "half":
+        content = (folder / name).read_bytes()[:150]
+    elif content == "flipped":
+        flip(folder / name, 50, 30)
+        content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content)
+    if zipped:
+        with zipfile.ZipFile(folder / "images_background.zip", "w") as archive:
+            for path in sorted((folder / "images_background").rglob("*.png")):
+                archive.write(path, path.relative_to(folder))
+        (folder / "images_background").rename(folder / "elsewhere")
+    with pytest.raises(OSError, match=r"images_background.*Latin/character02/0001_03\.png is damaged; copy"):
+        data.load("omniglot", "test")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_systems_and_people_leave_lying_is_passed_over(fake, zipped):
+    folder = fake(zipped=False)
+    whole = data.load("omniglot", "train+validation+test").digest
+    part = folder / "images_background"
+    for stray in (
+        ".DS_Store", "Thumbs.db", "notes.txt", "Latin/._character01", "Latin/character01/._0001_01.png",
+        "Latin/character01/.DS_Store", "Latin/character01/0001_01 (1).png", "cover.png", "Latin/character01/cover.png",
+        "__MACOSX/Latin/character01/0001_01.png",
+    ):  # fmt: skip
+        (part / stray).parent.mkdir(parents=True, exist_ok=True)
+        (part / stray).write_bytes(b"junk")
+    (part / "Latin" / "character01" / "9999_01.png").mkdir()
+    for path in sorted((part / "Hebrew").rglob("*.png")):
+        path.rename(path.with_suffix(".PNG"))
+    if zipped:
+        with zipfile.ZipFile(folder / "images_background.zip", "w") as archive:
+            for path in sorted(part.rglob("*")):
+                if path.is_file():
+                    archive.write(path, path.relative_to(folder))
+                    archive.writestr(f"__MACOSX/{path.relative_to(folder)}", b"junk")
+        part.rename(folder / "elsewhere")
+    omniglot._read_all.cache_clear()
+    assert data.load("omniglot", "train+validation+test").digest == whole
 
 
 @pytest.mark.parametrize("missing", ["Latin/character02/0001_03.png", "Latin/character02"])

@@ -1,12 +1,16 @@
 """Episodes keep their promises in every setting, depend on the seed and their number alone, and survive a file."""
 
+import copy
 import dataclasses
 import json
+import pickle
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from fslib import episodes
 from fslib.data import ImageSet
@@ -63,6 +67,67 @@ def test_with_groups_an_episode_takes_whole_ones_and_part_of_the_last():
 def test_there_is_a_group_for_each_class():
     with pytest.raises(ValueError, match="one group for each of the 10 classes, but there are 3"):
         EpisodeSampler(LABELS, groups=["a", "b", "c"])
+
+
+def naive(labels, way, shot, query, seed, index, groups=None):
+    """One episode, drawn as the sampler says, in Python's own words."""
+    random = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, index]))
+    examples = {c: [i for i, label in enumerate(labels) if label == c] for c in sorted(set(labels))}
+    if groups is None:
+        rows = random.choice(len(examples), way, replace=False)
+    else:
+        names = sorted(set(groups))
+        turn = random.permutation(len(names))
+        place = turn[[names.index(group) for group in groups]] + random.random(len(groups))
+        rows = sorted(range(len(groups)), key=place.__getitem__)[:way]
+    drawn = [examples[[*examples][row]] for row in rows]
+    largest = max(map(len, examples.values()))
+    if largest <= 8192:
+        keys = random.random((way, largest))
+        order = [sorted(range(len(own)), key=keys[k].__getitem__) for k, own in enumerate(drawn)]
+    else:
+        order = [random.choice(len(own), shot + query, replace=False) for own in drawn]
+    drawn = [[own[i] for i in order[k][: shot + query]] for k, own in enumerate(drawn)]
+    support = [i for own in drawn for i in own[:shot]]
+    return [[*examples][row] for row in rows], support, [i for own in drawn for i in own[shot:]]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_draws_are_those_of_a_naive_sampler_and_stay_so(seed):
+    random = np.random.default_rng(seed)
+    way, shot, query = random.integers(1, 6, 3)
+    sizes = shot + query + random.integers(0, random.choice([1, 9, 300]), way + random.integers(4))
+    if seed % 8 == 7:
+        sizes[0] = random.choice([8192, 8193, 9000])
+    classes = random.choice(2000, len(sizes), replace=False) - 1000
+    labels = random.permutation(np.repeat(classes, sizes))
+    groups = random.choice([*"abc"], len(sizes)).tolist() if seed % 3 == 0 else None
+    sampler = EpisodeSampler(labels, way, shot, query, 1000, seed, groups)
+    for index in (0, 1, 7, 999):
+        expected = naive(labels.tolist(), way, shot, query, seed, index, groups)
+        assert [part.tolist() for part in parts(sampler[index])] == [*expected]
+
+
+def test_a_large_class_costs_no_more_than_its_labels():
+    labels = torch.cat([torch.arange(2000).repeat(20), torch.full((200_000,), 2000)])
+    sampler = EpisodeSampler(labels, way=5, shot=1, query=15, episodes=200)
+    held = sum(part.nbytes for part in vars(sampler).values() if isinstance(part, np.ndarray))
+    assert held < 2 * labels.nbytes
+    start = time.process_time()
+    stack = sampler[:]
+    assert time.process_time() - start < 1  # a fraction of a millisecond each, on any machine
+    check_episodes(stack, labels)
+
+
+def test_examples_of_a_large_class_are_drawn_evenly():
+    labels = torch.cat([torch.zeros(10_000), torch.ones(20)]).long()
+    stack = EpisodeSampler(labels, way=2, shot=1, query=4, episodes=4000, seed=3)[:]
+    for own in (stack.support, stack.query):
+        large = own[labels[own] == 0]
+        count = torch.histc(large.float(), 10, 0, 10_000)
+        assert (count - len(large) / 10).abs().max() < 4.5 * (0.09 * len(large)) ** 0.5
+        small = (own[labels[own] == 1] - 10_000).bincount(minlength=20)
+        assert (small - small.sum() / 20).abs().max() < 4.5 * (0.0475 * small.sum()) ** 0.5
 
 
 def test_same_seed_gives_the_same_episodes():
@@ -133,6 +198,42 @@ def test_classes_and_examples_are_drawn_evenly():
         assert (abs(count - 4000 * chance) < 4.5 * spread).all()
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list, tuple, np.array, *(lambda x, t=t: np.array(x, t) for t in ("uint8", "uint16", "int32", "uint64")),
+        *(lambda x, t=t: torch.tensor(x, dtype=t) for t in (torch.uint8, torch.int16)),
+        lambda x: [torch.tensor(i) for i in x],
+    ],
+)  # fmt: skip
+def test_labels_may_be_integers_of_any_kind(kind):
+    episode = EpisodeSampler(kind(LABELS.tolist()), episodes=5)[4]
+    assert same(episode, EpisodeSampler(LABELS, episodes=5)[4]) and episode.classes.dtype == torch.int64
+
+
+def test_names_are_numbered_in_sorted_order():
+    names = [f"class {c}" for c in LABELS.tolist()]
+    for given in (names, np.array(names)):
+        assert same(EpisodeSampler(given)[4], EpisodeSampler(LABELS)[4])
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.eye(10).long(), torch.rand(40), torch.arange(40) > 20, None, 3, "names", [], [[1], [2, 3]]]
+)
+def test_what_are_no_labels_is_refused(labels):
+    with pytest.raises(ValueError, match=r"^(Labels|A 5-way episode needs 5 classes)"):
+        EpisodeSampler(labels)
+
+
+def test_groups_may_be_of_any_kind():
+    numbers = [3, 3, 1, 1, 1, 9, 9, 3, 1, 9]
+    expected = EpisodeSampler(LABELS, groups=numbers)[3]
+    for groups in (np.array(numbers, np.uint8), torch.tensor(numbers), tuple(f"group {g}" for g in numbers)):
+        assert same(EpisodeSampler(LABELS, groups=groups)[3], expected)
+    with pytest.raises(ValueError, match="Groups are given as labels are: Labels must be integers"):
+        EpisodeSampler(LABELS, groups=np.random.default_rng(0).random(10))
+
+
 def test_labels_may_be_any_numbers_in_any_order():
     labels = torch.tensor([900, -7, 900, 31, -7, 31, 900, -7, 31])
     episode = EpisodeSampler(labels, way=3, shot=1, query=2, episodes=1)[0]
@@ -146,6 +247,120 @@ def test_a_data_set_stands_for_its_labels(tiny):
 
 def test_seed_and_index_may_be_numpy_integers():
     assert same(EpisodeSampler(LABELS, seed=np.int64(3))[np.int32(2)], EpisodeSampler(LABELS, seed=3)[2])
+
+
+@pytest.mark.parametrize("index", [torch.tensor(3), np.uint8(3), np.int64(3), torch.tensor(3, dtype=torch.int16)])
+def test_an_index_may_be_a_whole_number_of_any_kind(index):
+    sampler = EpisodeSampler(LABELS, episodes=5)
+    assert same(sampler[index], sampler[3]) and same(sampler[:][index], sampler[3])
+    assert same(sampler[index:], sampler[3:])
+
+
+@pytest.mark.parametrize("index", [2.0, "3", None, [1, 2], torch.tensor([1, 2]), torch.tensor(2.0)])
+def test_what_is_no_index_is_refused(index):
+    with pytest.raises(TypeError, match="ask for one by a whole number, or for several by a slice"):
+        EpisodeSampler(LABELS)[index]
+
+
+@pytest.mark.parametrize("name", ["way", "shot", "query", "episodes"])
+@pytest.mark.parametrize("wrong", [5.0, True, "5", None, np.float32(2), torch.tensor(2.0), [5]])
+def test_what_is_no_whole_number_is_refused(drawn, name, wrong):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number, but is "):
+        EpisodeSampler(LABELS, **{name: wrong})
+    if name in ("way", "episodes"):
+        with pytest.raises(ValueError, match=f"{name} must be a whole number, but is "):
+            within_groups(drawn, **{name: wrong})
+
+
+@pytest.mark.parametrize(
+    "seed, message",
+    [
+        (-1, "must be at least 0, but is -1"), (1.0, "must be a whole number, but is 1.0"), (2**128, "must be below 2"),
+        ("0", "must be a whole number, but is '0'"), (None, "must be a whole number"), (True, "must be a whole number"),
+    ],
+)  # fmt: skip
+def test_a_seed_is_a_whole_number(drawn, seed, message):
+    for make in (lambda: EpisodeSampler(LABELS, seed=seed), lambda: within_groups(drawn, way=5, seed=seed)):
+        with pytest.raises(ValueError, match=f"A seed {message}"):
+            make()
+
+
+def test_any_whole_number_is_a_seed():
+    seeds = [0, 1, 2**64 - 1, 2**64, 2**128 - 1]
+    assert len({EpisodeSampler(LABELS, seed=seed)[0] for seed in seeds}) == 5
+
+
+# Episodes as values ----------------------------------------------------------------------------------------------
+
+
+def test_episodes_are_compared_by_what_they_hold():
+    sampler, other = EpisodeSampler(LABELS, episodes=9), EpisodeSampler(LABELS, episodes=9, seed=1)
+    assert sampler[3] == sampler[3] and not sampler[3] != sampler[3]
+    assert sampler[:] == sampler[:] and sampler[:4] != sampler[:5] and sampler[:1] != sampler[0]
+    assert sampler[3] != other[3] and sampler[3] != sampler[4] and sampler[3] != "episode" and sampler[3] is not None
+    assert sampler[3] in list(sampler) and sampler[3] not in list(other)
+    assert sampler[3] == copy.copy(sampler[3]) == pickle.loads(pickle.dumps(sampler[3]))
+    small = Episode(*(part.to(torch.int32) for part in parts(sampler[3])))
+    assert small == sampler[3] and hash(small) == hash(sampler[3])
+
+
+@pytest.mark.parametrize("part", ["classes", "support", "query"])
+def test_each_part_of_an_episode_counts(part):
+    episode = EpisodeSampler(LABELS)[0]
+    changed = getattr(episode, part).clone()
+    changed[-1] += 1
+    assert dataclasses.replace(episode, **{part: changed}) != episode
+
+
+def test_episodes_may_be_kept_in_a_set():
+    sampler = EpisodeSampler(LABELS, episodes=50)
+    assert len({*sampler, *sampler}) == 50 and hash(sampler[:]) == hash(sampler[:])
+
+
+def test_a_single_episode_gives_its_examples_support_first():
+    episode = EpisodeSampler(LABELS, way=3, shot=2, query=4)[0]
+    assert list(episode) == episode.support.tolist() + episode.query.tolist()
+    assert len(episode) == 18 and all(type(i) is int for i in episode)
+
+
+@pytest.mark.parametrize("index", [0, slice(2), torch.tensor([0, 1]), -1])
+def test_a_single_episode_has_no_parts_by_number(index):
+    with pytest.raises(TypeError, match=r"single episode.* its parts are classes, support and query"):
+        EpisodeSampler(LABELS)[0][index]
+
+
+def test_a_stack_is_taken_from_by_indices_of_many_kinds():
+    stack = EpisodeSampler(LABELS, episodes=9)[:]
+    for index in ([4, 0, 4], np.array([4, 0, 4]), torch.tensor([4, 0, 4])):
+        assert [*stack[index]] == [stack[4], stack[0], stack[4]]
+    assert stack[range(2, 5)] == stack[2:5] and stack[torch.arange(9) > 6] == stack[7:]
+    with pytest.raises(IndexError, match="Episode 9 was asked for, but the stack holds 9"):
+        stack[9]
+
+
+def test_stacks_of_stacks_give_stacks():
+    stack = EpisodeSampler(LABELS, episodes=6)[:]
+    grid = Episode(*(part.unflatten(0, (2, 3)) for part in parts(stack)))
+    assert len(grid) == 2 and [*grid] == [stack[:3], stack[3:]] and grid[1, 2] == stack[5]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_sampler_makes_the_batches_of_a_loader(tiny, workers):
+    sampler = EpisodeSampler(tiny, way=4, shot=2, query=3, episodes=6)
+    loader = DataLoader(tiny, batch_sampler=sampler, num_workers=workers)
+    batches = list(loader)
+    assert len(loader) == len(batches) == 6
+    for episode, (images, labels) in zip(sampler, batches):
+        support, query = images.split([len(episode.support), len(episode.query)])
+        assert torch.equal(support, tiny.inputs(episode.support)) and torch.equal(query, tiny.inputs(episode.query))
+        assert torch.equal(labels, tiny.labels[torch.cat([episode.support, episode.query])])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_makes_stacks_of_a_sampler(workers):
+    sampler = EpisodeSampler(LABELS, episodes=7)
+    assert list(DataLoader(sampler, batch_size=3, num_workers=workers)) == [sampler[:3], sampler[3:6], sampler[6:]]
+    assert list(DataLoader(sampler, batch_size=None, num_workers=workers)) == list(sampler)
 
 
 def test_way_beyond_the_classes_is_refused():
@@ -180,6 +395,18 @@ def drawn() -> ImageSet:
     labels, drawers = cells // 7, 10 * (cells % 7)  # drawers need not be numbered without gaps
     names = [f"{group}{c}" for c, group in enumerate(groups)]
     return ImageSet("Drawn", torch.zeros(140, 1, 28, 28, dtype=torch.uint8), labels, names, groups, drawers)
+
+
+def test_within_groups_many_classes_do_not_overflow_small_integers(drawn):
+    small = dataclasses.replace(drawn, labels=drawn.labels.to(torch.uint8), domains=drawn.domains.to(torch.uint8))
+    assert within_groups(small, way=5, episodes=30) == within_groups(drawn, way=5, episodes=30)
+
+
+def test_within_groups_groups_and_drawers_may_be_named(drawn):
+    named = dataclasses.replace(
+        drawn, class_groups=np.array(drawn.class_groups), domains=[f"{d:02}" for d in drawn.domains.tolist()]
+    )
+    assert within_groups(named, way=5, episodes=30) == within_groups(drawn, way=5, episodes=30)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -314,6 +541,18 @@ def test_what_is_no_stack_is_refused(change):
         check_episodes(dataclasses.replace(stack, **change), LABELS)
 
 
+@pytest.mark.parametrize("kind", [list, np.array, lambda x: np.array(x, np.uint8), lambda x: [f"c{i}" for i in x]])
+def test_labels_and_indices_to_check_may_be_of_any_kind(kind):
+    stack = EpisodeSampler(LABELS, way=3, query=2, episodes=5)[:]
+    check_episodes(Episode(*(part.to(torch.uint8) for part in parts(stack))), kind(LABELS.tolist()))
+
+
+def test_episodes_of_fractions_are_refused():
+    stack = EpisodeSampler(LABELS, way=3, query=2, episodes=5)[:]
+    with pytest.raises(ValueError, match="Episodes are made of integers, but these are of torch"):
+        check_episodes(dataclasses.replace(stack, query=stack.query.float()), LABELS)
+
+
 @pytest.fixture
 def stored(tiny, tmp_path) -> tuple[EpisodeSampler, Path]:
     sampler = EpisodeSampler(tiny, way=4, shot=2, query=3, episodes=200, seed=7)
@@ -375,11 +614,75 @@ def test_a_missing_file_of_episodes_is_named(tiny, tmp_path):
         episodes.load(tmp_path / "gone.npz", tiny)
 
 
-@pytest.mark.parametrize("content", ["", "junk", "half", "damaged", "one array", "other arrays", "no data"])
+@pytest.mark.parametrize("what", [None, [1, 2], "stack", 3])
+def test_what_are_no_episodes_is_not_stored(tiny, tmp_path, what):
+    with pytest.raises(ValueError, match="What is saved is a sampler or a stack of episodes, not"):
+        episodes.save(what, tmp_path / "stored.npz", tiny)
+
+
+def test_broken_episodes_in_a_file_are_named(stored, tiny):
+    path = stored[1]
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["query"][17, 1] = arrays["query"][17, 0]
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=r"stored\.npz holds broken episodes: Episode 17 uses an example twice"):
+        episodes.load(path, tiny)
+
+
+def rewritten(path, **changes):
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | changes)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int16", "uint16", "uint64", ">i4", ">u8"])
+def test_integers_of_any_kind_are_read(stored, tiny, kind):
+    sampler, path = stored
+    rewritten(path, **{name: part.numpy().astype(kind) for name, part in vars(sampler[:]).items()})
+    back = episodes.load(path, tiny)
+    assert back == sampler[:] and back.support.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(query=np.ones((200, 12))), dict(query=np.ones((200, 12), bool)), dict(query=np.array([["a"]])),
+        dict(query=np.array([[None, 2**70]])), dict(about="[1, 2]"), dict(about="{"), dict(about='"text"'),
+        dict(about="[" * 10_000), dict(about=np.array(3)), dict(about=np.array([None])),
+    ],
+)  # fmt: skip
+def test_a_file_of_other_things_is_named(stored, tiny, change):
+    rewritten(stored[1], **change)
+    with pytest.raises(ValueError, match=r"stored\.npz is not a file that fslib\.episodes\.save has written"):
+        episodes.load(stored[1], tiny)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [dict(query=np.zeros((200, 0), int)), dict(query=np.full((200, 12), 2**62)), dict(classes=np.zeros(4, int))],
+)
+def test_a_file_of_other_shapes_or_numbers_is_named(stored, tiny, change):
+    rewritten(stored[1], **change)
+    with pytest.raises(ValueError, match=r"stored\.npz holds broken episodes: "):
+        episodes.load(stored[1], tiny)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "junk", "half", "damaged", "one array", "other arrays", "no data", "pickle", "folder", "huge"]
+)
 def test_a_damaged_file_of_episodes_is_named(stored, tiny, content):
     sampler, path = stored
     whole = path.read_bytes()
-    if content == "one array":
+    if content == "folder":
+        path.unlink()
+        path.mkdir()
+    elif content == "pickle":
+        path.write_bytes(pickle.dumps({"classes": [1]}))
+    elif content == "huge":  # an array that says it is larger than any memory
+        header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (9999999999999,), }"
+        path.write_bytes(b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n")
+    elif content == "one array":
         with path.open("wb") as file:
             np.save(file, np.arange(3))
     elif content == "other arrays":

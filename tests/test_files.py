@@ -1,5 +1,10 @@
 """Nothing is ever half written, and folders are where they are said to be."""
 
+import os
+import pwd
+import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +39,70 @@ def test_temporary_file_is_a_neighbour(tmp_path):
         assert temporary.parent == tmp_path
 
 
+def test_writers_of_one_file_keep_apart(tmp_path):
+    # Threads share a process number, and so do the containers that write to one volume.
+    path = tmp_path / "numbers.txt"
+    first, second = files.atomic_write(path), files.atomic_write(path)
+    with first.__enter__().open("wb") as a, second.__enter__().open("wb") as b:
+        a.write(b"A" * 1000)
+        b.write(b"B" * 600)
+    first.__exit__(None, None, None)
+    assert path.read_bytes() == b"A" * 1000
+    second.__exit__(None, None, None)
+    assert path.read_bytes() == b"B" * 600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_many_threads_never_leave_half_a_file(tmp_path):
+    path, seen, errors = tmp_path / "deep" / "numbers.txt", set(), []
+
+    def write(letter):
+        try:
+            for _ in range(20):
+                with files.atomic_write(path) as temporary:
+                    temporary.write_text(letter * 5000)
+                seen.add(path.read_text())
+        except OSError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in "abcdefgh"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and seen <= {letter * 5000 for letter in "abcdefgh"}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_written_file_has_the_usual_permissions(tmp_path):
+    before = os.umask(0o027)
+    try:
+        (tmp_path / "usual").touch()
+        with files.atomic_write(tmp_path / "ours") as temporary:
+            temporary.touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_what_killed_writers_left_is_removed_after_a_day(tmp_path):
+    old, new, other = (tmp_path / name for name in (".a[1].txt.7.part", ".a[1].txt.8.part", ".b.txt.7.part"))
+    for left in (old, new, other):
+        left.touch()
+    for left in (old, other):
+        os.utime(left, (time.time() - 90_000,) * 2)
+    with files.atomic_write(tmp_path / "a[1].txt") as temporary:
+        temporary.touch()
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a[1].txt", new, other])
+
+
+def test_exception_leaves_no_folders_that_were_made_for_the_file(tmp_path):
+    (tmp_path / "here").mkdir()
+    with pytest.raises(ValueError), files.atomic_write(tmp_path / "here" / "a" / "b" / "numbers.txt"):
+        raise ValueError
+    assert list(tmp_path.rglob("*")) == [tmp_path / "here"]
+
+
 @pytest.mark.parametrize(
     "environment, cache, data",
     [
@@ -51,3 +120,29 @@ def test_folders_follow_the_environment(monkeypatch, environment, cache, data):
         monkeypatch.setenv(name, value)
     assert files.cache_dir() == Path(cache).expanduser()
     assert files.data_dir() == Path(data).expanduser()
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """A user without a home folder and without a name, as in many containers."""
+
+    def unknown(user):
+        raise KeyError(f"getpwuid(): uid not found: {user}")
+
+    for name in ("HOME", "USERPROFILE", "HOMEPATH", "XDG_CACHE_HOME", "FSLIB_CACHE", "FSLIB_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+def test_without_a_home_folder_the_cache_is_temporary(nobody, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for where in (files.cache_dir, lambda: files.data_dir().parent):
+        with pytest.warns(UserWarning, match="no home folder, so .* set FSLIB_CACHE"):
+            assert where().parent == tmp_path
+
+
+@pytest.mark.parametrize("name, folder", [("FSLIB_CACHE", files.cache_dir), ("FSLIB_DATA", files.data_dir)])
+def test_the_home_folder_of_nobody_is_refused(monkeypatch, name, folder):
+    monkeypatch.setenv(name, "~nosuchuser/x")
+    with pytest.raises(ValueError, match=f"{name} is ~nosuchuser/x, but there is no such home folder"):
+        folder()

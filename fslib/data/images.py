@@ -99,8 +99,7 @@ def _stacked(pictures: Sequence[Any]) -> Tensor:
 
 def _planes(images: Any) -> Tensor:
     """Pictures in an array or a tensor as planes of grey, uint8 (..., h, w), of three axes at least."""
-    array = images if isinstance(images, Tensor) else np.asarray(images)
-    kind = str(array.dtype).removeprefix("torch.")
+    array, kind = _array(images)
     if kind != "uint8" or array.ndim < 2 or not all(array.shape[-2:]):
         hints = {
             "bool": "255 * pictures",
@@ -127,6 +126,17 @@ def _without_colours(pictures: Tensor) -> Tensor:
         greys = np.array([_grey(Image.fromarray(each)) for each in flat], np.uint8)
         pictures = torch.from_numpy(greys).to(pictures.device)
     return pictures.reshape(*leading, 1, height, width)
+
+
+def _array(values: Any) -> tuple[np.ndarray | Tensor, str]:
+    """Values as an array, unless they are a tensor, and the name of their type."""
+    if isinstance(values, Tensor):
+        return values, str(values.dtype).removeprefix("torch.")
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of unequal length
+        array = np.empty(len(values), dtype=object)
+    return array, array.dtype.name
 
 
 def tensor_of(array: Any) -> Tensor:
@@ -211,10 +221,8 @@ class ImageSet(torch.utils.data.Dataset):
     transform: Callable[[Tensor], Tensor] = to_input
 
     def __post_init__(self) -> None:
-        names, groups = (
-            _names(self.class_names, "class_names"),
-            _names(self.class_groups, "class_groups"),
-        )
+        names = _names(self.class_names, "class_names")
+        groups = _names(self.class_groups, "class_groups")
         images, labels = _images(self.images), _labels(self.labels, names)
         domains = None if self.domains is None else _domains(self.domains)
         _check_count("label", labels, len(images), "images")
@@ -224,15 +232,8 @@ class ImageSet(torch.utils.data.Dataset):
             _check_count("group", groups, len(names), "classes")
         if not callable(self.transform):
             raise ValueError("A transform is a function from uint8 images to network input.")
-        checked = dict(
-            images=images,
-            labels=labels,
-            class_names=names,
-            class_groups=groups or (),
-            domains=domains,
-        )
-        for attribute, value in checked.items():
-            object.__setattr__(self, attribute, value)
+        self._set(images=images, labels=labels, domains=domains)
+        self._set(class_names=names, class_groups=groups or ())
 
     def __len__(self) -> int:
         return len(self.images)
@@ -271,9 +272,7 @@ class ImageSet(torch.utils.data.Dataset):
                 raise IndexError(
                     f"A mask has shape ({len(self)},) here, but this one {tuple(indices.shape)}."
                 )
-        elif (
-            indices.device.type == "cpu" and indices.numel()
-        ):  # elsewhere this would wait for the device
+        elif indices.device.type == "cpu" and indices.numel():  # a GPU would have to be waited for
             first, last = (end.item() for end in indices.aminmax())
             if first < -len(self) or last >= len(self):
                 wrong = first if first < -len(self) else last
@@ -335,9 +334,13 @@ class ImageSet(torch.utils.data.Dataset):
     def _with(self, **changes: Any) -> ImageSet:
         """A copy with some attributes changed; of the same subclass, with whatever that added."""
         changed = copy.copy(self)
-        for attribute, value in changes.items():
-            object.__setattr__(changed, attribute, value)
+        changed._set(**changes)
         return changed
+
+    def _set(self, **attributes: Any) -> None:
+        """Set attributes, which are frozen for everybody else."""
+        for name, value in attributes.items():
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         return f"{self.name}: {len(self):,} images of {len(self.class_names):,} classes"
@@ -347,11 +350,7 @@ def _whole_numbers_or_mask(indices: Any) -> Tensor:
     """Indices as a tensor of int64 or bool, on the device they were on."""
     if isinstance(indices, (list, tuple)):  # perhaps of tensors
         indices = [each.tolist() if isinstance(each, Tensor) else each for each in indices]
-    try:
-        array = indices if isinstance(indices, Tensor) else np.asarray(indices)
-    except ValueError:  # rows of unequal length
-        array = np.empty(1, dtype=object)
-    kind = str(array.dtype).removeprefix("torch.")
+    array, kind = _array(indices)
     if kind == "bool":
         return tensor_of(array)
     if isinstance(array, np.ndarray) and not array.size:
@@ -373,8 +372,8 @@ def _names(names: Any, what: str) -> list[str]:
 
 def _images(images: Any) -> Tensor:
     """Images as a tensor, refused unless uint8 (n, c, h, w)."""
-    array = images if isinstance(images, Tensor) else np.asarray(images)
-    kind, shape = str(array.dtype).removeprefix("torch."), tuple(array.shape)
+    array, kind = _array(images)
+    shape = tuple(array.shape)
     if kind != "uint8" or len(shape) != 4 or not all(shape[1:]):
         axis = " images[:, None] adds the axis of the channel." if len(shape) == 3 else ""
         raise ValueError(

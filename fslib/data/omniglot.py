@@ -107,7 +107,11 @@ def _read_part(folder: Path, part: str) -> dict[str, list[np.ndarray]]:
     if (folder / part).is_dir():
         source = folder
         found = {p.relative_to(folder).as_posix(): p for p in (folder / part).rglob("*")}
-        pictures = {name: p.read_bytes() for name, p in found.items() if _is_drawing(name, part)}
+        pictures = {
+            name: path.read_bytes()
+            for name, path in found.items()
+            if _is_drawing(name, part) and path.is_file()
+        }
     else:
         source = _archive(folder, part)
         pictures = _unzip(source, part)
