@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -32,19 +34,36 @@ def random_warp(
         shift: in fractions of the picture.
         elastic: standard deviation of the displacement, in half-widths of the picture.
         size: side of the result; that of the images if None.
-        generator: for repeatable draws, on the device of the images.
+        generator: for repeatable draws. They are made on its device, and then moved to that of the images; default, the
+            generator of that device.
 
     Returns:
-        Warped images, (n, c, size, size).
+        Warped images, (n, c, size, size), or (n, c, h, w) if ``size`` is None.
+
+    Raises:
+        ValueError: if the images are not floats of that shape, or a bound makes no sense.
     """
-    n, side = len(images), size or images.shape[-1]
-    maps = _affine_maps(n, rotation, scale, shear, shift, generator, images.device)
-    grid = F.affine_grid(maps, [n, 1, side, side], align_corners=False)
+    if images.ndim != 4 or not images.is_floating_point():
+        raise ValueError(
+            "Warps take network input, floats of shape (n, c, h, w), as to_input gives it, "
+            f"but this is {images.dtype} of shape {tuple(images.shape)}."
+        )
+    _check_bounds(rotation=rotation, scale=scale, shear=shear, shift=shift, elastic=elastic)
+    if size is not None:
+        size = _whole("size", size, 1, 2**31)
+    if not (n := len(images)):
+        return images if size is None else images.new_empty(0, images.shape[1], size, size)
+    shape = images.shape[-2:] if size is None else torch.Size([size, size])
+    device = images.device if generator is None else generator.device
+    maps = _affine_maps(n, rotation, scale, shear, shift, generator, device).to(images.device)
+    grid = F.affine_grid(maps, [n, 1, *shape], align_corners=False)
     if elastic:
-        knots = elastic * torch.randn(n, 2, 5, 5, generator=generator, device=images.device)
-        field = F.interpolate(knots, size=(side, side), mode="bicubic", align_corners=True)
+        knots = elastic * torch.randn(n, 2, 5, 5, generator=generator, device=device)
+        field = F.interpolate(
+            knots.to(images.device), size=shape, mode="bicubic", align_corners=True
+        )
         grid = grid + field.permute(0, 2, 3, 1)
-    return _sample(images, grid)
+    return _sample(images, grid.to(images.dtype))
 
 
 class Views(nn.Module):
@@ -59,6 +78,9 @@ class Views(nn.Module):
         copies: warped copies, beside the picture itself; each costs an embedding.
         rotation, scale, shear, shift: bounds of the maps, as in :func:`random_warp`.
         seed: of the maps.
+
+    Raises:
+        ValueError: if a bound makes no sense, or copies or seed is not a whole number.
 
     Shape:
         images (n, c, h, w) → embeddings (n, d).
@@ -77,15 +99,9 @@ class Views(nn.Module):
         seed: int = 0,
     ):
         super().__init__()
-        if copies != int(copies) or copies < 1:
-            raise ValueError(
-                f"There must be at least 1 copy, a whole number, but copies is {copies}."
-            )
-        for name, bound in dict(rotation=rotation, scale=scale, shear=shear, shift=shift).items():
-            if not 0 <= bound < (1 if name == "scale" else math.inf):  # so that NaN is refused too
-                raise ValueError(
-                    f"{name} is a bound, finite and at least 0 (of scale below 1), but is {bound}."
-                )
+        copies = _whole("copies", copies, 1, 2**31)
+        seed = _whole("seed", seed, 0, 2**64)
+        _check_bounds(rotation=rotation, scale=scale, shear=shear, shift=shift)
         self.feature_extractor = feature_extractor
         self.config = dict(
             feature_extractor=feature_extractor, copies=copies, rotation=rotation, scale=scale,
@@ -97,6 +113,7 @@ class Views(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
+        images = images.to(self.maps.device)
         embeddings = self.feature_extractor(images)
         for each in self.maps:
             maps = each.to(images.dtype).expand(len(images), -1, -1)
@@ -126,6 +143,27 @@ def _affine_maps(
         [torch.stack([cos, tangent * cos - sin], 1), torch.stack([sin, tangent * sin + cos], 1)], 1
     )
     return torch.cat([turn / stretch, move], 2)
+
+
+def _check_bounds(**bounds: float) -> None:
+    for name, bound in bounds.items():
+        limit = 1 if name == "scale" else math.inf
+        if not isinstance(bound, Real) or not 0 <= bound < limit:  # so that NaN is refused too
+            raise ValueError(
+                f"{name} is a bound, finite and at least 0 (of scale below 1), but is {bound}."
+            )
+
+
+def _whole(name: str, value: int, least: int, limit: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if not least <= number < limit:
+        raise ValueError(
+            f"{name} must be a whole number, at least {least} and below {limit}, but is {value}."
+        )
+    return number
 
 
 def _sample(images: Tensor, grid: Tensor) -> Tensor:

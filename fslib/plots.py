@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fslib.data import ImageSet
 from fslib.episodes import Episode
+from fslib.labels import as_labels
 
 # Paul Tol's bright scheme: told apart by readers of every kind of colour vision.
 COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")
@@ -60,12 +61,25 @@ def show_images(
     """Show pictures in a grid.
 
     Args:
-        images: uint8, dark ink on white paper, (n, 1, h, w), or network input, float, ink = 1.
+        images: uint8, white = 255, or network input, float, where white = 0; (n, 1, h, w), (n, 3, h, w) in colour,
+            or (n, h, w); on any device.
         columns: pictures a row.
         titles: one a picture.
         title: of the figure.
         size: of a picture, in inches.
+
+    Raises:
+        ValueError: if these are no pictures, or the titles are not one a picture.
     """
+    if not len(images) or columns < 1:
+        raise ValueError(
+            f"A grid needs pictures and columns, but there are {len(images)} and {columns}."
+        )
+    titles = [] if titles is None else list(titles)
+    if titles and len(titles) != len(images):
+        raise ValueError(
+            f"There must be one title for each of the {len(images)} pictures, but there are {len(titles)}."
+        )
     rows = -(-len(images) // columns)
     height = size * rows * (1.35 if titles else 1) + (0.35 if title else 0)
     figure, axes = plt.subplots(rows, columns, figsize=(size * columns, height), squeeze=False)
@@ -81,6 +95,8 @@ def show_images(
 
 def show_episode(data: ImageSet, episode: Episode, queries: int = 5, title: str = "") -> Figure:
     """Show one task: a row for each class, its support examples left of the line and some of its queries right."""
+    if episode.classes.ndim != 1:
+        raise ValueError("One episode is shown, but this is a stack; an index takes one from it.")
     support = episode.support.reshape(episode.way, -1)
     query = episode.query.reshape(episode.way, -1)[:, :queries]
     width = support.shape[1] + query.shape[1]
@@ -93,7 +109,7 @@ def show_episode(data: ImageSet, episode: Episode, queries: int = 5, title: str 
         gap.axvline(0.5, color="#888888", linewidth=1)
         gap.set_xlim(0, 1)
         for ax, index in zip(np.delete(axes[c], support.shape[1]), [*support[c], *query[c]]):
-            _picture(ax, data.images[index])
+            _picture(ax, data.images[int(index)])
         for ax in axes[c]:
             ax.axis("off")
         axes[c, 0].text(-0.15, 0.5, f"{c}", transform=axes[c, 0].transAxes, ha="right", va="center")
@@ -114,29 +130,31 @@ def show_regions(
 
     Args:
         ax: where to paint.
-        classify: from points (n, 2) to scores (n, classes).
+        classify: from points (n, 2), on the device of the examples, to scores (n, classes).
         points: examples, (n, 2).
-        labels: their classes, (n,).
+        labels: their classes, (n,); each the number of its column of scores, or names in the order of these.
         limits: left, right, bottom, top.
     """
+    points, labels = torch.as_tensor(points).detach(), as_labels(labels).cpu()
     left, right, bottom, top = limits
     x, y = torch.meshgrid(
         torch.linspace(left, right, 241), torch.linspace(bottom, top, 161), indexing="xy"
     )
-    winner = classify(torch.stack([x, y], -1).reshape(-1, 2)).argmax(-1).reshape(x.shape)
+    plane = torch.stack([x, y], -1).reshape(-1, 2).to(points.device)
+    winner = classify(plane).argmax(-1).reshape(x.shape).cpu().numpy()
     rgb = np.array([plt.matplotlib.colors.to_rgb(color) for color in COLORS])
     ax.imshow(
-        0.75 + 0.25 * rgb[winner],
+        0.75 + 0.25 * rgb[winner % len(COLORS)],
         extent=limits,
         origin="lower",
         aspect="equal",
         interpolation="nearest",
     )
+    points = points.cpu()
     for c in labels.unique().tolist():
         x, y = points[labels == c].T
-        ax.scatter(
-            x, y, s=45, color=COLORS[c], marker=MARKERS[c], edgecolor="white", label=f"class {c}"
-        )
+        color, marker = _look(c)
+        ax.scatter(x, y, s=45, color=color, marker=marker, edgecolor="white", label=f"class {c}")
     ax.grid(False)
     ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
 
@@ -186,6 +204,24 @@ def show_accuracies(
     return figure
 
 
+def _look(number: int) -> tuple[str, str]:
+    """Colour and marker of a class; after a round of the colours, each meets another marker."""
+    turn, place = divmod(number, len(COLORS))
+    return COLORS[place], MARKERS[(place + turn) % len(MARKERS)]
+
+
 def _picture(ax: Axes, image: Tensor) -> None:
-    ink = image[0] if image.is_floating_point() else 1 - image[0].float() / 255
-    ax.imshow(ink.cpu(), cmap="gray_r", vmin=0, vmax=1)
+    """Show one picture, (h, w), (1, h, w) or, in colour, (3, h, w)."""
+    image = torch.as_tensor(image).detach().cpu()
+    if image.ndim == 2:
+        image = image[None]
+    if image.ndim != 3 or len(image) not in (1, 3):
+        raise ValueError(
+            "A picture has shape (h, w), (1, h, w) or (3, h, w), "
+            f"but this one has {tuple(image.shape)}."
+        )
+    ink = image.float() if image.is_floating_point() else 1 - image.float() / 255
+    if len(ink) == 1:
+        ax.imshow(ink[0], cmap="gray_r", vmin=0, vmax=1)
+    else:
+        ax.imshow((1 - ink).clamp(0, 1).permute(1, 2, 0))

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -104,6 +105,64 @@ def test_paper_comes_in_from_outside():
     assert warped.min() == 0 and warped.max() <= 1 + 1e-6
 
 
+def test_a_picture_that_is_not_square_keeps_its_shape():
+    images = torch.rand(3, 2, 20, 36)
+    torch.testing.assert_close(random_warp(images, **STILL), images, rtol=0, atol=1e-5)
+    assert random_warp(images, elastic=0.1).shape == images.shape
+    assert random_warp(images, size=28).shape == (3, 2, 28, 28)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_warps_keep_the_type_of_the_images(kind):
+    images = blobs(3)
+    warped = random_warp(images.to(kind), elastic=0.1, generator=generator())
+    assert warped.dtype == kind
+    expected = random_warp(images, elastic=0.1, generator=generator())
+    torch.testing.assert_close(warped.float(), expected, rtol=0, atol=1e-5 if kind == torch.float64 else 0.1)
+
+
+@pytest.mark.parametrize("size", [None, 20])
+def test_no_images_are_no_images_warped(size):
+    assert random_warp(torch.rand(0, 1, 28, 28), elastic=0.1, size=size).shape == (0, 1, size or 28, size or 28)
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.rand(1, 28, 28), torch.rand(28, 28)]
+)
+def test_what_is_no_network_input_is_not_warped(wrong):
+    with pytest.raises(ValueError, match=r"floats of shape \(n, c, h, w\), as to_input gives it, but this is"):
+        random_warp(wrong)
+
+
+NONSENSE = [
+    dict(rotation=math.nan), dict(scale=1.0), dict(shift=-0.1), dict(shear=math.inf),
+    dict(rotation="5"), dict(scale=None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bound", [*NONSENSE, dict(elastic=math.nan), dict(elastic=-1)])
+def test_bounds_of_warps_make_sense(bound):
+    with pytest.raises(ValueError, match=f"{min(bound)} is a bound, .* but is"):
+        random_warp(blobs(2), **bound)
+
+
+def test_bounds_may_be_numbers_of_any_kind():
+    usual = random_warp(blobs(2), 5, 0.5, generator=generator())
+    assert torch.equal(random_warp(blobs(2), np.int32(5), np.float32(0.5), generator=generator()), usual)
+
+
+@pytest.mark.parametrize("size", [0, -1, 28.0, "28"])
+def test_a_size_is_a_whole_number(size):
+    with pytest.raises(ValueError, match="size must be a whole number, at least 1"):
+        random_warp(blobs(2), size=size)
+
+
+def test_draws_are_made_where_the_generator_is(monkeypatch):
+    # Only the shapes can be seen on this device; that mixing them is refused, the device tests show.
+    images = torch.rand(2, 1, 28, 28, device="meta")
+    assert random_warp(images, elastic=0.1, generator=generator()).device.type == "meta"
+
+
 def test_views_that_do_not_move_change_nothing():
     images = torch.rand(4, 3, 28, 28)
     embeddings = Views(nn.Flatten(), copies=3, **STILL)(images)
@@ -128,12 +187,19 @@ def test_a_view_depends_on_its_picture_alone():
         torch.testing.assert_close(views(images)[3:4], views(images[3:4]))
 
 
-def test_views_need_a_copy():
-    with pytest.raises(ValueError, match="at least 1 copy"):
-        Views(nn.Flatten(), copies=0)
+@pytest.mark.parametrize("wrong", [0, -1, 2.0, math.nan, "3", None])
+def test_views_need_a_copy(wrong):
+    with pytest.raises(ValueError, match="copies must be a whole number, at least 1"):
+        Views(nn.Flatten(), copies=wrong)
 
 
-@pytest.mark.parametrize("bound", [dict(rotation=math.nan), dict(scale=1.0), dict(shift=-0.1), dict(shear=math.inf)])
+@pytest.mark.parametrize("wrong", [-1, 2**64, 1.0, None])
+def test_a_seed_of_views_is_a_whole_number(wrong):
+    with pytest.raises(ValueError, match="seed must be a whole number, at least 0"):
+        Views(nn.Flatten(), seed=wrong)
+
+
+@pytest.mark.parametrize("bound", NONSENSE)
 def test_bounds_of_views_make_sense(bound):
     with pytest.raises(ValueError, match=f"{min(bound)} is a bound, .* but is"):
         Views(nn.Flatten(), **bound)
