@@ -19,10 +19,9 @@ Not pretended: time and memory, streams, `torch.autocast` (everything stays in t
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,9 +36,11 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
 HOOK = "_setup_privateuseone_for_python_backend"
+HAS_HOOK = hasattr(backend_registration, HOOK)
 MISSING = (
-    "" if hasattr(backend_registration, HOOK)
-    else f"torch {torch.__version__} has no {HOOK}, on which the pretend GPU rests."
+    f"torch {torch.__version__} has no {HOOK}, on which the pretend GPU rests." if not HAS_HOOK
+    else "Nothing is pretended where there is a real GPU." if torch.cuda.is_available()
+    else ""
 )  # fmt: skip
 SINCE = (2, 10)  # from this torch on, the hook must be there
 
@@ -78,6 +79,21 @@ NO_BFLOAT16 = "MPS BFloat16 is only supported on MacOS 14 or newer"
 WRONG_GENERATOR = "Expected a '{}' device type for generator but found '{}'"
 
 
+class _AsCUDA:
+    """What torch asks of the module of a device type is answered by torch.cuda, as it is at the time."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch.cuda, name)
+
+
+# The device that tensors of the GPU are on in C++. It is registered here, for autograd asks for devices only once, when
+# something is differentiated for the first time.
+STAND_IN = CPU
+if not MISSING:
+    getattr(backend_registration, HOOK)("pretend", backend_module=_AsCUDA())
+    STAND_IN = torch.device("pretend", 0)
+
+
 class Wait(NamedTuple):
     """One time that the program would have stood still."""
 
@@ -97,7 +113,7 @@ class OnGPU(Tensor):
     def __new__(cls, held: Tensor) -> OnGPU:
         return Tensor._make_wrapper_subclass(
             cls, held.size(), strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype,
-            layout=held.layout, device=_stand_in(),
+            layout=held.layout, device=STAND_IN,
         )  # fmt: skip
 
     def __init__(self, held: Tensor):
@@ -189,7 +205,10 @@ class PretendGPU(TorchDispatchMode):
         if func is aten._local_scalar_dense.default or wanted is False:
             return result
         written = _written(func, args, kwargs)
-        return pytree.tree_map(self._put, result) if written is None else written
+        if written is not None:
+            return written
+        with _as_viewed(func, args):
+            return pytree.tree_map(self._put, result)
 
     def _put(self, value: Any) -> Any:
         """A result of an operation, on the GPU."""
@@ -247,11 +266,11 @@ class SaysCUDA(TorchFunctionMode):
             _check_generator(generator, args, kwargs)
         if func == Tensor.data.__set__ and isinstance(args[0], OnGPU):
             args[0].held = args[1].held
-        args = [_stand_in_for(value) for value in args]
-        kwargs = {key: _stand_in_for(value) for key, value in kwargs.items()}
+        args = [_in_place_of(value) for value in args]
+        kwargs = {key: _in_place_of(value) for key, value in kwargs.items()}
         if func is Tensor.cuda:
             kwargs.pop("device", None)
-            return Tensor.to(args[0], _stand_in(), **kwargs)
+            return Tensor.to(args[0], STAND_IN, **kwargs)
         if func in FROM_DATA and _goes_to_gpu(args, kwargs):
             return _made_of(func, args, kwargs)
         return func(*args, **kwargs)
@@ -302,7 +321,7 @@ def _made_of(func, args, kwargs) -> Tensor:
     """A tensor made of data, first on the CPU, where torch.tensor and its like ask no dispatch mode."""
     kwargs = kwargs | {"device": CPU, "requires_grad": False}
     wants_gradient = kwargs.pop("requires_grad")
-    return func(*args, **kwargs).to(_stand_in()).requires_grad_(wants_gradient)
+    return func(*args, **kwargs).to(STAND_IN).requires_grad_(wants_gradient)
 
 
 def _keeping_parameters(apply):
@@ -379,30 +398,16 @@ def _driver(gpu: PretendGPU) -> dict[str, Any]:
     )
 
 
-@functools.cache
-def _stand_in() -> torch.device:
-    """The device that tensors of the GPU are on in C++."""
-    getattr(backend_registration, HOOK)("pretend", backend_module=_AsCUDA())
-    return torch.device("pretend", 0)
-
-
-class _AsCUDA:
-    """What torch asks of the module of a device type is answered by torch.cuda, as it is at the time."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch.cuda, name)
-
-
 def _of_gpu(device: Any) -> bool:
     return torch.device(device).type in ("cuda", "pretend")
 
 
-def _stand_in_for(value: Any) -> Any:
+def _in_place_of(value: Any) -> Any:
     """The stand-in where CUDA is named, else the value."""
     named = isinstance(value, torch.device) or (
         isinstance(value, str) and value.split(":")[0] == "cuda"
     )
-    return _stand_in() if named and torch.device(value).type == "cuda" else value
+    return STAND_IN if named and torch.device(value).type == "cuda" else value
 
 
 def _held(value: Any) -> Any:
@@ -459,6 +464,13 @@ def _written(func, args, kwargs) -> Any:
     return written[0] if len(returns) == 1 else tuple(written)
 
 
+def _as_viewed(func, args) -> AbstractContextManager[Any]:
+    """A context in which tensors are made for inference only if what they are a view of was."""
+    returns = func._schema.returns
+    is_view = bool(returns) and returns[0].alias_info is not None
+    return torch.inference_mode(False) if is_view and not args[0].is_inference() else nullcontext()
+
+
 def _waiting_index(func, target, indices, values=None, *_) -> str | None:
     """How indexing waits: it counts what a mask holds, or fetches positions from the CPU."""
     for index in indices:
@@ -487,12 +499,12 @@ def _waiting_copy(func, args, kwargs) -> str | None:
 
 
 def _caller() -> str:
-    """File and line of the innermost caller that is neither torch nor this file."""
+    """File and line of the innermost caller that is neither torch nor this file; gradients have none."""
     own = (str(Path(torch.__file__).parent), __file__, contextmanager.__code__.co_filename)
     frame = sys._getframe(1)
     while frame and frame.f_code.co_filename.startswith(own):
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else "?"
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else "backward"
 
 
 def _lstm_cell(of_input, of_hidden, cell, input_bias=None, hidden_bias=None):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.pretend_gpu import CUDA, MISSING, SINCE, OnGPU, pretend_gpu, waits_of_steps
+from tests.pretend_gpu import CUDA, HAS_HOOK, MISSING, SINCE, OnGPU, pretend_gpu, waits_of_steps
 
 needs_hook = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
@@ -29,7 +29,7 @@ def on_gpu(*shape, dtype=torch.float32):
 
 def test_a_new_torch_has_what_it_rests_on():
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
-    assert not MISSING or version < SINCE
+    assert HAS_HOOK or version < SINCE
 
 
 # It computes ------------------------------------------------------------------------------------------------------
@@ -130,6 +130,14 @@ def test_copies_and_files(gpu):
     stored = torch.load(file, weights_only=True, map_location="cpu")
     twin.load_state_dict(stored)
     torch.testing.assert_close(twin(on_gpu(2, 1, 8, 8)).cpu(), model(on_gpu(2, 1, 8, 8)).cpu())
+
+
+def test_views_of_weights_can_be_taken_in_inference(gpu):
+    layer = nn.Linear(4, 2).to("cuda")
+    with torch.inference_mode():
+        left, _ = layer.weight.split(2, 1)
+        assert not left.is_inference() and layer(on_gpu(1, 4)).is_inference()
+    layer(on_gpu(1, 4)).sum().backward()
 
 
 def test_its_random_numbers_are_its_own(gpu):
@@ -342,11 +350,11 @@ def test_everything_is_as_before(raises):
     before, state = circumstances(), torch.get_rng_state()
     try:
         with pretend_gpu() as gpu:
-            left = on_gpu(3)
+            left = on_gpu(2, 1, 8, 8)
             torch.rand(3, device="cuda")
             moved = model.to(gpu.device)
             if raises:
-                left + torch.ones(3)
+                left + torch.ones(8)
     except RuntimeError:
         assert raises
     assert circumstances() == before
