@@ -2,10 +2,13 @@
 
 A check tries the answer on fresh random data and says what is wrong with it, not only that it is. It prints one
 sentence and returns whether the answer is right. An answer that is still the placeholder ``...`` is left in peace.
+
+The data lie on the CPU, and the answer may lie on any device. Checks leave all random generators as they were.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fslib.devices import default_device, seeded
 from fslib.episodes import Episode
 from fslib.methods import prototypes
 from fslib.metrics import cosine_similarity, squared_euclidean
+
+# Each press of a check draws from a seed of its own.
+_presses = itertools.count()
 
 
 def _check(problem: Callable[[Any], str | None]) -> Callable[[Any], bool]:
@@ -23,7 +30,8 @@ def _check(problem: Callable[[Any], str | None]) -> Callable[[Any], bool]:
 
     def check(answer: Any) -> bool:
         try:
-            found = problem(answer)
+            with seeded(next(_presses), default_device()), torch.device("cpu"):
+                found = problem(answer)
         except NotImplementedError:
             print("Not answered yet.")
             return False
@@ -41,10 +49,10 @@ def _check(problem: Callable[[Any], str | None]) -> Callable[[Any], bool]:
 
 
 def _given(value: Any) -> Any:
-    """The value, unless it is still the placeholder."""
+    """The value, on the CPU if it is a tensor, unless it is still the placeholder."""
     if value is ... or value is None:
         raise NotImplementedError
-    return value
+    return value.detach().cpu() if isinstance(value, Tensor) else value
 
 
 def _shape_problem(value: Any, shape: tuple[int, ...]) -> str | None:
@@ -129,6 +137,9 @@ def draw_episode(draw: Callable[[Tensor, int, int, int], Episode]) -> str | None
     drawn: list[Episode] = []
     for _ in range(30):
         episode = _given(draw(labels.clone(), 6, 2, 3))
+        if not isinstance(episode, Episode):
+            return f"the answer should be an Episode, but is a {type(episode).__name__}."
+        episode = Episode(*map(_given, (episode.classes, episode.support, episode.query)))
         for name, index, size in (("support", episode.support, 12), ("query", episode.query, 18)):
             if problem := _shape_problem(index, (size,)):
                 return f"{name}: {problem}"
@@ -615,7 +626,7 @@ def mean_of_real(pool: Callable[[Tensor, Tensor], Tensor]) -> str | None:
             "sum the features of the real places of each text, and divide by their number.",
         )
     unknown = features.masked_fill(~real[..., None], torch.nan)
-    if not _close(pool(unknown, real.clone()), right):
+    if not _close(_given(pool(unknown, real.clone())), right):
         return (
             "right while the padding holds numbers, but NaN times zero is NaN: "
             "fill the padding in place of multiplying it by zero."
@@ -790,7 +801,6 @@ def linear_on_pairs(apply: Callable[[torch.nn.Linear, Tensor, Tensor], Tensor]) 
     pairs = torch.stack([torch.stack([torch.cat([c, q]) for c in classes]) for q in query])
     swapped = pairs.roll(4, -1)
     right = linear(pairs).detach()
-    answer = answer.detach()
     if _close(answer, right):
         return None
     if _close(answer, right + linear.bias.detach()):
@@ -904,7 +914,7 @@ def log_votes(count: Callable[[Tensor, Tensor], Tensor]) -> str | None:
             (problem for problem, value in wrong.items() if _close(answer, value)),
             "for each class, take the logarithm of the sum of its attention.",
         )
-    answer = count(hard.clone(), labels.clone())
+    answer = _given(count(hard.clone(), labels.clone()))
     if not answer.isfinite().all():
         return (
             "right while attention is large, but where it is tiny its exponential is zero and "

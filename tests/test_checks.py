@@ -1,19 +1,24 @@
 """A check accepts right answers, however written, and says what is wrong with the usual wrong ones."""
 
+import itertools
 import math
+import random
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from fslib import checks
+from fslib.devices import default_device
 from fslib.episodes import Episode
 from fslib.metrics import cosine_similarity, squared_euclidean
+from tests.pretend_gpu import MISSING, pretend_gpu
 
 
 @pytest.fixture(params=range(3), autouse=True)
-def seed(request):
-    torch.manual_seed(request.param)
+def seed(request, monkeypatch):
+    monkeypatch.setattr(checks, "_presses", itertools.count(100 * request.param))
 
 
 def draw(labels, way, shot, query, classes=None, same_class_twice=False, leak=False, shuffle=True):
@@ -425,3 +430,126 @@ def test_a_placeholder_is_left_in_peace(check, capsys):
     }
     assert not check(untouched.get(check, lambda *_: None))
     assert capsys.readouterr().out == "Not answered yet.\n"
+
+
+# What a check leaves alone --------------------------------------------------------------------------------------
+
+
+def generators():
+    return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+
+
+CHECKS = dict(RIGHT)
+
+
+@pytest.mark.parametrize("check, answer", CHECKS.items(), ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize("wrong", ["right", "nothing", "raises"])
+def test_a_check_leaves_the_generators_as_they_were(check, answer, wrong, capsys):
+    """Whatever the answer draws, or seeds."""
+
+    def drawing(*arguments):
+        torch.manual_seed(5), np.random.seed(5), random.seed(5)  # noqa: NPY002
+        torch.randn(3), np.random.rand(), random.random()  # noqa: NPY002
+        if wrong == "raises":
+            raise RuntimeError("no answer")
+        return answer(*arguments) if wrong == "right" else None
+
+    before = generators()
+    for _ in range(2):
+        check(drawing if callable(answer) else answer)
+        assert generators() == before
+
+
+def test_each_press_draws_other_data():
+    seen = []
+    for _ in range(3):
+        checks.cosines(lambda x, y: seen.append((x, torch.rand(1))))
+    assert len({x.sum().item() for x, _ in seen}) == len({drawn.item() for _, drawn in seen}) == 3
+
+
+def test_what_was_drawn_before_changes_nothing(monkeypatch):
+    seen = []
+    for before in range(2):
+        torch.manual_seed(before)
+        monkeypatch.setattr(checks, "_presses", itertools.count())
+        checks.cosines(lambda x, y: seen.append(x))
+    assert torch.equal(*seen)
+
+
+# Answers from a GPU ---------------------------------------------------------------------------------------------
+
+on_gpu = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+
+def moved(value):
+    """The same on the GPU, and so is all that it holds."""
+    if isinstance(value, Episode):
+        return Episode(value.classes.cuda(), value.support.cuda(), value.query.cuda())
+    if isinstance(value, tuple | list):
+        return type(value)(map(moved, value))
+    return value.cuda() if isinstance(value, torch.Tensor) else value
+
+
+@on_gpu
+@pytest.mark.parametrize(
+    "check, answer, right",
+    [(*pair, True) for pair in RIGHT] + [(check, answer, False) for check, answer, _ in WRONG],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_an_answer_from_a_gpu_is_judged(check, answer, right, capsys):
+    assert check(answer) is right
+    said = capsys.readouterr().out
+    with pretend_gpu():
+        checks._presses = itertools.count()
+        assert check((lambda *given: moved(answer(*given))) if callable(answer) else moved(answer)) is right
+    assert capsys.readouterr().out == said
+
+
+@on_gpu
+def test_an_answer_may_be_found_on_a_gpu(capsys):
+    with pretend_gpu():
+        assert checks.cosines(lambda x, y: cosine_similarity(x.cuda(), y.cuda()))
+        assert checks.class_means(lambda s, labels: means()(s.cuda(), labels.cuda()))
+
+
+@on_gpu
+def test_a_check_leaves_the_generator_of_the_gpu_as_it_was(capsys):
+    with pretend_gpu():
+        if default_device().type != "cuda":
+            pytest.skip("The pretend GPU does not call itself cuda here, so its generator is not looked for.")
+        torch.manual_seed(0)
+        wanted = torch.rand(3, device="cuda").cpu()
+        torch.manual_seed(0)
+        checks.cosines(lambda x, y: torch.rand(6, 5, device="cuda"))
+        assert torch.equal(torch.rand(3, device="cuda").cpu(), wanted)
+
+
+def test_data_lie_on_the_cpu_whatever_the_default_device():
+    found = []
+    torch.set_default_device("meta")  # one where nothing can be computed
+    try:
+        right = checks.cosines(lambda x, y: found.append(x.device.type) or cosine_similarity(x, y))
+    finally:
+        torch.set_default_device(None)
+    assert right and found == ["cpu"]
+
+
+# Other forms ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.float32])
+def test_labels_may_be_of_another_kind(kind, capsys):
+    assert checks.nearest_neighbour(lambda s, labels, q: labels[torch.cdist(q, s).argmin(1)].to(kind))
+
+
+def test_an_episode_must_be_one(capsys):
+    assert not checks.draw_episode(lambda *_: (torch.arange(12), torch.arange(18)))
+    assert "should be an Episode, but is a tuple" in capsys.readouterr().out
+    assert not checks.draw_episode(lambda *arguments: Episode(..., *(torch.arange(n) for n in (12, 18))))
+    assert capsys.readouterr().out == "Not answered yet.\n"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_numbers_may_be_of_another_width(dtype, capsys):
+    right = checks.cosines(lambda x, y: cosine_similarity(x, y).to(dtype))
+    assert right is (dtype == torch.float64) and "raised" not in capsys.readouterr().out
