@@ -284,11 +284,11 @@ def evaluate(
     labels, targets = first.support_labels, upload(first.query_labels, where)
     # All at once: small pieces would lie scattered in freed memory.
     accuracies, broken = torch.empty(len(drawn), device=where), []
-    identity = hashlib.sha256("\n".join(data.class_names).encode())
+    identities = [hashlib.sha256("\n".join(data.class_names).encode()) for _ in range(2)]
     with borrowed(model, where), evaluation_mode(model), torch.inference_mode():
         for start in tqdm(range(0, len(drawn), chunk), disable=not progress):
             stack = drawn[start : start + chunk]
-            for part in (stack.support, stack.query):
+            for identity, part in zip(identities, (stack.support, stack.query)):
                 identity.update(part.numpy().tobytes())
             scores = model.compare(embeddings[stack.support], labels, embeddings[stack.query])
             _check_scores(scores, (*stack.query.shape, first.way))
@@ -299,9 +299,8 @@ def evaluate(
                 "Some scores are NaN, and a query with them has no answer: look for a division by zero, or the "
                 f"logarithm or root of a negative number, in the compare of {type(model).__name__}."
             )
-    return Accuracy(
-        accuracies.cpu(), transductive=model.transductive, drawn=identity.hexdigest()[:16]
-    )
+    digest = "".join(identity.hexdigest()[:8] for identity in identities)
+    return Accuracy(accuracies.cpu(), transductive=model.transductive, drawn=digest)
 
 
 def compare(

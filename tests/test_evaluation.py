@@ -15,7 +15,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fslib import evaluation, storage
+from fslib import evaluation, metrics, storage
 from fslib.backbones import Conv4
 from fslib.data import ImageSet
 from fslib.episodes import EpisodeSampler
@@ -332,6 +332,145 @@ def test_ten_thousand_20_way_episodes_fit_into_2_gb():
     episodes, kilobytes = map(int, printed.split())
     assert episodes == 10_000
     assert kilobytes < 2e6
+
+
+# What a result says of itself -----------------------------------------------------------------------
+
+
+def test_accuracies_of_other_episodes_are_not_subtracted(tiny):
+    task = dict(**TASK, episodes=20)
+    one, again = (evaluate(network(), tiny, **task) for _ in range(2))
+    assert (one - again).mean == 0
+    for other in (
+        evaluate(network(), tiny, **task | {"seed": 2}),
+        evaluate(network(), tiny, **task | {"way": 4}),
+        evaluate(network(), tiny, **task | {"shot": 1}),
+        evaluate(network(), tiny.select([1, 0, 2, 3, 4, 5, 6, 7]), **task),
+    ):
+        with pytest.raises(ValueError, match="these 20 episodes are not the same ones; measure both with the same"):
+            one - other
+    with pytest.raises(ValueError, match="of 20 episodes and 8 classes"):
+        one - evaluation.recall_at_1(embed_all(network(), tiny), tiny.labels)
+    with pytest.raises(TypeError):
+        one - 0.5
+
+
+def test_the_same_episodes_are_known_however_they_come(tiny):
+    task = dict(way=5, shot=2, query=3)
+    by_number = evaluate(network(), tiny, **task, seed=1, episodes=20, chunk=3)
+    by_stack = evaluate(network(), tiny, episodes=EpisodeSampler(tiny, **TASK, episodes=20)[:])
+    by_sampler = evaluate(network(), tiny, episodes=EpisodeSampler(tiny, **TASK, episodes=20))
+    assert (by_number - by_stack).mean == (by_number - by_sampler).mean == 0
+
+
+def test_a_result_says_what_it_is_over_and_whether_queries_were_seen(tiny):
+    class Seeing(PrototypicalNetwork):
+        transductive = True
+
+    inductive = evaluate(network(), tiny, **TASK, episodes=20)
+    seeing = evaluate(Seeing(network().feature_extractor), tiny, **TASK, episodes=20)
+    assert str(inductive).endswith("(20 episodes)") and not inductive.transductive
+    assert str(seeing).endswith("(20 episodes, transductive)") and seeing.transductive
+    assert str(seeing - inductive).endswith("(20 paired episodes, transductive)")
+    assert str(evaluation.recall_at_1(embed_all(network(), tiny), tiny.labels)).endswith("(8 classes)")
+
+
+def test_results_are_compared_by_what_they_hold():
+    one, same, other = Accuracy(torch.ones(5)), Accuracy(torch.ones(5)), Accuracy(torch.zeros(5))
+    assert one == same and hash(one) == hash(same) and one != other
+    assert one != Accuracy(torch.ones(5), unit="classes") and one != evaluation.Difference(torch.ones(5))
+    assert one in [other, same] and one != 1.0
+
+
+# What is measured stays as it is -----------------------------------------------------------------------
+
+
+def test_embeddings_can_be_trained_on_and_changed(tiny):
+    embeddings = embed_all(network(), tiny)
+    head = nn.Linear(4, 8)
+    nn.functional.cross_entropy(head(embeddings), tiny.labels).backward()
+    assert head.weight.grad.abs().sum() > 0 and not embeddings.requires_grad
+    embeddings -= embeddings.mean(0)
+    evaluate(network(), tiny, **TASK, episodes=5, embeddings=embeddings)
+    head(embeddings).sum().backward()  # not by measuring on them either
+
+
+# What is no answer is refused --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "compare_, says",
+    [
+        (lambda s, y, q: torch.full((*q.shape[:-1], 5), torch.nan), "Some scores are NaN"),
+        (lambda s, y, q: (q @ s.mT)[..., :5].where(torch.arange(q.shape[-2])[:, None] > 0, torch.nan), "are NaN"),
+        (lambda s, y, q: q @ s.mT, r"\(20, 15, 5\): episodes, queries, classes; but it gave \(20, 15, 10\)"),
+        (lambda s, y, q: (q @ s.mT)[..., 0], "a score for each query and class"),
+        (lambda s, y, q: (q @ s.mT).argmax(-1), "a score for each query and class"),
+        (lambda s, y, q: (q @ s.mT)[..., :5].mT, "a score for each query and class"),
+        (lambda s, y, q: None, "gave NoneType"),
+    ],
+)  # fmt: skip
+def test_scores_that_are_no_answers_are_refused(tiny, compare_, says):
+    class Mine(PrototypicalNetwork):
+        def compare(self, support, labels, query):
+            return compare_(support, labels, query)
+
+    with pytest.raises(ValueError, match=says):
+        evaluate(Mine(network().feature_extractor), tiny, **TASK, episodes=20)
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (dict(way=1), "way must be at least 2"),
+        (dict(way=5.0), "way must be a whole number"),
+        (dict(episodes=0), "episodes must be at least 1"),
+        (dict(seed=-1), "seed"),
+        (dict(embeddings=torch.zeros(96)), r"must be of shape \(n, d\)"),
+        (dict(embeddings=[[0.0]] * 96), "must be a tensor"),
+        (dict(embeddings=torch.full((96, 4), torch.inf)), "hold NaN or infinity"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(tiny, options, says):
+    with pytest.raises(ValueError, match=says):
+        evaluate(network(), tiny, **TASK | options)
+
+
+def test_a_seed_beside_drawn_episodes_is_refused(tiny):
+    sampler = EpisodeSampler(tiny, **TASK, episodes=5)
+    for drawn in (sampler, sampler[:]):
+        with pytest.raises(ValueError, match="a seed changes nothing"):
+            evaluate(network(), tiny, episodes=drawn, seed=3)
+
+
+def test_a_bare_network_is_refused(tiny):
+    with pytest.raises(ValueError, match=r"method of fslib\.methods over a network, but this is a Conv4"):
+        embed_all(Conv4(4), tiny)
+
+
+# Recall -------------------------------------------------------------------------------------------------
+
+
+def test_a_class_of_one_image_is_left_out_of_recall():
+    embeddings = torch.tensor([[0.0], [0.1], [5.0], [5.1], [9.0]])
+    assert evaluation.recall_at_1(embeddings, [0, 0, 1, 1, 2]).per_episode.tolist() == [1, 1]
+    assert evaluation.recall_at_1(embeddings, list("aabbc")).mean == 1
+    with pytest.raises(ValueError, match="Each class has a single image"):
+        evaluation.recall_at_1(embeddings, range(5))
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ((torch.zeros(4, 2), [0, 0, 1]), "3 labels"),
+        ((torch.zeros(4), [0, 0, 1, 1]), "takes embeddings"),
+        ((torch.full((4, 2), torch.nan), [0, 0, 1, 1]), "NaN"),
+        ((torch.zeros(4, 2), [0, 0, 1, 1], metrics.cosine_similarity), "takes a distance"),
+    ],
+)
+def test_recall_refuses_in_a_sentence(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        evaluation.recall_at_1(*arguments)
 
 
 # The command --------------------------------------------------------------------------------------

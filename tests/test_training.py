@@ -4,15 +4,19 @@ import itertools
 import random
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms import v2
 
-from fslib import losses, objectives
-from fslib.methods import PrototypicalNetwork
+from fslib import evaluation, losses, metrics, objectives, training
+from fslib.backbones import Conv4, FrozenConv4
+from fslib.data import ImageSet
+from fslib.methods import LogisticRegression, PrototypicalNetwork
 from fslib.training import fit
 
 SHORT = dict(way=3, shot=1, query=2, episodes=12, progress=False, device="cpu")
@@ -290,3 +294,141 @@ def test_checkpoint_of_another_objective_is_refused(tiny, tmp_path):
     fit(network(), tiny, **SHORT, objective=partial(objectives.triplet_all, margin=0.1), checkpoint=path)
     with pytest.raises(ValueError, match=r"\(objective\.margin was 0\.1 and is now 0\.2\)"):
         fit(network(), tiny, **SHORT, objective=partial(objectives.triplet_all, margin=0.2), checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        (lambda: losses.SupConLoss(0.05), lambda: losses.SupConLoss(0.5)),
+        (lambda: losses.ArcFaceLoss(8, 8, margin=0.1), lambda: losses.ArcFaceLoss(8, 8, margin=0.4)),
+        (lambda: lambda e, y: objectives.triplet_all(e, y), lambda: lambda e, y: objectives.contrastive(e, y)),
+    ],
+    ids=["temperature", "margin", "lambda"],
+)
+def test_an_edited_objective_does_not_pass_for_the_old_one(tiny, tmp_path, one, other):
+    for objective in (one(), one()):
+        fit(network(), tiny, **SHORT, objective=objective, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(ValueError, match=r"belongs to another training \(objective\."):
+        fit(network(), tiny, **SHORT, objective=other(), checkpoint=tmp_path / "run.pt")
+
+
+@pytest.mark.parametrize(
+    "changed, said",
+    [
+        (lambda model: setattr(model, "temperature", 2.0), "model.temperature was 1.0 and is now 2.0"),
+        (lambda model: setattr(model, "metric", metrics.euclidean), "model.metric was squared_euclidean"),
+        (lambda model: setattr(model.feature_extractor[3], "p", 0.5), "model.feature_extractor.3.p was 0.3"),
+        (lambda model: model.feature_extractor.append(nn.Tanh()), "model.feature_extractor.5 was None"),
+    ],
+)
+def test_an_edited_network_does_not_pass_for_the_old_one(tiny, checkpoint, changed, said):
+    model = network()
+    changed(model)
+    with pytest.raises(ValueError, match=re.escape(f"belongs to another training ({said}")):
+        fit(model, tiny, **SHORT, checkpoint=checkpoint)
+
+
+def test_other_pictures_under_the_same_name_are_another_training(tiny, checkpoint):
+    other = replace(tiny, images=255 - tiny.images)
+    with pytest.raises(ValueError, match=r"belongs to another training \(data\.digest was"):
+        fit(network(), other, **SHORT, checkpoint=checkpoint)
+    seen_otherwise = replace(tiny, transform=lambda images: images.float() / 255)
+    with pytest.raises(ValueError, match=r"belongs to another training \(data\.transform was"):
+        fit(network(), seen_otherwise, **SHORT, checkpoint=checkpoint)
+
+
+def test_a_run_goes_on_in_the_precision_in_which_it_began(tiny, tmp_path, monkeypatch):
+    settings = dict(SHORT, checkpoint=tmp_path / "run.pt", save_every=3)
+    with interrupted(monkeypatch, 7):
+        fit(network(), tiny, **settings, bfloat16=True)
+    monkeypatch.setattr(training.loop, "has_fast_bfloat16", lambda device: False)
+    with pytest.raises(ValueError, match="precision was bfloat16 and is now float32"):
+        fit(network(), tiny, **settings, bfloat16=False)
+    assert fit(network(), tiny, **settings).precision == "bfloat16"
+    assert fit(network(), tiny, **SHORT).precision == "float32"
+
+
+def test_every_generator_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
+    def augment(images):
+        noise = random.random() + np.random.random() + torch.rand(())  # noqa: NPY002
+        return images + noise
+
+    settings = dict(SHORT, augment=augment, checkpoint=tmp_path / "run.pt", save_every=3)
+    with interrupted(monkeypatch, 7):
+        fit(network(), tiny, **settings)
+    resumed, straight = network(), network()
+    fit(resumed, tiny, **settings)
+    fit(straight, tiny, **settings | {"checkpoint": None})
+    assert_same_state(resumed, straight)
+
+
+def test_transforms_of_torchvision_are_augmentations(tiny):
+    first, second = network(), network()
+    for model in (first, second):
+        fit(model, tiny, **SHORT, augment=v2.RandomAffine(10))
+    assert_same_state(first, second)
+
+
+def test_training_sees_the_pictures_that_evaluation_sees(tiny):
+    class Colour(ImageSet):
+        def inputs(self, indices=slice(None)):
+            return self.images[indices].float().expand(-1, 3, -1, -1) / 255
+
+    parts = tiny.images, tiny.labels, tiny.class_names
+    seen = []
+    model = PrototypicalNetwork(nn.Sequential(nn.Flatten(), nn.Linear(3 * 784, 4)))
+    model.feature_extractor.register_forward_hook(lambda _, images, __: seen.append(images[0]))
+    data = Colour("Colour", *parts)
+    fit(model, data, **SHORT)
+    evaluation.embed_all(model, data)
+    assert {images.shape[1:] for images in seen} == {(3, 28, 28)}
+    assert min(images.min() for images in seen) >= 0
+    pictures = torch.cat([images for images in seen[:-1]])
+    assert all((picture == seen[-1]).flatten(1).all(1).any() for picture in pictures)
+
+
+def test_what_compares_is_given_float32(tiny):
+    seen = []
+
+    class Mine(PrototypicalNetwork):
+        def compare(self, support, labels, query):
+            seen.append((support.dtype, (query @ support.mT).dtype))
+            return super().compare(support, labels, query)
+
+    model = Mine(nn.Sequential(nn.Flatten(), nn.Linear(784, 4)))
+    fit(model, tiny, **SHORT, bfloat16=True)
+    fit(model, tiny, **SHORT, bfloat16=True, objective=lambda e, y: (seen.append((e.dtype,) * 2), e.mean())[1])
+    assert set(seen) == {(torch.float32, torch.float32)}
+
+
+@pytest.mark.parametrize(
+    "model, options, says",
+    [
+        (lambda: LogisticRegression(Conv4(4)), {}, "scores of LogisticRegression over Conv4 carry no gradient"),
+        (lambda: PrototypicalNetwork(FrozenConv4(4)), {}, "over FrozenConv4 carry no gradient"),
+        (lambda: PrototypicalNetwork(nn.Flatten()), {}, "nothing to train: neither"),
+        (network, {"objective": lambda e, y: e.detach().mean()}, "carries no gradient"),
+        (network, {"objective": losses.TripletLoss()}, "TripletLoss takes pairs or triplets; the functions of"),
+        (network, {"objective": losses.NTXentLoss()}, "NTXentLoss takes pairs"),
+        (network, {"objective": losses.ArcFaceLoss(5, 8)}, "is for 5 classes, but Tiny has 8"),
+        (network, {"way": 1}, "way must be at least 2"),
+        (network, {"learning_rate": float("nan")}, "learning_rate must be above zero and finite, but is nan"),
+        (network, {"learning_rate": 0}, "learning_rate must be above zero"),
+        (network, {"save_every": 0}, "save_every must be a whole number, at least 1, but is 0"),
+        (network, {"episodes": 12.0}, "episodes must be a whole number"),
+        (lambda: Conv4(4), {}, "fit trains a method of fslib.methods over a network, but got a Conv4"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_said(tiny, model, options, says):
+    with pytest.raises(ValueError, match=says):
+        fit(model(), tiny, **SHORT | options)
+
+
+def test_a_loss_that_ends_as_no_number_is_never_saved(tiny, tmp_path):
+    steps = itertools.count()
+    with pytest.raises(ValueError, match="The loss became nan at episode 7"):
+        fit(
+            network(), tiny, **SHORT, checkpoint=tmp_path / "run.pt", save_every=4,
+            objective=lambda e, y: e.mean() * (torch.nan if next(steps) == 7 else 1),
+        )  # fmt: skip
+    assert len(torch.load(tmp_path / "run.pt")["history"]["loss"]) == 4

@@ -12,6 +12,8 @@ from fslib.evaluation import evaluate
 from fslib.methods import (
     ContextMatchingNetwork,
     ConvRelation,
+    CosineClassifier,
+    LogisticRegression,
     MatchingNetwork,
     PrototypicalNetwork,
     RelationNetwork,
@@ -129,3 +131,109 @@ def test_one_shot_prototypes_are_the_nearest_neighbour():
 def test_a_query_without_support_is_refused(name):
     with pytest.raises(ValueError):
         METHODS[name]()(torch.rand(6, 1, 28, 28), LABELS[:4], torch.rand(2, 1, 28, 28))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS.tolist(), LABELS.numpy(), LABELS.to(torch.uint8), LABELS.numpy().astype("uint64"), LABELS.int(),
+        ["d", "j", "d", "a", "j", "a"], tuple("djdaja"), list(LABELS),
+    ],
+    ids=["list", "NumPy", "uint8", "uint64", "int32", "names", "tuple of names", "list of tensors"],
+)  # fmt: skip
+def test_labels_may_be_of_any_kind(model, labels):
+    support, query = images()
+    assert torch.equal(model(support, labels, query), model(support, LABELS, query))
+
+
+@pytest.mark.parametrize(
+    "labels, says",
+    [
+        (LABELS.float(), "must be integers"), (LABELS > 4, "must be integers"), ([1.5] * 6, "must be integers"),
+        (nn.functional.one_hot(LABELS), "argmax"), ([[1, 2], [3]], "one an example"), (None, "one an example"),
+        ([None] * 6, "one an example"), (LABELS[:5], "one label for each of the 6"), (LABELS[0], "one integer an"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_labels_that_are_none_are_refused_in_a_sentence(model, labels, says):
+    with pytest.raises(ValueError, match=says):
+        model(*images()[:1], labels, images()[1])
+
+
+@pytest.mark.parametrize("pictures", [[1, 2], None, torch.zeros(6, 1, 28, 28).numpy()], ids=["list", "None", "NumPy"])
+def test_images_that_are_no_network_input_are_refused_in_a_sentence(model, pictures):
+    with pytest.raises(ValueError, match="to_input makes one"):
+        model(pictures, LABELS, torch.rand(2, 1, 28, 28))
+
+
+def test_an_empty_support_set_is_refused(model):
+    with pytest.raises(ValueError, match="support set is empty"):
+        model(torch.rand(0, 1, 28, 28), LABELS[:0], torch.rand(2, 1, 28, 28))
+
+
+def test_inductive_methods_say_so(model):
+    assert model.transductive is False
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("way", [5, 7], ids="{}-way".format)
+def test_maps_are_compared_as_vectors(way):
+    torch.manual_seed(0)
+    flat, maps = Conv4(8, pools=2).eval(), Conv4(8, pools=2, maps=True).eval()
+    maps.load_state_dict(flat.state_dict())
+    support, query = torch.rand(way, 1, 28, 28), torch.rand(6, 1, 28, 28)
+    for method in (PrototypicalNetwork, MatchingNetwork, LogisticRegression, CosineClassifier):
+        scores = [method(network).eval()(support, torch.arange(way), query) for network in (maps, flat)]
+        assert scores[0].shape == (6, way) and torch.equal(*scores)
+
+
+@pytest.mark.parametrize(
+    "build, says",
+    [
+        (lambda: PrototypicalNetwork(nn.Identity(), metrics.cosine_similarity), "cosine_distance is a distance"),
+        (lambda: PrototypicalNetwork(nn.Identity(), metric=3), "takes a distance of fslib.metrics"),
+        (lambda: PrototypicalNetwork(nn.Identity(), metrics.local_similarity), "local_distance is a distance"),
+        (lambda: MatchingNetwork(nn.Identity(), similarity=metrics.euclidean), "cosine_similarity is a similarity"),
+        (lambda: MatchingNetwork(nn.Identity(), similarity=metrics.Mahalanobis(4)), "takes a similarity"),
+        (lambda: MatchingNetwork(nn.Identity(), scale=float("nan")), "scale must be above zero and finite"),
+        (lambda: PrototypicalNetwork(nn.Identity(), temperature=float("nan")), "temperature must be above zero"),
+        (lambda: PrototypicalNetwork(nn.Identity(), temperature=float("inf")), "temperature must be above zero"),
+        (lambda: PrototypicalNetwork(lambda images: images), "built over a network"),
+    ],
+)  # fmt: skip
+def test_what_would_turn_or_spoil_every_answer_is_refused(build, says):
+    with pytest.raises(ValueError, match=says):
+        build()
+
+
+@torch.no_grad()
+def test_a_metric_of_one_s_own_is_trusted():
+    x = 3 * torch.eye(6) + 0.1 * torch.randn(6, 6)
+    model = PrototypicalNetwork(nn.Identity(), torch.cdist)
+    assert (model(x, torch.arange(6), x).argmax(1) == torch.arange(6)).all()
+
+
+EXPORTED = {
+    "prototypical": lambda: PrototypicalNetwork(nn.Identity()),
+    "prototypical, cosine": lambda: PrototypicalNetwork(nn.Identity(), metrics.cosine_distance),
+    "matching": lambda: MatchingNetwork(nn.Identity()),
+    "relation": lambda: RelationNetwork(nn.Identity(), VectorRelation(8)),
+    "logistic regression": lambda: LogisticRegression(nn.Identity(), steps=3),
+    "over a network": lambda: PrototypicalNetwork(nn.Sequential(nn.Linear(8, 4), nn.ReLU())),
+}
+
+
+@torch.no_grad()
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 8),
+    reason="torch.export follows a number of classes that depends on the labels since 2.8",
+)
+@pytest.mark.parametrize("name", EXPORTED)
+def test_a_classifier_is_exported_as_one_graph(name):
+    torch.manual_seed(0)
+    model = EXPORTED[name]().eval()
+    support, labels, query = torch.randn(6, 8), torch.tensor([0, 0, 1, 1, 2, 2]), torch.randn(5, 8)
+    graph = torch.export.export(model, (support, labels, query)).module()
+    for answers in (labels, labels.flip(0), torch.tensor([9, 4, 4, 4, 9, 9])):  # other labels, other classes
+        torch.testing.assert_close(graph(support, answers, query), model(support, answers, query))

@@ -159,7 +159,7 @@ def test_class_positions_are_ranks_among_the_distinct_labels():
 @pytest.mark.parametrize("shape", [(6,), (8,), (7, 1), ()])
 def test_one_label_for_each_support_example(shape):
     support, _, query = episode()
-    with pytest.raises(ValueError, match="one label for each of the 7 support examples|one integer an example, of shape"):
+    with pytest.raises(ValueError, match=r"one label for each of the 7 support|one integer an example"):
         model()(support, torch.zeros(shape, dtype=torch.long), query)
 
 

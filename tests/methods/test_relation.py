@@ -151,3 +151,107 @@ def test_support_and_query_of_two_shapes_are_refused():
 def test_unknown_options_are_refused(options):
     with pytest.raises(ValueError, match="must be one of"):
         RelationNetwork(nn.Identity(), VectorRelation(8), **options)
+
+
+@pytest.mark.parametrize("criterion, loss, slope", [("bce", 30.0, 1.0), ("mse", 1.0, None)])
+def test_a_confident_mistake_still_has_a_gradient(criterion, loss, slope):
+    """With a logit of 30 a score is 1 to the last digit, and yet the pair can be told to part."""
+    module = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Sigmoid())
+    nn.init.constant_(module[0].weight, 15.0)
+    model = RelationNetwork(nn.Identity(), module, criterion=criterion)
+    support, query = torch.ones(2, 1), torch.ones(1, 1, requires_grad=True)
+    value, scores = model.episode_loss(support, torch.tensor([0, 1]), query, torch.tensor([0]))
+    assert (scores == 1).all() and value.item() == pytest.approx(loss / 2, rel=1e-5)
+    (gradient,) = torch.autograd.grad(value, query)
+    if slope:
+        assert gradient.item() == pytest.approx(15.0 * slope / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("criterion", ["mse", "bce"])
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("kind", ["vectors", "any"])
+def test_the_loss_of_an_episode_is_that_of_its_scores(kind, aggregate, criterion):
+    support, query = embeddings(kind)
+    model = RelationNetwork(nn.Identity(), relation_on(kind), aggregate, criterion)
+    targets = torch.tensor([0, 2, 1, 1])
+    loss, scores = model.episode_loss(support, LABELS, query, targets)
+    torch.testing.assert_close(scores, model.compare(support, LABELS, query))
+    torch.testing.assert_close(loss, model.loss(scores, targets))
+
+
+class Scoring(nn.Module):
+    """A relation module that does not show its sigmoid."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1))
+
+    def forward(self, pairs):
+        return self.layers(pairs).sigmoid()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        lambda: VectorRelation(8, 32),
+        lambda: nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1), nn.Flatten(0)),
+        Scoring,
+    ],
+    ids=["ours", "with a flatten at its end", "of one's own"],
+)
+def test_scores_are_not_rounded_under_autocast(module):
+    torch.manual_seed(0)
+    model = RelationNetwork(nn.Identity(), module()).eval()
+    support, query = torch.randn(20, 8), torch.randn(30, 8)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = model.compare(support, torch.arange(20), query)
+    assert scores.dtype == torch.float32 and len(scores.unique()) > 500  # bfloat16 would leave some hundred
+
+
+def test_a_sigmoid_deep_inside_is_found():
+    inner = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
+    module = nn.Sequential(nn.Sequential(nn.Linear(16, 4), nn.ReLU()), nn.Sequential(nn.Identity(), inner))
+    support, query = embeddings("any")
+    scores = RelationNetwork(nn.Identity(), module.double())(support, LABELS, query)
+    expected = loop_over_pairs(module, support, LABELS, query, "mean")
+    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(stride=2), dict(dilation=2), dict(padding=2), dict(padding="same"), dict(bias=False),
+        dict(padding=1, padding_mode="reflect"), dict(padding=1, padding_mode="circular", stride=2),
+        dict(padding=(1, 0), padding_mode="replicate", dilation=(1, 2)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_any_convolution_may_come_first(options):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(8, 6, 3, **options), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    module = RelationModule(*layers, nn.Linear(6, 1), nn.Sigmoid()).eval()
+    examples, query = torch.randn(3, 4, 9, 9), torch.randn(5, 4, 9, 9)
+    slow = torch.stack([torch.stack([module(torch.cat([s, q])[None])[0] for s in examples]) for q in query])
+    torch.testing.assert_close(module.score_all(examples, query), slow, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "first, says",
+    [
+        (lambda: nn.Conv2d(8, 6, 3, groups=2), "all channels together"),
+        (lambda: nn.Linear(7, 2), "sees two embeddings joined"),
+        (lambda: nn.Tanh(), "begins with nn.Linear or nn.Conv2d, but this one with Tanh"),
+        (lambda: nn.ConvTranspose2d(8, 6, 3), "but this one with ConvTranspose2d"),
+    ],
+)
+def test_a_relation_module_that_cannot_be_split_is_refused(first, says):
+    with pytest.raises(ValueError, match=says):
+        RelationModule(first(), nn.Sigmoid())
+
+
+def test_a_relation_module_of_several_scores_a_pair_is_refused():
+    with pytest.raises(ValueError, match="one score between 0 and 1 for each of the 12 pairs"):
+        model = RelationNetwork(nn.Identity(), RelationModule(nn.Linear(16, 2), nn.Sigmoid()))
+        model(torch.randn(6, 8), LABELS, torch.randn(4, 8))
+    with pytest.raises(ValueError, match="must be a module from pairs"):
+        RelationNetwork(nn.Identity(), lambda pairs: pairs.sum(1))
