@@ -50,10 +50,9 @@ from fslib.training import Augment, History, Objective, fit
 
 def _metric(name: str | None) -> metrics.Metric:
     """A metric of :mod:`fslib.metrics` by its name."""
-    known = {n: f for n, f in vars(metrics).items() if inspect.isfunction(f) and metrics.kind(f)}
-    if name not in known:
-        raise ValueError(f"There is no metric {name}; there are {', '.join(known)}.")
-    return known[name]
+    if name not in storage.METRICS:
+        raise ValueError(f"There is no metric {name}; there are {', '.join(storage.METRICS)}.")
+    return storage.METRICS[name]
 
 
 def prototypical(

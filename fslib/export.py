@@ -12,6 +12,7 @@ Of a Relation Network the relation module is written, of any other classifier it
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,10 @@ def to_bytes(network: nn.Module) -> bytes:
     Raises:
         ValueError: if the network is not one that the page runs, or a number is too large for float16.
     """
+    # In float64, so that every machine rounds to the same halves.
+    network = copy.deepcopy(network).cpu().double()
     numbers = _relation(network) if isinstance(network, VectorRelation) else _conv4(network)
-    halves = torch.cat(numbers).detach().cpu().half()
+    halves = torch.cat(numbers).detach().half()
     if not halves.isfinite().all():
         raise ValueError("A weight is not finite, or too large for float16.")
     return halves.numpy().astype("<f2").tobytes()
@@ -63,7 +66,8 @@ def _conv4(network: nn.Module) -> list[Tensor]:
     wanted = Conv4().config
     if not isinstance(network, Conv4) or config != wanted:
         raise ValueError(
-            f"The page runs a Conv4 with {wanted}, but this is {type(network).__name__} with {config}."
+            f"The page runs a Conv4 with {wanted}, or a VectorRelation over it, "
+            f"but this is a {type(network).__name__} with {config}."
         )
     numbers = []
     for block in list(network.children())[:4]:
@@ -83,6 +87,31 @@ def _relation(module: VectorRelation) -> list[Tensor]:
     return [weights.flatten(), biases, last.weight.flatten(), last.bias]
 
 
+def _of_file(path: Path) -> bytes:
+    """The network of a saved classifier, as the page reads it."""
+    model: Any = storage.load(path)
+    network = (
+        model.relation_module if isinstance(model, RelationNetwork) else model.feature_extractor
+    )
+    try:
+        return to_bytes(network)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _write(content: bytes, path: Path) -> None:
+    """Write a file, unless it is a model, which somebody would miss."""
+    if path.suffix == ".safetensors":
+        raise ValueError(
+            f"{path} is named like a model, not like a network of the page, *.f16.bin."
+        )
+    try:
+        with files.atomic_write(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -93,11 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("file", type=Path, help="the file to write")
     chosen = parser.parse_args(arguments)
     try:
-        model: Any = storage.load(chosen.model)
-        head = isinstance(model, RelationNetwork)
-        content = to_bytes(model.relation_module if head else model.feature_extractor)
-        with files.atomic_write(chosen.file) as temporary:
-            temporary.write_bytes(content)
+        content = _of_file(chosen.model)
+        _write(content, chosen.file)
     except (ValueError, OSError) as error:
         raise SystemExit(f"{parser.prog}: {error}") from error
     print(f"{chosen.file}: {len(content):,} bytes")

@@ -342,6 +342,7 @@ CLUMSY = {
     "metric=3": "metric must be a name",
     "metric=euclidian": "metric=euclidian: There is no metric euclidian; there are squared_euclidean",
     "metric=Mahalanobis": "metric=Mahalanobis",
+    "metric=mahalanobis": "metric=mahalanobis: There is no metric mahalanobis",
     "metric=cosine_similarity": "metric=cosine_similarity",
     "metric=none": "metric=none",
     "metric=torch": "metric=torch",

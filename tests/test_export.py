@@ -7,10 +7,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from fslib import export, ledger, load
-from fslib.backbones import Conv4
-from fslib.methods import PrototypicalNetwork, VectorRelation
+from fslib.backbones import Conv4, FrozenConv4, ResNet12
+from fslib.methods import (
+    ConvRelation,
+    LogisticRegression,
+    MatchingNetwork,
+    PrototypicalNetwork,
+    RelationNetwork,
+    VectorRelation,
+)
 from fslib.storage import save
 from tests.page import LIVE
+from tests.pretend_gpu import MISSING, pretend_gpu
 
 LEDGER_MODELS = ledger.folder() / "omniglot"
 LEDGER_MODEL = LEDGER_MODELS / "prototypical-seed0.safetensors"
@@ -110,3 +118,74 @@ def test_a_weight_beyond_float16_is_refused():
 def test_a_missing_model_gets_a_sentence(tmp_path):
     with pytest.raises(SystemExit, match="no saved classifier"):
         export.main([str(tmp_path / "none.safetensors"), str(tmp_path / "out.bin")])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_weights_of_any_width_are_written(dtype):
+    for network in (Conv4(), VectorRelation(64)):
+        wanted = export.to_bytes(network.to(torch.bfloat16).float())
+        written = export.to_bytes(network.to(dtype))
+        numbers = (np.frombuffer(content, "<f2").astype(np.float32) for content in (wanted, written))
+        np.testing.assert_allclose(*numbers, rtol=2e-2, atol=1e-3)
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_a_network_on_a_gpu_is_written():
+    for network in (lively(Conv4()), VectorRelation(64)):
+        wanted = export.to_bytes(network)
+        with pretend_gpu():
+            assert export.to_bytes(network.cuda()) == wanted
+            network.cpu()
+
+
+@pytest.mark.parametrize("method", [PrototypicalNetwork, MatchingNetwork, LogisticRegression])
+@pytest.mark.parametrize("backbone", [Conv4, FrozenConv4])
+def test_the_network_of_any_method_is_written(tmp_path, method, backbone):
+    model = method(backbone())
+    save(model, tmp_path / "model.safetensors")
+    export.main([str(tmp_path / "model.safetensors"), str(tmp_path / "new" / "network.bin")])
+    assert (tmp_path / "new" / "network.bin").read_bytes() == export.to_bytes(model.feature_extractor)
+
+
+@pytest.mark.parametrize(
+    "model, says",
+    [
+        (lambda: PrototypicalNetwork(Conv4(pools=2)), "page runs a Conv4"),
+        (lambda: PrototypicalNetwork(Conv4(block="se")), "page runs a Conv4"),
+        (lambda: PrototypicalNetwork(ResNet12((2, 2, 2, 2))), "this is a ResNet12"),
+        (lambda: RelationNetwork(Conv4(pools=3, maps=True), ConvRelation()), "this is a ConvRelation"),
+        (lambda: RelationNetwork(Conv4(channels=8), VectorRelation(8)), "embeddings of 64 numbers"),
+    ],
+)
+def test_what_the_page_does_not_run_is_told_with_its_file(tmp_path, model, says):
+    save(model(), tmp_path / "other.safetensors")
+    with pytest.raises(SystemExit, match=rf"other\.safetensors: .*{says}"):
+        export.main([str(tmp_path / "other.safetensors"), str(tmp_path / "out.bin")])
+    assert not (tmp_path / "out.bin").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a model", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_what_is_no_model_is_named(tmp_path, content):
+    path = tmp_path / "x.safetensors"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(SystemExit, match=r"x\.safetensors") as refused:
+        export.main([str(path), str(tmp_path / "out.bin")])
+    assert "\n" not in refused.value.code and not (tmp_path / "out.bin").exists()
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for target in ("file/out.bin", "folder"):
+        with pytest.raises(SystemExit, match=rf"{target} cannot be written: ") as refused:
+            export.main([str(LEDGER_MODEL), str(tmp_path / target)])
+        assert "\n" not in refused.value.code
+    assert not list((tmp_path / "folder").iterdir())
+
+
+def test_a_model_is_not_written_over(tmp_path):
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(LEDGER_MODEL.read_bytes())
+    with pytest.raises(SystemExit, match="named like a model"):
+        export.main([str(model), str(model)])
+    assert model.read_bytes() == LEDGER_MODEL.read_bytes()
