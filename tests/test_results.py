@@ -1,9 +1,19 @@
-"""What the ledger says still holds."""
+"""What the ledger says still holds, and the pages show it."""
+
+import re
+import sys
+from itertools import groupby
+from pathlib import Path
 
 import pytest
+from sphinx.cmd.build import build_main
 
 from fslib import data, files, ledger, load
 from fslib.evaluation import evaluate
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import ledger_pages  # noqa: E402
 
 OMNIGLOT = files.data_dir() / "omniglot"
 
@@ -21,3 +31,76 @@ def test_the_stored_weights_have_the_accuracy_that_the_ledger_says():
 def test_stored_weights_are_small():
     sizes = {path.name: path.stat().st_size for path in ledger.folder().rglob("*.safetensors")}
     assert sizes and max(sizes.values()) <= 250_000
+
+
+def test_records_of_one_method_on_test_classes_are_runs_of_one_training():
+    """So that a row of a table needs the method, the split and the task, and no more."""
+
+    def task(record):
+        keys = ("dataset", "method", "split", "metric", "way", "shot", "views")
+        return [str(record.get(key)) for key in keys]
+
+    records = sorted((r for r in ledger.find() if r["split"].startswith("test")), key=task)
+    for _, runs in groupby(records, task):
+        ledger.over_seeds(runs)
+
+
+def test_records_say_their_precision_but_for_the_oldest():
+    """Of these there may be fewer, when they are measured again, but never more."""
+    assert sum("precision" not in record and "bfloat16" not in record for record in ledger.find()) <= 639
+    assert {record.get("precision") for record in ledger.find()} <= {None, "float32", "bfloat16"}
+
+
+# Pages ------------------------------------------------------------------------------------------------------
+
+
+def record(id="toy/a-seed0", commit="1234567", **keys):
+    return {"id": id, "command": f"make {id[:5]}", "commit": commit, "precision": "float32"} | keys
+
+
+def test_records_of_code_that_no_commit_holds_are_named():
+    open_code = [record(f"toy/a-{way}way-seed1", "abc1234+") for way in (5, 20)]
+    text = ledger_pages.gaps([record(), *open_code, record("toy/b-seed0", "")])
+    assert text.startswith("3 of 4 records were measured with a package that no commit holds")
+    assert "| 2: `toy/a-…way-seed1` | abc1234+ | `make toy/a` |" in text
+    assert "| 1: `toy/b-seed0` | none | `make toy/b` |" in text
+    assert "toy/a-seed0" not in text
+
+
+def test_records_without_a_precision_are_counted():
+    old, timed = record(), record(bfloat16=True)
+    del old["precision"], timed["precision"]
+    text = ledger_pages.gaps([record(), old, old | {"precision": None}, timed])
+    assert "\n2 of 4 records do not say in which precision" in text
+    assert text.startswith("0 of 4 records") and "|" not in text
+
+
+def test_the_status_page_shows_what_records_leave_open(tmp_path):
+    """The page's own part on the ledger, and a row, a value and the runs as the results page has them."""
+    _, _, about_ledger = (ROOT / "book" / "status.md").read_text(encoding="utf8").partition("## The ledger\n")
+    page = f"""# Page
+{about_ledger.replace("(results.md)", "(https://example.org)")}
+```{{ledger-table}}
+:tasks: [[20, 1]]
+ours: {{dataset: omniglot, method: prototypical, split: test}}
+theirs: ["96.0"]
+```
+
+{{result}}`omniglot/prototypical-5way-1shot-seed0`
+
+```{{ledger-runs}}
+```
+"""
+    (tmp_path / "index.md").write_text(page, encoding="utf8")
+    conf = f"import sys\nsys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"
+    conf += "extensions = ['myst_parser', 'ledger_pages']\nhtml_theme = 'basic'\n"
+    (tmp_path / "conf.py").write_text(conf, encoding="utf8")
+    assert build_main(["-q", "-W", str(tmp_path), str(tmp_path / "site")]) == 0
+    shown = re.sub(r"<[^>]+>", "", (tmp_path / "site" / "index.html").read_text(encoding="utf8"))
+    records = ledger.find()
+    marked = sum(found["commit"].endswith("+") for found in records)
+    assert f"{marked} of {len(records)} records were measured with a package that no commit holds" in shown
+    assert "records do not say in which precision" in shown
+    assert all(found["command"] in shown for found in records if found["commit"].endswith("+"))
+    assert re.search(r"ours\s+95\.78 ± 0\.22\s+3\s", shown) and re.search(r"theirs\s+96\.0\s", shown)
+    assert ledger.printed(ledger.read("omniglot/prototypical-5way-1shot-seed0")) in shown
