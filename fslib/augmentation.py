@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fslib.devices import upload
+
 
 def random_warp(
     images: Tensor,
@@ -55,13 +57,12 @@ def random_warp(
         return images if size is None else images.new_empty(0, images.shape[1], size, size)
     shape = images.shape[-2:] if size is None else torch.Size([size, size])
     device = images.device if generator is None else generator.device
-    maps = _affine_maps(n, rotation, scale, shear, shift, generator, device).to(images.device)
-    grid = F.affine_grid(maps, [n, 1, *shape], align_corners=False)
+    maps = _affine_maps(n, rotation, scale, shear, shift, generator, device)
+    grid = F.affine_grid(upload(maps, images.device), [n, 1, *shape], align_corners=False)
     if elastic:
         knots = elastic * torch.randn(n, 2, 5, 5, generator=generator, device=device)
-        field = F.interpolate(
-            knots.to(images.device), size=shape, mode="bicubic", align_corners=True
-        )
+        knots = upload(knots, images.device)
+        field = F.interpolate(knots, size=shape, mode="bicubic", align_corners=True)
         grid = grid + field.permute(0, 2, 3, 1)
     return _sample(images, grid.to(images.dtype))
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from fslib.devices import upload
 from fslib.labels import as_labels
 
 SIDE = 28
@@ -277,7 +278,7 @@ class ImageSet(torch.utils.data.Dataset):
             if first < -len(self) or last >= len(self):
                 wrong = first if first < -len(self) else last
                 raise IndexError(f"Image {wrong} was asked for, but {self.name} holds {len(self)}.")
-        return indices.to(self.images.device)
+        return upload(indices, self.images.device)
 
     @property
     def digest(self) -> str:
