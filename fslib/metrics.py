@@ -1,54 +1,141 @@
 """Distances and similarities between two sets of vectors.
 
 Every function takes ``x`` of shape (..., n, d) and ``y`` of shape (..., m, d) and returns all n·m values at once,
-shape (..., n, m). Leading axes broadcast, so a batch of episodes costs one call. No (n, m, d) tensor is built.
+shape (..., n, m), in float32 or better. Leading axes broadcast, so a batch of episodes costs one call.
+
+A distance is a matrix product, ‖x‖² − 2x·y + ‖y‖², wherever that keeps its digits. It does not where a pair lies much
+nearer to each other than to the mean of all, nor where squares overflow or vanish; there the vectors are subtracted.
+So the distances within one cluster are right however far away another one lies, and those of vectors as large as
+10²⁵ or as small as 10⁻²⁵ as well. No (n, m, d) tensor is built: differences are taken in blocks.
+
+Each metric knows what it is: :func:`kind` says ``"distance"`` or ``"similarity"``.
+
+>>> x = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+>>> euclidean(x, x)
+tensor([[0., 5.],
+        [5., 0.]])
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
+import numbers
 from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Metric = Callable[[Tensor, Tensor], Tensor]
+Kind = Literal["distance", "similarity"]
+Places = tuple[Tensor, ...]
+
+BLOCK = 2**22
+"""How many numbers a block of differences may hold, 16 MB of them in float32; one vector with all others at least."""
+
+KEPT = 1e-3
+"""The part of ‖x‖² + ‖y‖² that ‖x − y‖² must have for its expansion to be good: three digits are lost at most."""
 
 
-def full_precision(x: Tensor) -> torch.autocast:
+def full_precision(x: Tensor) -> contextlib.AbstractContextManager[Any]:
     """A context without autocast on the device of ``x``: bfloat16 is too coarse to compare."""
-    return torch.autocast(x.device.type, enabled=False)
+    device = x.device.type
+    if _recorded() or (
+        torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    ):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()
 
 
-def _pairwise(metric: Metric, name: str = "") -> Metric:
-    """Check shapes, and compute in float32 or better."""
-    name = name or metric.__name__
+def kind(metric: Any) -> Kind | None:
+    """Whether a metric is a distance or a similarity; ``None`` of a function that this module does not know.
 
-    @functools.wraps(metric)
-    def compute(x: Tensor, y: Tensor) -> Tensor:
-        if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
-            raise TypeError(
-                f"{name} compares tensors, but got {type(x).__name__} and {type(y).__name__}."
-            )
-        if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-1]:
-            raise ValueError(
-                f"{name} compares x (..., n, d) with y (..., m, d), "
-                f"but got {tuple(x.shape)} and {tuple(y.shape)}."
-            )
-        dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-        with full_precision(x):
-            return metric(x.to(dtype), y.to(dtype))
-
-    return compute
+    >>> kind(cosine_distance), kind(functools.partial(local_similarity, reach=2)), kind(torch.cdist)
+    ('distance', 'similarity', None)
+    """
+    while isinstance(metric, functools.partial):
+        metric = metric.func
+    found = getattr(metric, "kind", None)
+    return found if found in ("distance", "similarity") else None
 
 
-@_pairwise
+def expect(metric: Any, wanted: Kind, where: str) -> None:
+    """Refuse a metric of the wrong kind, which would turn every answer round. One's own function is trusted.
+
+    Args:
+        metric: the metric.
+        wanted: ``"distance"``, which is small for what is alike, or ``"similarity"``, which is large.
+        where: who asks, for the message.
+
+    Raises:
+        ValueError: if the metric is known to be of the other kind, or is nothing to call with two sets of vectors.
+    """
+    if isinstance(metric, type) or not callable(metric):
+        raise ValueError(
+            f"{where} takes a {wanted} of fslib.metrics or a function of x and y, but got {metric!r}."
+        )
+    if kind(metric) in (None, wanted):
+        return
+    while isinstance(metric, functools.partial):
+        metric = metric.func
+    name = getattr(metric, "__name__", type(metric).__name__)
+    family = name.rpartition("_")[0]
+    instead = f"{family if family in ('cosine', 'local') else 'cosine'}_{wanted}"
+    raise ValueError(
+        f"{where} takes a {wanted}, but {name} is a {kind(metric)}; {instead} is a {wanted}."
+    )
+
+
+def _of(kind: Kind) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Check the vectors, compute in float32 or better, and say of which kind the metric is."""
+
+    def decorate(metric: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @functools.wraps(metric)
+        def compute(x: Tensor, y: Tensor, *settings: Any, **options: Any) -> Tensor:
+            x, y = _vectors(metric.__name__, x, y)
+            with full_precision(x):
+                return metric(x, y, *settings, **options)
+
+        compute.kind = kind  # type: ignore[attr-defined]
+        return compute
+
+    return decorate
+
+
+def _vectors(name: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sets, checked, in float32 or better; one tensor where they were one."""
+    if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+        raise TypeError(
+            f"{name} compares tensors, but got {type(x).__name__} and {type(y).__name__}."
+        )
+    if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-1] or not x.shape[-1]:
+        raise ValueError(
+            f"{name} compares x (..., n, d) with y (..., m, d), "
+            f"but got {tuple(x.shape)} and {tuple(y.shape)}."
+        )
+    if any(a != b and 1 not in (a, b) for a, b in zip(x.shape[-3::-1], y.shape[-3::-1])):
+        raise ValueError(
+            f"The leading axes of x and y must be the same, or 1, or missing, "
+            f"but {name} got {tuple(x.shape)} and {tuple(y.shape)}."
+        )
+    if x.is_complex() or y.is_complex():
+        raise ValueError(f"{name} compares real vectors, but got {x.dtype} and {y.dtype}.")
+    if x.device != y.device:
+        raise ValueError(
+            f"{name} compares vectors on one device, but x is on {x.device} and y on {y.device}; "
+            "y.to(x.device) moves them."
+        )
+    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    promoted = x.to(dtype)
+    return promoted, promoted if y is x else y.to(dtype)
+
+
+@_of("distance")
 def squared_euclidean(x: Tensor, y: Tensor) -> Tensor:
     """Squared Euclidean distance, ‖x − y‖².
-
-    Expanded as ‖x‖² − 2x·y + ‖y‖², so that the work is one matrix product. The expansion loses digits when the
-    vectors lie far from the origin, so both sets are first moved by the mean of ``y``; distances do not change.
 
     Args:
         x: (..., n, d)
@@ -56,11 +143,15 @@ def squared_euclidean(x: Tensor, y: Tensor) -> Tensor:
 
     Returns:
         Distances, shape (..., n, m), never negative. The gradient is finite everywhere.
+
+    Example:
+        >>> squared_euclidean(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+        tensor([[25.,  1.]])
     """
-    return _quadratic(x, y).clamp_min(0)
+    return _form(x, y, squared=True)
 
 
-@_pairwise
+@_of("distance")
 def euclidean(x: Tensor, y: Tensor) -> Tensor:
     """Euclidean distance, ‖x − y‖.
 
@@ -72,12 +163,16 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
         y: (..., m, d)
 
     Returns:
-        Distances, shape (..., n, m).
+        Distances, shape (..., n, m), never negative.
+
+    Example:
+        >>> euclidean(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+        tensor([[5., 1.]])
     """
-    return _root(_quadratic(x, y))
+    return _form(x, y)
 
 
-@_pairwise
+@_of("similarity")
 def cosine_similarity(x: Tensor, y: Tensor) -> Tensor:
     """Cosine of the angle between x and y, x·y / (‖x‖‖y‖), from −1 to 1; zero where a vector is zero.
 
@@ -87,27 +182,55 @@ def cosine_similarity(x: Tensor, y: Tensor) -> Tensor:
 
     Returns:
         Similarities, shape (..., n, m).
+
+    Example:
+        >>> cosine_similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 3.0]]))
+        tensor([[1., 0.]])
     """
-    return F.normalize(x, dim=-1) @ F.normalize(y, dim=-1).mT
+    unit_x = torch.div(*_with_length(x))
+    unit_y = unit_x if y is x else torch.div(*_with_length(y))
+    return _bounded(unit_x @ unit_y.mT, -1, 1)
 
 
-@_pairwise
+@_of("distance")
 def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
-    """One minus the cosine similarity, from 0 (same direction) to 2 (opposite).
+    """One minus the cosine similarity, from 0 (same direction) to 2 (opposite); 1 where a vector is zero.
 
     Args:
         x: (..., n, d)
         y: (..., m, d)
 
     Returns:
-        Distances, shape (..., n, m).
+        Distances, shape (..., n, m). They keep their digits at small angles too, where 1 − cos would lose them.
+
+    Example:
+        >>> cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [-1.0, 0.0]]))
+        tensor([[0., 2.]])
     """
-    # Half the squared distance of the unit vectors, for 1 − cos loses its digits where the angle is small.
-    x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
-    zero = (x == 0).all(-1)[..., :, None] | (y == 0).all(-1)[..., None, :]
-    return torch.where(zero, 1.0, _quadratic(x, y).clamp_min(0) / 2)
+    x, length_x = _with_length(x)
+    y, length_y = (x, length_x) if y is x else _with_length(y)
+
+    def of_pairs(x: Tensor, y: Tensor) -> Tensor:
+        """By the sine, which is what is left of y − x across x; at small angles 1 − cos = sin² / (1 + cos)."""
+        square_x, square_y = (z.square().sum(-1, keepdim=True) for z in (x, y))
+        square_x, square_y = (z.where(z != 0, 1) for z in (square_x, square_y))
+        across = y - x
+        for _ in range(2):  # the second time takes away what rounding has left
+            across = across - x * ((across * x).sum(-1, keepdim=True) / square_x)
+        sine_squared = (across.square() / square_y).sum(-1)
+        cosine = (x * y).sum(-1) / (square_x.sqrt() * square_y.sqrt()).squeeze(-1)
+        return torch.where(cosine > 0, sine_squared / (1 + cosine.clamp_min(0)), 1 - cosine)
+
+    def expanded() -> tuple[Tensor, Places | None]:
+        unit_x = x / length_x
+        squared, lost = _expanded(unit_x, unit_x if y is x else y / length_y)
+        return squared / 2, lost
+
+    values = _bounded(_all_pairs(x, y, of_pairs, expanded), 0, 2)
+    return torch.where(length_x.isinf() | length_y.isinf().mT, 1.0, values)
 
 
+@_of("similarity")
 def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Tensor:
     """Cosine similarity of feature maps whose places may move a little.
 
@@ -126,20 +249,28 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Ten
         reach: how far a place may move, in places; with 0 it is the cosine similarity.
 
     Returns:
-        Similarities, shape (..., n, m), none below the cosine; and some above one, where a place finds a neighbour that
-        answers it more strongly than its like. The zero vector has similarity zero to any other.
+        Similarities, shape (..., n, m), from −1 to 2 · reach + 1. But for rounding none lies below the cosine; some lie
+        above one, where a place finds a neighbour that answers it more strongly than its like. The zero vector has
+        similarity zero to any other.
 
     Raises:
         ValueError: if d is not a multiple of side², or side and reach are not whole numbers of at least 1 and 0.
     """
     for name, value, least in (("side", side, 1), ("reach", reach, 0)):
-        if not isinstance(value, int) or value < least:
+        if not isinstance(value, numbers.Integral) or value < least:
             raise ValueError(
                 f"The {name} must be a whole number, at least {least}, but is {value}."
             )
-    place = torch.cartesian_prod(torch.arange(side), torch.arange(side))
-    near = (place[:, None] - place).abs().amax(-1) <= reach
-    around = [neighbours.nonzero().flatten().tolist() for neighbours in near]
+    if x.shape[-1] % side**2:
+        raise ValueError(
+            f"Vectors of {x.shape[-1]} numbers are not maps of {side} × {side}, flattened."
+        )
+    around = _neighbours(int(side), int(reach))
+
+    def places(x: Tensor) -> tuple[Tensor, ...]:
+        """Vectors of length one, place by place, (..., n, c) each."""
+        unit = torch.div(*_with_length(x))
+        return unit.unflatten(-1, (-1, side**2)).movedim(-1, 0).contiguous().unbind()
 
     def best(x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
         """Σ_i max_j x_i · y_j, place by place, x_i (..., n, c) and y_j (..., m, c)."""
@@ -147,35 +278,25 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Ten
         found = [(x_i[..., None, :, :] @ y_j.mT).amax(-3) for x_i, y_j in zip(x, beside)]
         return torch.stack(found).sum(0)
 
-    def both_ways(x: Tensor, y: Tensor) -> Tensor:
-        if x.shape[-1] % side**2:
-            raise ValueError(
-                f"Vectors of {x.shape[-1]} numbers are not maps of {side} × {side}, flattened."
-            )
-        x_at, y_at = (
-            F.normalize(part, dim=-1)
-            .unflatten(-1, (-1, side**2))
-            .movedim(-1, 0)
-            .contiguous()
-            .unbind()
-            for part in (x, y)
-        )
-        there = best(x_at, y_at)
-        # Among themselves, as in a loss, the way back is the same: half the work of a training step's comparison.
-        back = there if x is y else best(y_at, x_at)
-        return (there + back.mT) / 2
-
-    return _pairwise(both_ways, "local_similarity")(x, y)
+    x_at = places(x)
+    y_at = x_at if y is x else places(y)
+    there = best(x_at, y_at)
+    # Among themselves, as in a loss, the way back is the same: half the work of a training step's comparison.
+    back = there if y is x else best(y_at, x_at)
+    # Σ_j max_i x_i · y_j ≤ Σ_j ‖y_j‖ max_i ‖x_i‖, where each x_i counts for at most (2 · reach + 1)² places j.
+    return _bounded((there + back.mT) / 2, -1, 2 * reach + 1)
 
 
+@_of("distance")
 def local_distance(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Tensor:
-    """One minus :func:`local_similarity`, shape (..., n, m).
+    """One minus :func:`local_similarity`, shape (..., n, m), from −2 · reach to 2.
 
     It may fall below zero, and a vector need not be the nearest to itself.
     """
     return 1 - local_similarity(x, y, side, reach)
 
 
+@_of("distance")
 def mahalanobis(x: Tensor, y: Tensor, matrix: Tensor, squared: bool = False) -> Tensor:
     """Mahalanobis distance with a given matrix M, √((x − y)ᵀ M (x − y)).
 
@@ -189,14 +310,20 @@ def mahalanobis(x: Tensor, y: Tensor, matrix: Tensor, squared: bool = False) -> 
         squared: leave out the root.
 
     Returns:
-        Distances, shape (..., n, m). The gradient is finite everywhere.
+        Distances, shape (..., n, m), never negative. The gradient is finite everywhere.
 
     Raises:
-        ValueError: if ``matrix`` has another shape, is not symmetric, or is not positive semi-definite.
+        ValueError: if ``matrix`` has another shape, is not symmetric, or is not positive semi-definite. Of a matrix on
+            a GPU, which every call would have to wait for, only the shape is looked at.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> mahalanobis(x, y, torch.diag(torch.tensor([4.0, 9.0])))
+        tensor([[2., 3.]])
     """
     _check_positive(matrix, x.shape[-1])
-    result = _pairwise(functools.partial(_quadratic, matrix=matrix), "mahalanobis")(x, y)
-    return result.clamp_min(0) if squared else _root(result)
+    m = matrix.to(x)
+    return _form(x, y, lambda v: (v @ m, v), squared)
 
 
 class Mahalanobis(nn.Module):
@@ -216,8 +343,10 @@ class Mahalanobis(nn.Module):
         factor: L, (rank, d), the parameter.
 
     Shape:
-        x (..., n, d), y (..., m, d) → distances (..., n, m).
+        x (..., n, d), y (..., m, d) → distances (..., n, m), on the device of L.
     """
+
+    kind: Kind = "distance"
 
     def __init__(self, dim: int, rank: int | None = None, squared: bool = False):
         super().__init__()
@@ -235,31 +364,184 @@ class Mahalanobis(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Distances between all pairs."""
-        result = _pairwise(self._projected, "Mahalanobis")(x, y)
-        return result.clamp_min(0) if self.squared else _root(result)
-
-    def _projected(self, x: Tensor, y: Tensor) -> Tensor:
+        x, y = _vectors("Mahalanobis", x, y)
         if x.shape[-1] != self.factor.shape[1]:
             raise ValueError(
                 f"This Mahalanobis distance is for vectors of {self.factor.shape[1]} numbers, not {x.shape[-1]}."
             )
-        x, y = _centred(x, y)  # before the map, which would lose digits too
+        if x.device != self.factor.device:
+            x, y = x.to(self.factor.device), y.to(self.factor.device)
         factor = self.factor.to(x.dtype)
-        return _quadratic(x @ factor.mT, y @ factor.mT)
+
+        def projected(v: Tensor) -> tuple[Tensor, Tensor]:
+            v = v @ factor.mT
+            return v, v
+
+        with full_precision(x):
+            return _form(x, y, projected, self.squared)
 
 
-def _centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sets moved by the mean of ``y``."""
+def _itself(v: Tensor) -> tuple[Tensor, Tensor]:
+    return v, v
+
+
+def _form(
+    x: Tensor,
+    y: Tensor,
+    sides: Callable[[Tensor], tuple[Tensor, Tensor]] = _itself,
+    squared: bool = False,
+) -> Tensor:
+    """The root of the quadratic form l(x − y) · r(x − y) for all pairs, or the form itself.
+
+    Args:
+        x: (..., n, d)
+        y: (..., m, d)
+        sides: the linear maps l and r of one vector; by default both the vector itself, so ‖x − y‖².
+        squared: leave out the root.
+    """
+
+    def of_pairs(x: Tensor, y: Tensor) -> Tensor:
+        difference = x - y
+        scale = difference.detach().abs().amax(-1, keepdim=True)  # so that no square overflows
+        scale = scale.where((scale > 0) & scale.isfinite(), 1)
+        left, right = sides(difference / scale)
+        value, scale = (left * right).sum(-1), scale.squeeze(-1)
+        return value.clamp_min(0) * scale * scale if squared else _root(value) * scale
+
+    def expanded() -> tuple[Tensor, Places | None]:
+        value, lost = _expanded(x, y, sides)
+        return (value.clamp_min(0) if squared else _root(value)), lost
+
+    return _all_pairs(x, y, of_pairs, expanded)
+
+
+def _expanded(
+    x: Tensor, y: Tensor, sides: Callable[[Tensor], tuple[Tensor, Tensor]] = _itself
+) -> tuple[Tensor, Places | None]:
+    """‖x‖² − 2x·y + ‖y‖² of all pairs, after both sets were moved by the mean of ``y``; and which pairs lost digits.
+
+    Where rounding ate all of them, it may come out just below zero.
+    """
     center = y.detach().mean(-2, keepdim=True)
-    return x - center, y - center
+    left_x, right_x = sides(x - center)
+    left_y, right_y = (left_x, right_x) if y is x else sides(y - center)
+    norms_x = (left_x * right_x).sum(-1)
+    norms_y = norms_x if y is x else (left_y * right_y).sum(-1)
+    norms = norms_x[..., :, None] + norms_y[..., None, :]
+    values = torch.sub(norms, left_x @ right_y.mT, alpha=2)
+    if _recorded() or not values.numel():
+        return values, None
+    plain = values.detach()
+    if y is not x:
+        return values, _lost(plain, norms, norms_x, norms_y)
+    # From itself each is at distance zero. Rounding, set aside here, would make all these look lost.
+    diagonal = plain.diagonal(dim1=-2, dim2=-1)
+    zeros = (0 * diagonal).abs()  # but NaN stays
+    diagonal.copy_(zeros + torch.inf)
+    lost = _lost(plain, norms, norms_x, norms_y)
+    diagonal.copy_(zeros)
+    return values, lost
 
 
-def _quadratic(x: Tensor, y: Tensor, matrix: Tensor | None = None) -> Tensor:
-    """(x − y)ᵀ M (x − y) for all pairs; without ``matrix``, ‖x − y‖². Expanded, it may come out just below zero."""
-    x, y = _centred(x, y)
-    mapped_x, mapped_y = (x, y) if matrix is None else (x @ matrix.to(x), y @ matrix.to(y))
-    norms = (mapped_x * x).sum(-1)[..., :, None] + (mapped_y * y).sum(-1)[..., None, :]
-    return norms - 2 * mapped_x @ y.mT
+def _lost(values: Tensor, norms: Tensor, norms_x: Tensor, norms_y: Tensor) -> Places | None:
+    """The places of pairs whose expansion cannot be trusted; ``None`` if there are none.
+
+    One bound for all pairs is asked first, for that costs next to nothing; each pair's own, only if it rules out many.
+    """
+    tiny = torch.finfo(values.dtype).tiny ** 0.5  # below, squares vanish
+    try:
+        least, most = values.amin().item(), (norms_x.amax() + norms_y.amax()).item()
+    except RuntimeError:  # under torch.vmap there is nothing to look at
+        return None
+    if least > KEPT * most + tiny:
+        return None
+    lost = (~(values > KEPT * most + tiny)).nonzero(as_tuple=True)  # NaN too: ∞ − ∞
+    if len(lost[0]) > norms_x.numel() + norms_y.numel():
+        lost = (~(values > KEPT * norms.detach() + tiny)).nonzero(as_tuple=True)
+    return lost
+
+
+def _all_pairs(
+    x: Tensor, y: Tensor, of_pairs: Metric, expanded: Callable[[], tuple[Tensor, Places | None]]
+) -> Tensor:
+    """The fast formula where it keeps its digits, and the exact one where it does not.
+
+    Args:
+        x: (..., n, d)
+        y: (..., m, d)
+        of_pairs: the exact formula, of vectors (..., d) and (..., d), which broadcast.
+        expanded: gives the fast one, (..., n, m), and the places where it is lost, or ``None``.
+    """
+    if x.device.type != "cpu" and not _recorded():  # looking for places would wait for the device
+        return _in_blocks(of_pairs, x, y)
+    values, lost = expanded()
+    if lost is None:
+        return values
+    if len(lost[0]) > x.shape[:-1].numel() + y.shape[:-1].numel():
+        return _in_blocks(of_pairs, x, y)
+    *leading, i, j = lost
+    x, y = (z.expand(*values.shape[:-2], *z.shape[-2:]) for z in (x, y))
+    values[lost] = of_pairs(x[(*leading, i)], y[(*leading, j)])
+    return values
+
+
+def _in_blocks(of_pairs: Metric, x: Tensor, y: Tensor) -> Tensor:
+    """``of_pairs`` of all pairs, in blocks that the backward pass computes again: memory for one at a time."""
+    leading = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    (n, d), m = x.shape[-2:], y.shape[-2]
+
+    def block(x: Tensor, y: Tensor) -> Tensor:
+        return of_pairs(x[..., :, None, :], y[..., None, :, :])
+
+    if math.prod(leading) * n * m * d <= BLOCK:
+        return block(x, y)
+    x, y = (z.expand(*leading, *z.shape[-2:]).reshape(-1, *z.shape[-2:]) for z in (x, y))
+    episodes, rows = max(1, BLOCK // (n * m * d)), max(1, BLOCK // (m * d))
+    again = functools.partial(checkpoint, block, use_reentrant=False, preserve_rng_state=False)
+    parts = [
+        torch.cat([again(some, y) for some in x.split(rows, dim=1)], 1)
+        for x, y in zip(x.split(episodes), y.split(episodes))
+    ]
+    return torch.cat(parts).reshape(*leading, n, m)
+
+
+def _with_length(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors and their lengths, to divide them by; those of zero are given as infinite, so that zero remains.
+
+    Vectors whose squares overflow or vanish are first divided by a power of two, which changes no direction; those
+    without a single normal number count as zero.
+    """
+    length = x.norm(dim=-1, keepdim=True)
+    if _recorded():
+        return x, length.where(length > 1e-12, torch.inf)
+    if not _all_ordinary(length):
+        largest = x.detach().abs().amax(-1, keepdim=True)
+        power = largest.log2().floor().exp2()
+        x = x / power.where(largest >= torch.finfo(x.dtype).tiny, torch.inf)
+        length = x.norm(dim=-1, keepdim=True)
+        length = length.where(length != 0, torch.inf)
+    return x, length
+
+
+def _all_ordinary(length: Tensor) -> bool:
+    """Whether such vectors have ordinary numbers for squares; of vectors on a GPU it is not asked, but denied."""
+    if length.device.type != "cpu":
+        return False
+    try:
+        return 1e-9 < length.amin().item() and length.amax().item() < 1e9
+    except RuntimeError:  # under torch.vmap there is nothing to look at
+        return False
+
+
+def _recorded() -> bool:
+    """Whether this run only makes a graph, in which no step may depend on the numbers: torch.export, torch.compile."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _bounded(values: Tensor, least: float, most: float) -> Tensor:
+    """Values cut off at bounds that only rounding can have passed; their gradient takes no notice."""
+    values.detach().clamp_min_(least).clamp_max_(most)
+    return values
 
 
 def _root(squared: Tensor) -> Tensor:
@@ -268,11 +550,25 @@ def _root(squared: Tensor) -> Tensor:
     return squared.clamp_min(tiny).sqrt() - tiny**0.5
 
 
+@functools.cache
+def _neighbours(side: int, reach: int) -> list[list[int]]:
+    """For each place of a map, the places at most ``reach`` away along both axes."""
+    places = [divmod(place, side) for place in range(side**2)]
+    return [
+        [j for j, (u, v) in enumerate(places) if max(abs(u - row), abs(v - column)) <= reach]
+        for row, column in places
+    ]
+
+
 def _check_positive(matrix: Tensor, dim: int) -> None:
+    if not isinstance(matrix, Tensor):
+        raise TypeError(f"M must be a tensor, but is {type(matrix).__name__}.")
     if matrix.shape != (dim, dim):
         raise ValueError(
             f"M must be of shape {(dim, dim)} for vectors of {dim} numbers, but is {tuple(matrix.shape)}."
         )
+    if matrix.device.type != "cpu" or _recorded():
+        return
     matrix = matrix.detach().to(torch.promote_types(matrix.dtype, torch.float32))
     if not matrix.isfinite().all():
         raise ValueError("M must be finite, but holds NaN or infinity.")

@@ -1,5 +1,7 @@
 """Every metric equals its definition, in every shape, precision and corner."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from scipy.spatial.distance import cdist
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fslib import metrics
+from tests.pretend_gpu import MISSING, pretend_gpu
 
 DEFINITIONS = {
     metrics.squared_euclidean: lambda a, b: sum((a - b) ** 2),
@@ -420,3 +423,318 @@ def test_no_tensor_holds_all_differences():
     with Largest() as largest:
         (x[:, None] - y).square().sum()
     assert largest.numbers == n * m * d  # the mode would see it
+
+
+# Digits -----------------------------------------------------------------------------------------
+
+DISTANCES = {
+    "squared_euclidean": metrics.squared_euclidean,
+    "euclidean": metrics.euclidean,
+    "cosine_distance": metrics.cosine_distance,
+    "mahalanobis": lambda x, y: metrics.mahalanobis(x, y, 2 * torch.eye(x.shape[-1])),
+    "Mahalanobis": metrics.Mahalanobis(64),
+}
+each_distance = pytest.mark.parametrize("distance", DISTANCES.values(), ids=DISTANCES)
+
+
+def far_clusters(apart, classes=12, members=6):
+    """Vectors of a few classes, half of them far from the others in one feature."""
+    torch.manual_seed(0)
+    x = 0.2 * torch.randn(classes, 64).repeat_interleave(members, 0)
+    x = x + 0.03 * torch.randn(classes * members, 64)
+    x[: len(x) // 2, 0] += apart
+    return x
+
+
+def assert_exact(distance, x, y, close=5e-4):
+    """Values and gradients are those of float64."""
+    weights = torch.rand(x.shape[-2], y.shape[-2])
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        a, b = x.to(dtype).requires_grad_(), y.to(dtype).requires_grad_()
+        values = distance(a, a if y is x else b)
+        inputs = [a] if y is x else [a, b]
+        results.append((values, *torch.autograd.grad((weights.to(dtype) * values).sum(), inputs)))
+    (ours, *slopes), (exact, *true) = results
+    torch.testing.assert_close(ours.double(), exact, rtol=close, atol=0)
+    for a, b in zip(slopes, true):
+        torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-4 * b.abs().max().item())
+
+
+@pytest.mark.parametrize("apart", [10, 500, 5000, 1e6])
+@each_distance
+def test_far_clusters_keep_the_distances_within_them(distance, apart):
+    x = far_clusters(apart)
+    assert_exact(distance, x, x)
+    assert_exact(distance, x[::2], x[1::2])
+    assert_exact(distance, x[:7], x[7:9].clone())
+
+
+def test_the_nearest_is_found_however_far_the_rest_is():
+    x = far_clusters(5000)
+    distances = metrics.euclidean(x, x).fill_diagonal_(torch.inf)
+    assert (distances.argmin(1) // 6 == torch.arange(72) // 6).all()
+
+
+@each_distance
+def test_a_stack_of_far_clusters(distance):
+    x = torch.stack([far_clusters(5000), torch.randn(72, 64)])[:, None]
+    y = torch.stack([x[0, 0] + 0.1, x[1, 0], x[0, 0]])
+    values = distance(x, y)
+    assert values.shape == (2, 3, 72, 72)
+    for i, j in np.ndindex(2, 3):
+        torch.testing.assert_close(values[i, j], distance(x[i, 0], y[j]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("same", [True, False])
+@each_distance
+def test_everything_is_at_distance_zero_from_itself(distance, same):
+    for x in (torch.randn(50, 64), far_clusters(5000), 100 + torch.randn(50, 64), torch.ones(9, 64)):
+        x = x.requires_grad_()
+        values = distance(x, x if same else x.detach().clone())
+        assert (values.diagonal() == 0).all()
+        values.diagonal().sum().backward()
+        assert x.grad.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-25, 1e-12, 1e12, 1e25, 1e37])
+@pytest.mark.parametrize("name", ["euclidean", "cosine_distance", "mahalanobis", "Mahalanobis"])
+def test_tiny_and_huge_vectors(name, size):
+    torch.manual_seed(0)
+    x, y = size * torch.randn(8, 64), size * torch.randn(5, 64)
+    assert_exact(DISTANCES[name], x, y)
+    assert_exact(DISTANCES[name], x, x)
+    exact = metrics.cosine_similarity(x.double(), y.double())
+    torch.testing.assert_close(metrics.cosine_similarity(x, y).double(), exact, rtol=1e-5, atol=1e-6)
+
+
+def test_tiny_beside_huge_vectors():
+    x = torch.randn(6, 64) * torch.tensor([1e-25, 1e-25, 1, 1, 1e25, 1e25])[:, None]
+    assert_exact(metrics.euclidean, x, x)
+    exact = metrics.cosine_similarity(x.double(), x.double())
+    torch.testing.assert_close(metrics.cosine_similarity(x, x).double(), exact, rtol=1e-5, atol=1e-6)
+    squared = metrics.squared_euclidean(x, x)
+    assert squared[0, 2].isfinite() and squared[4, 5] == torch.inf and (squared.diagonal() == 0).all()
+
+
+@pytest.mark.parametrize("longer", [1, 3])
+@pytest.mark.parametrize("angle", [1e-2, 1e-4, 3e-7])
+def test_small_angles(angle, longer):
+    torch.manual_seed(0)
+    x = torch.randn(20, 64)
+    y = longer * (x + angle * torch.randn(20, 64))
+    off = metrics.cosine_distance(x, y).double() / metrics.cosine_distance(x.double(), y.double()) - 1
+    assert off.abs().max() < (1e-5 if longer == 1 else max(1e-5, 1e-7 / angle))
+
+
+@pytest.mark.parametrize("n", [2, 500])
+def test_cosines_keep_their_bounds(n):
+    torch.manual_seed(n)
+    x = torch.randn(n, 64)
+    for y in (x, x.clone(), -x, 3 * x):
+        cosines, distances = metrics.cosine_similarity(x, y), metrics.cosine_distance(x, y)
+        assert cosines.abs().max() <= 1 and not cosines.acos().isnan().any()
+        assert 0 <= distances.min() and distances.max() <= 2
+
+
+def test_a_cosine_at_its_bound_has_its_slope():
+    torch.manual_seed(0)
+    x = torch.randn(300, 64)
+    y = x + 1e-4 * torch.randn(300, 64)
+    slopes = []
+    for dtype in (torch.float32, torch.float64):
+        z = x.detach().to(dtype).requires_grad_()
+        metrics.cosine_similarity(z, y.to(dtype)).diagonal().sum().backward()
+        slopes.append(z.grad.double())
+    torch.testing.assert_close(*slopes, rtol=0, atol=3e-7)
+
+
+@pytest.mark.parametrize("reach", [0, 1, 2])
+def test_local_similarity_keeps_its_bounds(reach):
+    torch.manual_seed(0)
+    spike = torch.zeros(1, 5, 5)
+    spike[0, 2, 2] = 1.0
+    x = torch.cat([torch.randn(50, 25), spike.flatten(1), torch.ones(1, 25), torch.zeros(1, 25)])
+    for y in (x, -x):
+        values = metrics.local_similarity(x, y, side=5, reach=reach)
+        assert values.max() <= 2 * reach + 1 and values.min() >= -1
+        assert (values >= metrics.cosine_similarity(x, y) - 1e-6).all()
+    assert (metrics.local_similarity(x, torch.zeros(1, 25), side=5, reach=reach) == 0).all()
+
+
+def test_what_is_no_number_stays_so_and_leaves_the_others_alone():
+    for metric in (*DEFINITIONS, *DISTANCES.values()):
+        for bad in (torch.nan, torch.inf):
+            x, y = torch.randn(6, 64), torch.randn(4, 64)
+            x[2, 3] = bad
+            values = metric(x, y)
+            assert not (values[2].isfinite()).any()
+            assert values[[0, 1, 3, 4, 5]].isfinite().all()
+            assert not metric(x, x)[2].isfinite().any()
+
+
+# Blocks -----------------------------------------------------------------------------------------
+
+
+@each_distance
+def test_blocks_hold_no_more_than_they_may(distance, monkeypatch):
+    """Where all pairs must be subtracted, values and gradients are the same, and no tensor holds all differences."""
+    x = torch.stack([far_clusters(5000), far_clusters(300)])
+    weights = torch.rand(72, 72)
+    results = []
+    for numbers in (metrics.BLOCK, 72 * 64 * 10, 1000):
+        monkeypatch.setattr(metrics, "BLOCK", numbers)
+        z = x.clone().requires_grad_()
+        with Largest() as largest:
+            values = distance(z, x)
+            (weights * values).sum().backward()
+        results.append((values.detach(), z.grad))
+        assert largest.numbers <= max(numbers, 3 * 2 * 72 * 72) or numbers == 2**22  # three places a pair
+    for values, slopes in results[1:]:
+        torch.testing.assert_close(values, results[0][0])
+        torch.testing.assert_close(slopes, results[0][1])
+
+
+def test_gradients_of_gradients_in_blocks(monkeypatch):
+    monkeypatch.setattr(metrics, "BLOCK", 20)
+    x = torch.tensor([[0.0, 0.1], [0.1, 0.3], [1e6, 0.1], [1e6, 0.3]], dtype=torch.float64)
+    x, y = x.requires_grad_(), (x.detach() + torch.tensor([0.03, 0.02])).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x, y: metrics.squared_euclidean(x, y) / 1e6, (x, y))
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+@pytest.mark.parametrize("float64", [True, False])
+@pytest.mark.parametrize(
+    "metric", [*DEFINITIONS, *DISTANCES.values(), functools.partial(metrics.local_similarity, side=2)], ids=str
+)
+def test_on_a_gpu_the_same_without_waiting(metric, float64):
+    if isinstance(metric, torch.nn.Module):
+        metric = metrics.Mahalanobis(64)
+    for x, y in [(torch.randn(9, 64), torch.randn(2, 5, 64)), (far_clusters(5000), far_clusters(5000)[:7])]:
+        x = x.requires_grad_()
+        here = metric(x, y)
+        (slope,) = torch.autograd.grad(here.sum(), x)
+        matrix = 2 * torch.eye(64)
+        with pretend_gpu(float64=float64) as gpu:
+            a, b, there = x.detach().cuda().requires_grad_(), y.cuda(), metric
+            if metric is DISTANCES["mahalanobis"]:
+                matrix = matrix.cuda()
+                there = functools.partial(metrics.mahalanobis, matrix=matrix)
+            elif isinstance(metric, torch.nn.Module):
+                there = metrics.Mahalanobis(64).cuda()
+            before = len(gpu.waits)
+            values = there(a, b)
+            values.sum().backward()
+            there(a, a)
+            assert values.is_cuda and gpu.waits[before:] == []
+            values, gradient = values.detach().cpu(), a.grad.cpu()
+        torch.testing.assert_close(values, here.detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-3 * slope.abs().max().item())
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_devices_do_not_mix():
+    with pretend_gpu():
+        x, y = torch.randn(3, 4), torch.randn(2, 4)
+        with pytest.raises(ValueError, match=r"on one device, but x is on cuda:0 and y on cpu; y\.to"):
+            metrics.euclidean(x.cuda(), y)
+        learned = metrics.Mahalanobis(4).cuda()
+        assert learned(x, y).is_cuda  # as a module answers on its own device
+        assert metrics.mahalanobis(x.cuda(), y.cuda(), torch.eye(4)).is_cuda
+
+
+# Other ways to call -----------------------------------------------------------------------------
+
+EVERYWHERE = {**DISTANCES, "cosine_similarity": metrics.cosine_similarity}
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_metrics_under_vmap_and_in_exported_graphs(name):
+    metric = EVERYWHERE[name]
+    torch.manual_seed(0)
+    x, y = torch.randn(3, 4, 64), torch.randn(3, 5, 64)
+    torch.testing.assert_close(torch.vmap(metric)(x, y), metric(x, y), rtol=1e-4, atol=1e-5)
+    slopes = torch.vmap(torch.func.grad(lambda a, b: metric(a, b).sum()))(x, y)
+    x.requires_grad_()
+    (true,) = torch.autograd.grad(metric(x, y).sum(), x)
+    torch.testing.assert_close(slopes, true, rtol=1e-4, atol=1e-5)
+
+    class Both(torch.nn.Module):
+        learned = metric if isinstance(metric, torch.nn.Module) else None
+
+        def forward(self, x, y):
+            return metric(x, y), metric(x, x)
+
+    x = x.detach()
+    if name != "mahalanobis" or torch.__version__ >= "2.6":
+        graph = torch.export.export(Both(), (x, y)).module()
+        for ours, theirs in zip(graph(x + 1, y), Both()(x + 1, y)):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-2)
+
+
+def test_nothing_to_compare():
+    for metric in (*DEFINITIONS, *DISTANCES.values()):
+        for n, m in [(0, 3), (3, 0), (0, 0)]:
+            assert metric(torch.zeros(2, n, 64), torch.zeros(m, 64)).shape == (2, n, m)
+
+
+@pytest.mark.parametrize("x, y", [((2, 4, 3), (3, 5, 3)), ((2, 2, 4, 3), (3, 1, 5, 3))])
+@each_metric
+def test_leading_axes_that_do_not_broadcast_are_named(metric, x, y):
+    with pytest.raises(ValueError, match=r"leading axes .* must be the same, or 1, or missing") as raised:
+        metric(torch.zeros(x), torch.zeros(y))
+    assert str(raised.value).endswith(f"{x} and {y}.")
+
+
+def test_integers_are_compared_and_complex_numbers_are_not():
+    x, y = torch.randint(-5, 5, (4, 3)), torch.randint(-5, 5, (2, 3))
+    for metric in DEFINITIONS:
+        assert torch.equal(metric(x, y), metric(x.float(), y.float()))
+        with pytest.raises(ValueError, match="compares real vectors"):
+            metric(x.to(torch.complex64), y)
+
+
+# Kinds ------------------------------------------------------------------------------------------
+
+
+def test_a_metric_knows_what_it_is():
+    for metric in (*DISTANCES.values(), metrics.local_distance, metrics.mahalanobis, metrics.Mahalanobis):
+        assert metrics.kind(metric) in ("distance", None)
+    for metric in (metrics.squared_euclidean, metrics.euclidean, metrics.cosine_distance, metrics.local_distance):
+        assert metrics.kind(metric) == metric.kind == "distance"
+    for metric in (metrics.cosine_similarity, metrics.local_similarity):
+        assert metrics.kind(metric) == metric.kind == "similarity"
+    learned = metrics.Mahalanobis(4)
+    matrix = functools.partial(functools.partial(metrics.mahalanobis, squared=True), matrix=torch.eye(4))
+    assert metrics.kind(learned) == metrics.kind(matrix) == "distance"
+    for unknown in (torch.cdist, lambda x, y: x @ y.mT, torch.nn.Linear(2, 2), 3, None):
+        assert metrics.kind(unknown) is None
+
+
+@pytest.mark.parametrize(
+    "metric, wanted, says",
+    [
+        (metrics.cosine_similarity, "distance", "cosine_similarity is a similarity; cosine_distance is a distance"),
+        (
+            functools.partial(metrics.local_similarity, reach=2),
+            "distance",
+            "local_similarity is a similarity; local_distance is a distance",
+        ),
+        (metrics.euclidean, "similarity", "euclidean is a distance; cosine_similarity is a similarity"),
+        (metrics.cosine_distance, "similarity", "cosine_distance is a distance; cosine_similarity is a"),
+        (metrics.Mahalanobis(3), "similarity", "Mahalanobis is a distance; cosine_similarity is a similarity"),
+    ],
+)
+def test_the_wrong_kind_is_refused_with_what_to_use(metric, wanted, says):
+    with pytest.raises(ValueError, match=f"^Method takes a {wanted}, but {says}"):
+        metrics.expect(metric, wanted, "Method")
+
+
+def test_the_right_kind_and_ones_own_are_taken():
+    metrics.expect(metrics.euclidean, "distance", "Method")
+    metrics.expect(metrics.Mahalanobis(3), "distance", "Method")
+    metrics.expect(metrics.cosine_similarity, "similarity", "Method")
+    metrics.expect(lambda x, y: -metrics.euclidean(x, y), "similarity", "Method")
+    for wrong in ("euclidean", None, metrics.Mahalanobis):
+        with pytest.raises(ValueError, match=r"a distance of fslib\.metrics or a function of x and y, but got"):
+            metrics.expect(wrong, "distance", "Method")
