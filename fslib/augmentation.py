@@ -64,7 +64,8 @@ def random_warp(
         knots = upload(knots, images.device)
         field = F.interpolate(knots, size=shape, mode="bicubic", align_corners=True)
         grid = grid + field.permute(0, 2, 3, 1)
-    return _sample(images, grid.to(images.dtype))
+    exact = torch.promote_types(images.dtype, torch.float32)  # few devices sample in half precision
+    return _sample(images.to(exact), grid.to(exact)).to(images.dtype)
 
 
 class Views(nn.Module):
