@@ -141,6 +141,11 @@ def find(**wanted: Any) -> list[Record]:
         ... ]  # doctest: +SKIP
         [[0], [1], [2]]
     """
+    return [copy.deepcopy(record) for record in _matching(_records(), wanted)]
+
+
+def _records() -> list[Record]:
+    """All records, in order of their ids. Not to be changed."""
     place = folder()
     paths = sorted(
         (data.name, entry.name, entry)
@@ -149,12 +154,11 @@ def find(**wanted: Any) -> list[Record]:
         for entry in os.scandir(data.path)
         if entry.name.endswith(".json") and entry.is_file()
     )
-    records = (_record(entry.path, entry.stat()) for _, _, entry in paths)
-    return [
-        copy.deepcopy(record)
-        for record in records
-        if all(record.get(key) == value for key, value in wanted.items())
-    ]
+    return [_record(entry.path, entry.stat()) for _, _, entry in paths]
+
+
+def _matching(records: list[Record], wanted: Mapping[str, Any]) -> list[Record]:
+    return [r for r in records if all(r.get(key) == value for key, value in wanted.items())]
 
 
 def _record(path: str, status: os.stat_result) -> Record:
@@ -275,10 +279,11 @@ def table(
     ]
     lines = ["| | " + " | ".join(heads) + " | runs |"]
     lines.append("|:--|" + "--:|" * (len(tasks) + 1))
+    records = _records()
     for label, wanted in rows.items():
         if isinstance(wanted, Mapping):
             try:
-                cells, runs = _row(wanted, columns)
+                cells, runs = _row(records, wanted, columns)
             except ValueError as error:
                 raise ValueError(f"Row {label!r}: {error}") from error
         else:
@@ -289,13 +294,15 @@ def table(
     return Table("\n".join(lines))
 
 
-def _row(wanted: Mapping[str, Any], columns: list[dict[str, Any]]) -> tuple[list[str], str]:
+def _row(
+    records: list[Record], wanted: Mapping[str, Any], columns: list[dict[str, Any]]
+) -> tuple[list[str], str]:
     """The cells of a row, one a column, and over how many runs they are."""
     cells, runs = [], set()
     for column in columns:
         if taken := wanted.keys() & column.keys():
             raise ValueError(f"The columns say {', '.join(sorted(taken))}; leave it out.")
-        found = find(**wanted, **column)
+        found = _matching(records, {**wanted, **column})
         if not found:
             raise ValueError(f"The ledger lacks a record for {dict(wanted) | column}.")
         mean, half = over_seeds(found)
