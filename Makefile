@@ -13,7 +13,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export IPYTHONDIR := $(CURDIR)/$(BUILD)/home/ipython
 export JUPYTER_CONFIG_DIR := $(CURDIR)/$(BUILD)/home/jupyter
 
-.PHONY: book test browser serve bench lint address clean
+.PHONY: book test pretend gpu browser serve bench lint address clean
 .DELETE_ON_ERROR:
 
 book: $(INSTALLED) $(RAN)
@@ -25,6 +25,22 @@ test: $(INSTALLED)
 	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --ignore=tests/test_site.py --ignore=tests/test_browser.py
 	@rm -f $(RAN)
 	@$(MAKE) --no-print-directory $(RAN)
+
+# The chapters on a GPU that is pretended, trainings cut short: does their code run on one, and wait for it?
+pretend: $(INSTALLED)
+	python -m tests.devices.run_chapters
+
+# What a machine with a GPU is asked for, in one go: the device tests, three chapters, the speed.
+gpu:
+	@if ! $(PYTHON) -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
+		echo "There is no CUDA GPU here, so nothing was tried on one; make pretend tries a pretended one."; \
+		exit 0; \
+	fi; \
+	status=0; \
+	$(PYTHON) -m pytest -q tests/devices || status=1; \
+	$(PYTHON) -m tests.devices.run_chapters $(foreach n,02 04 07,chapters/$(n)_*.ipynb) || status=1; \
+	$(PYTHON) benchmarks/speed.py || status=1; \
+	exit $$status
 
 # The built site in a real browser: errors, accessibility, drawing by hand and by keyboard.
 browser: $(INSTALLED)
