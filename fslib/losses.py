@@ -6,39 +6,53 @@ A loss sees what a comparison gave. So the functions take distances or similarit
 Nothing is normalised unless the name says cosine. Margins are in the units of what they are compared with; ArcFace's
 is an angle in radians. Everything is computed in float32 or better, under autocast too. A loss over no pairs is zero,
 and has a gradient, of zeros.
+
+Labels are integers of any kind, in a tensor, an array or a list, on any device. Where it only matters which are equal,
+names will do too. No loss waits for a GPU; so labels are compared with the number of classes only where they lie on the
+CPU, and :func:`fslib.training.fit` does it before it begins.
+
+>>> x, y = torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 0.5], [1.0, 0.25]])
+>>> ContrastiveLoss(margin=1.0)(x, y, [True, False])
+tensor(0.4062)
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from fslib.metrics import Metric, cosine_similarity, euclidean, full_precision
+from fslib.devices import upload
+from fslib.labels import as_labels
+from fslib.metrics import Metric, cosine_similarity, euclidean, expect, full_precision
 
 Reduction = Literal["mean", "nonzero", "sum", "none"]
 
 
-def _full(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compute in float32 or better."""
-
-    def promoted(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.is_floating_point():
-            return value.to(torch.promote_types(value.dtype, torch.float32))
-        return value
+def in_full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Compute in float32 or better: whatever is annotated as a tensor comes as such, integers too."""
+    signature = inspect.signature(loss)
+    tensors = [name for name, each in signature.parameters.items() if each.annotation == "Tensor"]
 
     @functools.wraps(loss)
     def compute(*arguments: Any, **options: Any) -> Tensor:
-        tensors = [v for v in (*arguments, *options.values()) if isinstance(v, Tensor)]
-        if not tensors:
-            raise TypeError(f"{loss.__name__} takes tensors; torch.tensor makes one of a list.")
-        with full_precision(tensors[0]):
-            return loss(*map(promoted, arguments), **{k: promoted(v) for k, v in options.items()})
+        given = signature.bind(*arguments, **options)
+        for name in tensors:
+            value = given.arguments[name]
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{loss.__name__} takes tensors; torch.tensor makes one of a list.")
+            given.arguments[name] = value.to(torch.promote_types(value.dtype, torch.float32))
+        with full_precision(given.arguments[tensors[0]]):
+            return loss(*given.args, **given.kwargs)
 
     return compute
 
@@ -46,9 +60,9 @@ def _full(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
 # Pairs and triplets -------------------------------------------------------------------------------------------
 
 
-@_full
+@in_full_precision
 def contrastive(
-    distances: Tensor, same: Tensor, margin: float = 1.0, reduction: Reduction = "mean"
+    distances: Tensor, same: Tensor | ArrayLike, margin: float = 1.0, reduction: Reduction = "mean"
 ) -> Tensor:
     """Pull pairs of one class together, push others apart up to a margin.
 
@@ -61,18 +75,14 @@ def contrastive(
         margin: m, the distance beyond which a pair of two classes costs nothing.
         reduction: ``"mean"`` over all, ``"nonzero"``: over those that cost something, ``"sum"`` or ``"none"``.
     """
-    _check_margin(margin)
-    if same.dtype != torch.bool or same.shape != distances.shape:
-        raise ValueError(
-            f"same must be boolean, True for a pair of one class, of the shape {tuple(distances.shape)} of the "
-            f"distances, but is {same.dtype} of shape {tuple(same.shape)}."
-        )
+    check_not_negative("margin", margin)
+    same = _as_same(same, distances)
     return _reduce(
         torch.where(same, distances, (margin - distances).clamp_min(0)).square(), reduction
     )
 
 
-@_full
+@in_full_precision
 def triplet(
     positive: Tensor, negative: Tensor, margin: float = 1.0, reduction: Reduction = "mean"
 ) -> Tensor:
@@ -87,7 +97,7 @@ def triplet(
         margin: m.
         reduction: ``"mean"`` over all, ``"nonzero"``: over those that cost something, ``"sum"`` or ``"none"``.
     """
-    _check_margin(margin)
+    check_not_negative("margin", margin)
     if positive.shape != negative.shape:
         raise ValueError(
             f"Each triplet has two distances, but got {tuple(positive.shape)} and {tuple(negative.shape)}."
@@ -95,9 +105,12 @@ def triplet(
     return _reduce((positive - negative + margin).clamp_min(0), reduction)
 
 
-@_full
+@in_full_precision
 def triplet_all(
-    distances: Tensor, labels: Tensor, margin: float = 1.0, reduction: Reduction = "mean"
+    distances: Tensor,
+    labels: Tensor | ArrayLike,
+    margin: float = 1.0,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """The triplet loss over all triplets of a batch, without listing them.
 
@@ -111,8 +124,9 @@ def triplet_all(
         margin: m.
         reduction: ``"mean"`` over all triplets, ``"nonzero"``: mean over those that cost something, or ``"sum"``.
     """
-    _check_margin(margin)
-    n = _check_batch(distances, labels)
+    check_not_negative("margin", margin)
+    labels = _labels_of(distances, labels)
+    n = len(labels)
     equal = labels[:, None] == labels
     positive = equal & ~torch.eye(n, dtype=torch.bool, device=labels.device)
     if n:  # only differences within a row count; small numbers keep more digits of them
@@ -135,7 +149,7 @@ def triplet_all(
     return total / number.clamp_min(1)
 
 
-@_full
+@in_full_precision
 def n_pair(similarities: Tensor) -> Tensor:
     """Tell one's positive from everybody else's (Sohn, 2016, the N-pair-mc loss, without its norm penalty).
 
@@ -144,21 +158,22 @@ def n_pair(similarities: Tensor) -> Tensor:
     Args:
         similarities: aᵢ·pⱼ, the anchor i and the positive of class j, (n, n).
     """
-    n = len(similarities)
-    if similarities.shape != (n, n):
+    if similarities.ndim != 2 or similarities.shape[0] != similarities.shape[1]:
         raise ValueError(
             f"n_pair takes as many anchors as positives, but got similarities of shape {tuple(similarities.shape)}."
         )
-    if n == 0:
+    if not len(similarities):
         return similarities.sum()
-    return F.cross_entropy(similarities, torch.arange(n, device=similarities.device))
+    return F.cross_entropy(
+        similarities, torch.arange(len(similarities), device=similarities.device)
+    )
 
 
 # Classes with a weight vector each, on the circle ----------------------------------------------------------------
 
 
-@_full
-def normalized_softmax(cosines: Tensor, labels: Tensor, scale: float = 30.0) -> Tensor:
+@in_full_precision
+def normalized_softmax(cosines: Tensor, labels: Tensor | ArrayLike, scale: float = 30.0) -> Tensor:
     """Cross-entropy of scaled cosines between embeddings and class weights (Wang et al., *NormFace*, 2017).
 
     Args:
@@ -167,14 +182,16 @@ def normalized_softmax(cosines: Tensor, labels: Tensor, scale: float = 30.0) -> 
         scale: s. Cosines end at 1, so without a scale the loss cannot come near zero.
     """
     _check_above_zero("scale", scale)
-    _check_classes(cosines, labels)
-    if len(labels) == 0:
+    labels = _classes_of(cosines, labels)
+    if not len(labels):
         return cosines.sum()
-    return F.cross_entropy(scale * cosines, labels.long())
+    return F.cross_entropy(scale * cosines, labels)
 
 
-@_full
-def cosface(cosines: Tensor, labels: Tensor, margin: float = 0.35, scale: float = 30.0) -> Tensor:
+@in_full_precision
+def cosface(
+    cosines: Tensor, labels: Tensor | ArrayLike, margin: float = 0.35, scale: float = 30.0
+) -> Tensor:
     """Normalised softmax with a margin on the cosine: cos θ − m for the right class (Wang et al., 2018, equation 4).
 
     Args:
@@ -183,15 +200,17 @@ def cosface(cosines: Tensor, labels: Tensor, margin: float = 0.35, scale: float 
         margin: m, in units of the cosine.
         scale: s.
     """
-    _check_margin(margin)
-    _check_classes(cosines, labels)
-    right = labels.long()[:, None]
+    check_not_negative("margin", margin)
+    labels = _classes_of(cosines, labels)
+    right = labels[:, None]
     lowered = cosines.gather(1, right) - margin
     return normalized_softmax(cosines.scatter(1, right, lowered), labels, scale)
 
 
-@_full
-def arcface(cosines: Tensor, labels: Tensor, margin: float = 0.5, scale: float = 30.0) -> Tensor:
+@in_full_precision
+def arcface(
+    cosines: Tensor, labels: Tensor | ArrayLike, margin: float = 0.5, scale: float = 30.0
+) -> Tensor:
     """Normalised softmax with a margin on the angle: cos(θ + m) for the right class (Deng et al., 2019, equation 3).
 
     Beyond θ = π − m the cosine of θ + m would rise again and reward a worse angle. There cos θ − m·sin m takes its
@@ -204,8 +223,8 @@ def arcface(cosines: Tensor, labels: Tensor, margin: float = 0.5, scale: float =
         scale: s.
     """
     _check_angle(margin)
-    _check_classes(cosines, labels)
-    right = labels.long()[:, None]
+    labels = _classes_of(cosines, labels)
+    right = labels[:, None]
     cosine = cosines.gather(1, right)
     sine_squared = 1 - cosine.square()
     apart = sine_squared > 0  # at an angle of zero the root has no slope; give it zero
@@ -221,8 +240,8 @@ def arcface(cosines: Tensor, labels: Tensor, margin: float = 0.5, scale: float =
 # All against all -------------------------------------------------------------------------------------------------
 
 
-@_full
-def supcon(similarities: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+@in_full_precision
+def supcon(similarities: Tensor, labels: Tensor | ArrayLike, temperature: float = 0.1) -> Tensor:
     """Tell those of one's class from the rest of the batch (Khosla et al., 2020, equation 2, the sum outside the log).
 
     ``−1/|P(i)|`` Σ over p in P(i) of log( exp(s(i,p)/τ) / Σ over a ≠ i of exp(s(i,a)/τ) ), the mean over those i
@@ -233,18 +252,19 @@ def supcon(similarities: Tensor, labels: Tensor, temperature: float = 0.1) -> Te
         labels: class of each example, (n,).
         temperature: τ.
     """
-    n = _check_batch(similarities, labels)
+    labels = _labels_of(similarities, labels)
     _check_above_zero("temperature", temperature)
-    itself = torch.eye(n, dtype=torch.bool, device=similarities.device)
+    itself = torch.eye(len(labels), dtype=torch.bool, device=similarities.device)
     positive = (labels[:, None] == labels) & ~itself
     scores = similarities / temperature
     others = scores.masked_fill(itself, torch.finfo(scores.dtype).min)
     log_probabilities = scores - others.logsumexp(1, keepdim=True)
     count = positive.sum(1)
-    costs = -(log_probabilities.where(positive, 0).sum(1) / count.clamp_min(1))
-    return costs[count > 0].sum() / (count > 0).sum().clamp_min(1)
+    costs = -(log_probabilities.where(positive, 0).sum(1) / count.clamp_min(1))  # zero without any
+    return costs.sum() / (count > 0).sum().clamp_min(1)
 
 
+@in_full_precision
 def nt_xent(similarities: Tensor, temperature: float = 0.5) -> Tensor:
     """Tell the other view of one's own picture from all other pictures (Chen et al., *SimCLR*, 2020, equation 1).
 
@@ -279,10 +299,12 @@ class ContrastiveLoss(nn.Module):
         self, margin: float = 1.0, metric: Metric = euclidean, reduction: Reduction = "mean"
     ):
         super().__init__()
-        _check_margin(margin)
+        check_not_negative("margin", margin)
+        expect(metric, "distance", type(self).__name__)
+        _check_reduction(reduction)
         self.margin, self.metric, self.reduction = margin, metric, reduction
 
-    def forward(self, x: Tensor, y: Tensor, same: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, same: Tensor | ArrayLike) -> Tensor:
         """The loss of n pairs."""
         return contrastive(_rowwise(self.metric, x, y), same, self.margin, self.reduction)
 
@@ -303,7 +325,9 @@ class TripletLoss(nn.Module):
         self, margin: float = 1.0, metric: Metric = euclidean, reduction: Reduction = "mean"
     ):
         super().__init__()
-        _check_margin(margin)
+        check_not_negative("margin", margin)
+        expect(metric, "distance", type(self).__name__)
+        _check_reduction(reduction)
         self.margin, self.metric, self.reduction = margin, metric, reduction
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
@@ -327,35 +351,39 @@ class NPairLoss(nn.Module):
 
     def __init__(self, penalty: float = 0.0):
         super().__init__()
-        if not penalty >= 0:
-            raise ValueError(f"The penalty must not be negative, but is {penalty}.")
+        check_not_negative("penalty", penalty)
         self.penalty = penalty
 
     def forward(self, anchor: Tensor, positive: Tensor) -> Tensor:
         """The loss of n anchors and their positives, every other positive a negative."""
-        if anchor.shape != positive.shape or anchor.ndim != 2:
-            raise ValueError(
-                f"NPairLoss takes anchors and positives of one shape (n, d), "
-                f"but got {tuple(anchor.shape)} and {tuple(positive.shape)}."
-            )
+        _check_rows(anchor, positive)
         return _n_pair_of_vectors(anchor, positive, self.penalty)
 
 
-class _AngularLoss(nn.Module):
-    """A weight vector for each class, compared with embeddings by the cosine."""
+class _ClassWeights(nn.Module):
+    """A weight vector for each class."""
 
-    def __init__(self, classes: int, dim: int, scale: float):
+    def __init__(self, classes: int, dim: int):
         super().__init__()
-        _check_above_zero("scale", scale)
-        self.scale = scale
-        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(classes, dim)))
+        for name, value in (("number of classes", classes), ("dimension", dim)):
+            if not isinstance(value, numbers.Integral) or value < 1:
+                raise ValueError(f"The {name} must be a whole number, at least 1, but is {value}.")
+        self.classes = int(classes)
+        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(self.classes, int(dim))))
 
-    def cosines(self, embeddings: Tensor) -> Tensor:
-        """Cosine of each embedding with each class weight, (n, dim) → (n, classes)."""
-        return cosine_similarity(embeddings, self.weight)
+    def _beside_weights(self, embeddings: Tensor) -> Tensor:
+        """The embeddings, checked, on the device of the weights."""
+        dim = self.weight.shape[1]
+        if not isinstance(embeddings, Tensor):
+            raise TypeError(f"Embeddings are a tensor, but got {type(embeddings).__name__}.")
+        if embeddings.ndim != 2 or embeddings.shape[1] != dim:
+            raise ValueError(
+                f"This loss is of embeddings of shape (n, {dim}), but got {tuple(embeddings.shape)}."
+            )
+        return upload(embeddings, self.weight.device)
 
 
-class SoftmaxLoss(nn.Module):
+class SoftmaxLoss(_ClassWeights):
     """The cross-entropy of a linear classifier of the training classes, the way to pretrain a network.
 
     Args:
@@ -366,24 +394,25 @@ class SoftmaxLoss(nn.Module):
         weight: of the classifier, (classes, dim), which must be given to the optimiser.
 
     Shape:
-        embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss.
+        embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss, on the device of the weight.
     """
 
-    def __init__(self, classes: int, dim: int):
-        super().__init__()
-        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(classes, dim)))
-
-    @_full
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
         """The mean loss of n embeddings."""
-        dim = self.weight.shape[1]
-        if embeddings.ndim != 2 or embeddings.shape[1] != dim:
-            raise ValueError(
-                f"This loss is of embeddings of shape (n, {dim}), but got {tuple(embeddings.shape)}."
-            )
-        scores = embeddings @ self.weight.to(embeddings.dtype).mT
-        _check_classes(scores, labels)
-        return F.cross_entropy(scores, labels.long()) if len(labels) else scores.sum()
+        return _softmax(self._beside_weights(embeddings), self.weight, labels)
+
+
+class _AngularLoss(_ClassWeights):
+    """The weight vectors are compared with embeddings by the cosine."""
+
+    def __init__(self, classes: int, dim: int, scale: float):
+        _check_above_zero("scale", scale)
+        super().__init__(classes, dim)
+        self.scale = scale
+
+    def cosines(self, embeddings: Tensor) -> Tensor:
+        """Cosine of each embedding with each class weight, (n, dim) → (n, classes)."""
+        return cosine_similarity(self._beside_weights(embeddings), self.weight)
 
 
 class NormalizedSoftmaxLoss(_AngularLoss):
@@ -398,13 +427,13 @@ class NormalizedSoftmaxLoss(_AngularLoss):
         weight: (classes, dim)
 
     Shape:
-        embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss.
+        embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss, on the device of the weight.
     """
 
     def __init__(self, classes: int, dim: int, scale: float = 30.0):
         super().__init__(classes, dim, scale)
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
         """The mean loss of n embeddings."""
         return normalized_softmax(self.cosines(embeddings), labels, self.scale)
 
@@ -422,15 +451,15 @@ class CosFaceLoss(_AngularLoss):
         weight: (classes, dim)
 
     Shape:
-        embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss.
+        embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss, on the device of the weight.
     """
 
     def __init__(self, classes: int, dim: int, margin: float = 0.35, scale: float = 30.0):
+        check_not_negative("margin", margin)
         super().__init__(classes, dim, scale)
-        _check_margin(margin)
         self.margin = margin
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
         """The mean loss of n embeddings."""
         return cosface(self.cosines(embeddings), labels, self.margin, self.scale)
 
@@ -448,15 +477,15 @@ class ArcFaceLoss(_AngularLoss):
         weight: (classes, dim)
 
     Shape:
-        embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss.
+        embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss, on the device of the weight.
     """
 
     def __init__(self, classes: int, dim: int, margin: float = 0.5, scale: float = 30.0):
-        super().__init__(classes, dim, scale)
         _check_angle(margin)
+        super().__init__(classes, dim, scale)
         self.margin = margin
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
         """The mean loss of n embeddings."""
         return arcface(self.cosines(embeddings), labels, self.margin, self.scale)
 
@@ -475,9 +504,10 @@ class SupConLoss(nn.Module):
     def __init__(self, temperature: float = 0.1, similarity: Metric = cosine_similarity):
         super().__init__()
         _check_above_zero("temperature", temperature)
+        expect(similarity, "similarity", type(self).__name__)
         self.temperature, self.similarity = temperature, similarity
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
         """The loss of a batch."""
         return supcon(self.similarity(embeddings, embeddings), labels, self.temperature)
 
@@ -496,19 +526,24 @@ class NTXentLoss(nn.Module):
     def __init__(self, temperature: float = 0.5, similarity: Metric = cosine_similarity):
         super().__init__()
         _check_above_zero("temperature", temperature)
+        expect(similarity, "similarity", type(self).__name__)
         self.temperature, self.similarity = temperature, similarity
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The loss of n pictures, each in two views."""
-        if x.shape != y.shape:
-            raise ValueError(
-                f"Both views must have one shape, but have {tuple(x.shape)} and {tuple(y.shape)}."
-            )
+        _check_rows(x, y)
         views = torch.cat([x, y])
         return nt_xent(self.similarity(views, views), self.temperature)
 
 
-@_full
+@in_full_precision
+def _softmax(embeddings: Tensor, weight: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+    scores = embeddings @ weight.to(embeddings.dtype).mT
+    labels = _classes_of(scores, labels)
+    return F.cross_entropy(scores, labels) if len(labels) else scores.sum()
+
+
+@in_full_precision
 def _n_pair_of_vectors(anchor: Tensor, positive: Tensor, penalty: float) -> Tensor:
     loss = n_pair(anchor @ positive.mT)
     if not penalty:
@@ -519,32 +554,51 @@ def _n_pair_of_vectors(anchor: Tensor, positive: Tensor, penalty: float) -> Tens
 
 def _rowwise(metric: Metric, x: Tensor, y: Tensor) -> Tensor:
     """The metric of row i of ``x`` with row i of ``y``, (n, d) and (n, d) → (n,)."""
-    if x.shape != y.shape or x.ndim != 2:
-        raise ValueError(
-            f"Both sides of the pairs must have one shape (n, d), but have {tuple(x.shape)} and {tuple(y.shape)}."
-        )
+    _check_rows(x, y)
     return metric(x[:, None], y[:, None])[:, 0, 0]
 
 
+def _check_rows(x: Tensor, y: Tensor) -> None:
+    if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+        raise TypeError(
+            f"Both sides must be tensors (n, d), but are {type(x).__name__} and {type(y).__name__}."
+        )
+    if x.shape != y.shape or x.ndim != 2:
+        raise ValueError(
+            f"Both sides must have one shape (n, d), but have {tuple(x.shape)} and {tuple(y.shape)}."
+        )
+    if x.device != y.device:
+        raise ValueError(f"Both sides must be on one device, but are on {x.device} and {y.device}.")
+
+
 def _reduce(costs: Tensor, reduction: Reduction) -> Tensor:
+    _check_reduction(reduction)
     if reduction == "none":
         return costs
     if reduction == "sum":
         return costs.sum()
     if reduction == "mean":
         return costs.sum() / max(1, costs.numel())
-    if reduction == "nonzero":
-        return costs.sum() / (costs > 0).sum().clamp_min(1)
-    raise ValueError(f'reduction must be "mean", "nonzero", "sum" or "none", but is {reduction!r}.')
+    return costs.sum() / (costs > 0).sum().clamp_min(1)
 
 
-def _check_margin(margin: float) -> None:
-    if not margin >= 0:  # so that NaN is refused too
-        raise ValueError(f"The margin must not be negative, but is {margin}.")
+def _check_reduction(reduction: Reduction) -> None:
+    if reduction not in ("mean", "nonzero", "sum", "none"):
+        raise ValueError(
+            f'reduction must be "mean", "nonzero", "sum" or "none", but is {reduction!r}.'
+        )
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Raise unless a setting is a finite number of at least zero; one that is learned, a tensor, is not looked at."""
+    if not isinstance(value, Tensor) and not (
+        isinstance(value, numbers.Real) and 0 <= value < math.inf
+    ):
+        raise ValueError(f"The {name} must be finite and not negative, but is {value}.")
 
 
 def _check_angle(margin: float) -> None:
-    _check_margin(margin)
+    check_not_negative("margin", margin)
     if margin > math.pi:
         raise ValueError(
             f"ArcFace's margin is an angle in radians, at most π, but is {margin}; "
@@ -553,33 +607,52 @@ def _check_angle(margin: float) -> None:
 
 
 def _check_above_zero(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"The {name} must be above zero, but is {value}.")
+    if not isinstance(value, Tensor) and not (
+        isinstance(value, numbers.Real) and 0 < value < math.inf
+    ):
+        raise ValueError(f"The {name} must be above zero and finite, but is {value}.")
 
 
-def _check_batch(matrix: Tensor, labels: Tensor) -> int:
-    """The size of a batch, (n, n) with labels (n,)."""
-    n = len(labels)
-    if labels.ndim != 1 or labels.is_floating_point() or matrix.shape != (n, n):
+def _labels_of(matrix: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+    """The labels of a batch that is compared in a matrix (n, n), on its device."""
+    labels = as_labels(labels)
+    if matrix.shape != (len(labels), len(labels)):
         raise ValueError(
             "A batch is compared in a matrix (n, n) and has n integer labels, "
-            f"but got {tuple(matrix.shape)} and {labels.dtype} of shape {tuple(labels.shape)}."
+            f"but got {tuple(matrix.shape)} and {len(labels)} labels."
         )
-    return n
+    return upload(labels, matrix.device)
 
 
-def _check_classes(cosines: Tensor, labels: Tensor) -> None:
+def _classes_of(cosines: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+    """The labels of rows (n, classes), on their device, and between 0 and classes − 1 if on the CPU one can see it."""
     if cosines.ndim != 2:
         raise ValueError(
             f"The cosines must be of shape (n, classes), but have shape {tuple(cosines.shape)}."
         )
+    labels = as_labels(labels, names=False)
     n, classes = cosines.shape
-    if labels.shape != (n,) or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(
-            f"{n} embeddings need {n} integer labels, but got {labels.dtype} of shape {tuple(labels.shape)}."
-        )
-    if n and not (0 <= labels.min() and labels.max() < classes):
+    if len(labels) != n:
+        raise ValueError(f"{n} embeddings need {n} integer labels, but got {len(labels)}.")
+    if n and labels.device.type == "cpu" and not (0 <= labels.min() and labels.max() < classes):
         raise ValueError(
             f"The labels must lie between 0 and {classes - 1}, for there are {classes} classes, "
             f"but lie between {labels.min()} and {labels.max()}."
         )
+    return upload(labels, cosines.device)
+
+
+def _as_same(same: Tensor | ArrayLike, distances: Tensor) -> Tensor:
+    """Whether each pair is of one class, a boolean tensor beside the distances."""
+    if not isinstance(same, Tensor):
+        try:
+            array = np.asarray(same, dtype=None if np.size(same) else bool)
+        except ValueError:  # rows of unequal length
+            array = np.empty(0)
+        same = torch.from_numpy(array.copy()) if array.dtype == bool else torch.empty(array.shape)
+    if same.dtype != torch.bool or same.shape != distances.shape:
+        raise ValueError(
+            f"same must be boolean, True for a pair of one class, of the shape {tuple(distances.shape)} of the "
+            f"distances, but is {same.dtype} of shape {tuple(same.shape)}."
+        )
+    return upload(same, distances.device)

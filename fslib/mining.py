@@ -1,74 +1,107 @@
 """Which pairs and triplets of a batch a loss gets to see.
 
-Every function takes ``labels``, the class of each of the n examples of a batch, shape (n,), and returns *positions* in
-the batch. Those that look at distances take a matrix, shape (n, n), as the functions of :mod:`fslib.metrics` give,
-and no gradient flows through the choice. The three parts of a triplet are an anchor, a positive of the anchor's class,
-and a negative of another. An anchor that has no positive or no negative in the batch is left out; if that leaves none,
-the positions are empty, and a loss over them is zero.
+Every function takes ``labels``, the class of each of the n examples of a batch, (n,), integers or names of any kind,
+and returns *positions* in the batch. Those that look at distances take a matrix, (n, n), as the functions of
+:mod:`fslib.metrics` give; labels and positions then go to its device, and no gradient flows through the choice. The
+three parts of a triplet are an anchor, a positive of the anchor's class, and a negative of another. An anchor that has
+no positive or no negative in the batch is left out; if that leaves none, the positions are empty, and a loss over them
+is zero.
+
+How many positions there are is known only when they are found, so on a GPU a list waits for it. The losses of
+:mod:`fslib.objectives` do not wait: they use :func:`hardest_of_each` and :func:`semi_hard_of_each`, whose answers have
+the size of the batch.
+
+>>> batch_hard(torch.tensor([[0.0, 2.0, 1.0], [2.0, 0.0, 3.0], [1.0, 3.0, 0.0]]), ["cat", "cat", "dog"])
+(tensor([0, 1]), tensor([1, 0]), tensor([2, 2]))
 """
 
 from __future__ import annotations
 
+import math
+import numbers
 from typing import Literal
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
+
+from fslib.devices import upload
+from fslib.labels import as_labels
 
 Triplets = tuple[Tensor, Tensor, Tensor]
 
 
-def all_pairs(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def all_pairs(labels: Tensor | ArrayLike) -> tuple[Tensor, Tensor, Tensor]:
     """Every pair of different examples, once.
 
     Returns:
         Positions of the first and of the second example, and whether they are of the same class, n(n − 1)/2 each.
+
+    Example:
+        >>> all_pairs([7, 7, 4])
+        (tensor([0, 0, 1]), tensor([1, 2, 2]), tensor([ True, False, False]))
     """
-    _check(labels)
+    labels = as_labels(labels)
     first, second = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
     equal = labels[:, None] == labels
     return first, second, equal.flatten().index_select(0, first * len(labels) + second)
 
 
-def all_triplets(labels: Tensor) -> Triplets:
+def all_triplets(labels: Tensor | ArrayLike) -> Triplets:
     """Every triplet. Twice as many examples of each class make some eight times as many triplets.
 
     :func:`fslib.losses.triplet_all` gives the loss over all of them without a list.
     """
+    labels = as_labels(labels)
     anchor, positive = _positive_pairs(labels)
     pair, negative = (labels[anchor][:, None] != labels).nonzero(as_tuple=True)
     return anchor[pair], positive[pair], negative
 
 
-def batch_hard(distances: Tensor, labels: Tensor) -> Triplets:
+def batch_hard(distances: Tensor, labels: Tensor | ArrayLike) -> Triplets:
     """For each anchor, its farthest positive and its nearest negative (Hermans et al., 2017, equation 5)."""
-    _check(labels, distances)
-    if not len(labels):
-        return labels.long(), labels.long(), labels.long()
-    same, others = _same_and_others(labels)
-    farthest = distances.detach().where(same, -torch.inf).argmax(1)
-    nearest = distances.detach().where(others, torch.inf).argmin(1)
-    anchor = (same.any(1) & others.any(1)).nonzero().flatten()
+    farthest, nearest, complete = hardest_of_each(distances, labels)
+    anchor = complete.nonzero().flatten()
     return anchor, farthest[anchor], nearest[anchor]
 
 
-def semi_hard_band(distances: Tensor, labels: Tensor, margin: float) -> Triplets:
+def hardest_of_each(distances: Tensor, labels: Tensor | ArrayLike) -> Triplets:
+    """The farthest positive and the nearest negative of every example, and whether it has both, (n,) each."""
+    distances, labels = _batch(distances, labels)
+    if not len(labels):
+        return labels, labels, labels.bool()
+    same, others = _same_and_others(labels)
+    farthest = distances.where(same, -torch.inf).argmax(1)
+    nearest = distances.clamp(max=_largest(distances)).where(others, torch.inf).argmin(1)
+    return farthest, nearest, same.any(1) & others.any(1)
+
+
+def semi_hard_band(distances: Tensor, labels: Tensor | ArrayLike, margin: float) -> Triplets:
     """Every triplet whose negative is farther than the positive, but by no more than the margin.
 
     One of two meanings of *semi-hard*: the band 0 < D(a, n) − D(a, p) ≤ margin, as pytorch-metric-learning has it.
     The other is :func:`semi_hard_nearest`.
     """
-    if not margin >= 0:
-        raise ValueError(f"The margin must not be negative, but is {margin}.")
-    _check(labels, distances)
+    if not (isinstance(margin, numbers.Real) and 0 <= margin < math.inf):
+        raise ValueError(f"The margin must be finite and not negative, but is {margin}.")
+    distances, labels = _batch(distances, labels)
     anchor, positive = _positive_pairs(labels)
-    gap = distances.detach()[anchor] - distances.detach()[anchor, positive][:, None]
-    inside = (gap > 0) & (gap <= margin) & (labels[anchor][:, None] != labels)
-    pair, negative = inside.nonzero(as_tuple=True)
-    return anchor[pair], positive[pair], negative
+    triplets = []
+    for a, p in zip(anchor.split(max(1, len(labels))), positive.split(max(1, len(labels)))):
+        gap = distances[a] - distances[a, p][:, None]  # no larger than the matrix of distances
+        inside = (gap > 0) & (gap <= margin) & (labels[a][:, None] != labels)
+        pair, negative = inside.nonzero(as_tuple=True)
+        triplets.append((a[pair], p[pair], negative))
+    if not triplets:
+        return anchor, anchor, anchor
+    anchor, positive, negative = map(torch.cat, zip(*triplets))
+    return anchor, positive, negative
 
 
 def semi_hard_nearest(
-    distances: Tensor, labels: Tensor, otherwise: Literal["drop", "farthest"] = "drop"
+    distances: Tensor,
+    labels: Tensor | ArrayLike,
+    otherwise: Literal["drop", "farthest"] = "drop",
 ) -> Triplets:
     """For each pair of anchor and positive, the nearest negative that is farther than the positive.
 
@@ -81,21 +114,38 @@ def semi_hard_nearest(
         otherwise: what to do with a pair whose negatives are all nearer than its positive: leave it out, or give
             it its farthest negative.
     """
-    _check(labels, distances)
+    negative, chosen = semi_hard_of_each(distances, labels, otherwise)
+    anchor, positive = chosen.nonzero(as_tuple=True)
+    return anchor, positive, negative[anchor, positive]
+
+
+def semi_hard_of_each(
+    distances: Tensor,
+    labels: Tensor | ArrayLike,
+    otherwise: Literal["drop", "farthest"] = "drop",
+) -> tuple[Tensor, Tensor]:
+    """The negative of :func:`semi_hard_nearest` for every pair of the batch, and whether that makes a triplet, (n, n).
+
+    The negatives of an anchor are sorted by distance once, and each positive looks for its place among them. So memory
+    is in proportion to the pairs of the batch, not to its triplets.
+    """
     if otherwise not in ("drop", "farthest"):
         raise ValueError(f'otherwise must be "drop" or "farthest", but is {otherwise!r}.')
-    anchor, positive = _positive_pairs(labels)
-    if not len(anchor):
-        return anchor, anchor, anchor
-    others = labels[anchor][:, None] != labels
-    from_anchor = distances.detach()[anchor]
-    beyond = others & (from_anchor > from_anchor.gather(1, positive[:, None]))
-    negative = from_anchor.where(beyond, torch.inf).argmin(1)
-    keep = beyond.any(1)
+    distances, labels = _batch(distances, labels)
+    same, others = _same_and_others(labels)
+    if not len(labels):
+        return same.long(), same
+    negatives = distances.nan_to_num(nan=torch.inf, posinf=_largest(distances))
+    # Who is no negative comes last, at infinity; of equally far ones, the first in the batch comes first.
+    ordered, order = negatives.where(others, torch.inf).sort(dim=1, stable=True)
+    place = torch.searchsorted(ordered, distances.contiguous(), right=True)
+    place = place.clamp_max(len(labels) - 1)
+    negative, chosen = order.gather(1, place), same & (ordered.gather(1, place) < torch.inf)
     if otherwise == "farthest":
-        negative = torch.where(keep, negative, from_anchor.where(others, -torch.inf).argmax(1))
-        keep = others.any(1)
-    return anchor[keep], positive[keep], negative[keep]
+        farthest = distances.where(others, -torch.inf).argmax(1, keepdim=True)
+        negative = torch.where(chosen, negative, farthest)
+        chosen = same & others.any(1, keepdim=True)
+    return negative, chosen
 
 
 def _same_and_others(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,18 +156,26 @@ def _same_and_others(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def _positive_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Positions of all ordered pairs of two examples of one class."""
-    _check(labels)
     first, second = _same_and_others(labels)[0].nonzero(as_tuple=True)
     return first, second
 
 
-def _check(labels: Tensor, distances: Tensor | None = None) -> None:
-    if labels.ndim != 1 or labels.is_floating_point():
-        raise ValueError(
-            f"The labels of a batch are integers of shape (n,), but got {labels.dtype} {tuple(labels.shape)}."
+def _largest(distances: Tensor) -> float:
+    """For infinite distances: infinity is where those are put who may not be chosen."""
+    return torch.finfo(distances.dtype).max
+
+
+def _batch(distances: Tensor, labels: Tensor | ArrayLike) -> tuple[Tensor, Tensor]:
+    """Distances without gradient, in float32 or better, and labels on their device."""
+    if not isinstance(distances, Tensor):
+        raise TypeError(
+            f"Distances are a tensor, as fslib.metrics gives, but got {type(distances).__name__}."
         )
-    if distances is not None and distances.shape != (len(labels), len(labels)):
+    labels = as_labels(labels)
+    if distances.shape != (len(labels), len(labels)):
         raise ValueError(
             f"{len(labels)} labels need distances of shape {(len(labels), len(labels))}, "
             f"but got {tuple(distances.shape)}."
         )
+    dtype = torch.promote_types(distances.dtype, torch.float32)
+    return distances.detach().to(dtype), upload(labels, distances.device)

@@ -1,70 +1,107 @@
 """What training lowers on a batch: a loss with the choice of what it sees.
 
 Each takes the embeddings of a batch, (n, d), and the class of each, (n,), and gives one number, as
-:func:`fslib.training.fit` wants it. Losses that need no choice, such as :class:`fslib.losses.ArcFaceLoss` or
-:class:`fslib.losses.SupConLoss`, do so by themselves.
+:func:`fslib.training.fit` wants it. Labels are integers or names of any kind, on any device. Nothing here waits for a
+GPU: instead of listing the pairs or triplets that count, the others are multiplied out of the mean. Losses that need no
+choice, such as :class:`fslib.losses.ArcFaceLoss` or :class:`fslib.losses.SupConLoss`, do so by themselves.
+
+>>> embeddings = torch.tensor([[0.0], [0.25], [1.0], [2.0]])
+>>> triplet_hard(embeddings, ["cat", "cat", "dog", "dog"], margin=1.0)
+tensor(0.5625)
 """
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fslib import losses, mining
+from fslib.devices import upload
+from fslib.labels import as_labels
 from fslib.metrics import euclidean
 
 
-def contrastive(embeddings: Tensor, labels: Tensor, margin: float = 0.5) -> Tensor:
+def contrastive(embeddings: Tensor, labels: Tensor | ArrayLike, margin: float = 0.5) -> Tensor:
     """The contrastive loss over all pairs, those of one class and the others with the same weight.
 
     Most pairs of a batch are of two classes; in one mean over all, those of one class would hardly count.
     """
-    _check(embeddings, labels)
+    labels = _labels(embeddings, labels)
     distances = euclidean(embeddings, embeddings)
     first, second, same = mining.all_pairs(labels)
     costs = losses.contrastive(distances[first, second], same, margin, reduction="none")
-    return 0.5 * (_mean(costs[same]) + _mean(costs[~same]))
+    return 0.5 * (_mean(costs, same) + _mean(costs, ~same))
 
 
-def triplet_all(embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> Tensor:
+def triplet_all(embeddings: Tensor, labels: Tensor | ArrayLike, margin: float = 0.2) -> Tensor:
     """The triplet loss over all triplets, the mean over those that cost something."""
+    labels = _labels(embeddings, labels)
     return losses.triplet_all(euclidean(embeddings, embeddings), labels, margin, "nonzero")
 
 
-def triplet_hard(embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> Tensor:
-    """The triplet loss over the hardest triplet of each anchor."""
+def triplet_hard(embeddings: Tensor, labels: Tensor | ArrayLike, margin: float = 0.2) -> Tensor:
+    """The triplet loss over the hardest triplet of each anchor, as :func:`fslib.mining.batch_hard` chooses it."""
+    labels = _labels(embeddings, labels)
     distances = euclidean(embeddings, embeddings)
-    return _triplet(distances, mining.batch_hard(distances, labels), margin)
+    farthest, nearest, complete = mining.hardest_of_each(distances, labels)
+    positive, negative = (
+        distances.gather(1, chosen[:, None])[:, 0] for chosen in (farthest, nearest)
+    )
+    return _mean(losses.triplet(positive, negative, margin, reduction="none"), complete)
 
 
-def triplet_semi_hard(embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> Tensor:
-    """The triplet loss over FaceNet's semi-hard triplets."""
+def triplet_semi_hard(
+    embeddings: Tensor, labels: Tensor | ArrayLike, margin: float = 0.2
+) -> Tensor:
+    """The triplet loss over FaceNet's semi-hard triplets, as :func:`fslib.mining.semi_hard_nearest` chooses them."""
+    labels = _labels(embeddings, labels)
     distances = euclidean(embeddings, embeddings)
-    return _triplet(distances, mining.semi_hard_nearest(distances, labels), margin)
+    negative, chosen = mining.semi_hard_of_each(distances, labels)
+    costs = losses.triplet(distances, distances.gather(1, negative), margin, reduction="none")
+    return _mean(
+        costs, chosen | distances.isnan()
+    )  # what is no number is never chosen, nor may it be hidden
 
 
-def n_pair(embeddings: Tensor, labels: Tensor, penalty: float = 0.0) -> Tensor:
-    """The N-pair loss with the first example of each class for an anchor and its second for the positive."""
-    _check(embeddings, labels)
-    order = labels.argsort(stable=True)
-    first = labels[order].diff(prepend=labels[order][:1] - 1) != 0
-    has_second = first[:-1] & ~first[1:]
-    anchor = has_second.nonzero().flatten()
-    return losses.NPairLoss(penalty)(embeddings[order[anchor]], embeddings[order[anchor + 1]])
+@losses.in_full_precision
+def n_pair(embeddings: Tensor, labels: Tensor | ArrayLike, penalty: float = 0.0) -> Tensor:
+    """The N-pair loss with the first example of each class for an anchor and its second for the positive.
+
+    Which classes have two is known only on the device. So every example stands beside the next of the sorted labels,
+    and where that is no such pair, the row is made to cost nothing.
+    """
+    losses.check_not_negative("penalty", penalty)
+    labels = _labels(embeddings, labels)
+    ordered, order = labels.sort(stable=True)
+    starts = F.pad(ordered[1:] != ordered[:-1], (1, 0), value=True)
+    pair = starts[:-1] & ~starts[1:]
+    anchor, positive = embeddings[order[:-1]], embeddings[order[1:]]
+    similarities = (anchor @ positive.mT).where(
+        pair & pair[:, None], torch.finfo(embeddings.dtype).min
+    )
+    itself = torch.eye(len(pair), dtype=torch.bool, device=pair.device)
+    cost = losses.n_pair(similarities.masked_fill(itself & ~pair, 0)) * len(pair)
+    if penalty:
+        norms = (anchor.square() + positive.square()).sum(1) / 2
+        cost = cost + penalty * norms.where(pair, 0).sum()
+    return cost / pair.sum().clamp_min(1)
 
 
-def _triplet(distances: Tensor, triplets: mining.Triplets, margin: float) -> Tensor:
-    anchor, positive, negative = triplets
-    return losses.triplet(distances[anchor, positive], distances[anchor, negative], margin)
-
-
-def _check(embeddings: Tensor, labels: Tensor) -> None:
-    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or labels.is_floating_point():
+def _labels(embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+    """One label for each embedding, on its device."""
+    if not isinstance(embeddings, Tensor):
+        raise TypeError(f"Embeddings are a tensor (n, d), but got {type(embeddings).__name__}.")
+    labels = as_labels(labels)
+    if embeddings.ndim != 2 or len(labels) != len(embeddings):
         raise ValueError(
-            "A batch is embeddings (n, d) with n integer labels, "
-            f"but got {tuple(embeddings.shape)} and {labels.dtype} of shape {tuple(labels.shape)}."
+            "A batch is embeddings (n, d) with n labels, "
+            f"but got {tuple(embeddings.shape)} and {len(labels)} labels."
         )
+    return upload(labels, embeddings.device)
 
 
-def _mean(costs: Tensor) -> Tensor:
-    """The mean, and zero over nothing."""
-    return costs.sum() / max(1, costs.numel())
+def _mean(costs: Tensor, counted: Tensor) -> Tensor:
+    """The mean over those that count, and zero over nothing."""
+    return costs.where(counted, 0).sum() / counted.sum().clamp_min(1)

@@ -3,6 +3,7 @@
 import math
 from itertools import permutations
 
+import numpy as np
 import pytest
 import torch
 from pytorch_metric_learning.distances import LpDistance
@@ -10,6 +11,7 @@ from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
 from pytorch_metric_learning.utils import loss_and_miner_utils as pml
 
 from fslib import metrics, mining
+from tests.pretend_gpu import MISSING, pretend_gpu
 
 MARGIN = 0.5
 RAW = {"distance": LpDistance(normalize_embeddings=False)}  # PML normalises unless told not to
@@ -181,10 +183,9 @@ def test_no_gradient_flows_through_the_choice(miner):
 @pytest.mark.parametrize("labels", [torch.rand(4), torch.zeros(4, 1).long(), torch.tensor(1)])
 @each_miner
 def test_labels_are_integers_in_a_row(miner, labels):
-    with pytest.raises(ValueError, match=r"integers of shape \(n,\), but got") as raised:
+    with pytest.raises(ValueError, match=r"^Labels (must be|are one) integer"):
         miner(torch.rand(4, 4), labels)
-    assert str(raised.value).endswith(f"{labels.dtype} {tuple(labels.shape)}.")
-    with pytest.raises(ValueError, match=r"integers of shape \(n,\)"):
+    with pytest.raises(ValueError, match=r"^Labels (must be|are one) integer"):
         mining.all_pairs(labels)
 
 
@@ -196,9 +197,9 @@ def test_distances_are_a_square(name, shape):
     assert str(raised.value).endswith(f"but got {shape}.")
 
 
-@pytest.mark.parametrize("margin", [-0.1, math.nan])
+@pytest.mark.parametrize("margin", [-0.1, math.nan, math.inf])
 def test_negative_margin_is_refused(margin):
-    with pytest.raises(ValueError, match=f"must not be negative, but is {margin}"):
+    with pytest.raises(ValueError, match=f"must be finite and not negative, but is {margin}"):
         mining.semi_hard_band(torch.rand(2, 2), torch.arange(2), margin)
 
 
@@ -213,3 +214,98 @@ def test_labels_may_be_integers_of_any_width(miner, dtype):
     torch.manual_seed(0)
     distances, labels = torch.rand(8, 8), torch.arange(8) % 3
     assert rows(*miner(distances, labels.to(dtype))) == rows(*miner(distances, labels))
+
+
+@each_miner
+def test_labels_are_taken_as_people_have_them(miner):
+    torch.manual_seed(0)
+    distances, labels = torch.rand(8, 8), [2, 0, 1, 1, 0, 2, 0, 3]
+    right = rows(*miner(distances, torch.tensor(labels)))
+    pairs = mining.all_pairs(torch.tensor(labels))
+    for same in (labels, np.array(labels), np.array(labels, dtype=np.uint8), [f"class {c}" for c in labels]):
+        assert rows(*miner(distances, same)) == right
+        assert all(map(torch.equal, mining.all_pairs(same), pairs))
+
+
+@pytest.mark.parametrize("name", [*MINERS][1:])
+def test_distances_are_a_tensor(name):
+    with pytest.raises(TypeError, match=r"Distances are a tensor, as .* gives, but got list"):
+        MINERS[name](torch.rand(4, 4).tolist(), torch.arange(4))
+
+
+def before(distances, labels, otherwise):
+    """How :func:`mining.semi_hard_nearest` was written at first, with a row of distances for each positive pair."""
+    anchor, positive = ((labels[:, None] == labels) & ~torch.eye(len(labels)).bool()).nonzero(as_tuple=True)
+    others = labels[anchor][:, None] != labels
+    from_anchor = distances[anchor]
+    beyond = others & (from_anchor > from_anchor.gather(1, positive[:, None]))
+    negative, keep = from_anchor.where(beyond, torch.inf).argmin(1), beyond.any(1)
+    if otherwise == "farthest":
+        negative = torch.where(keep, negative, from_anchor.where(others, -torch.inf).argmax(1))
+        keep = others.any(1)
+    return anchor[keep], positive[keep], negative[keep]
+
+
+@pytest.mark.parametrize("otherwise", ["drop", "farthest"])
+@pytest.mark.parametrize("kind", ["floats", "ties", "integers", "half", "not numbers"])
+def test_semi_hard_nearest_chooses_as_a_row_for_each_pair_would(kind, otherwise):
+    for seed in range(20):
+        torch.manual_seed(seed)
+        labels, distances = torch.randint(5, (30,)), 4 * torch.rand(30, 30)
+        if kind == "ties":
+            distances = distances.round()
+        if kind == "integers":
+            distances = distances.long()
+        if kind == "half":
+            distances = distances.half()
+        if kind == "not numbers":
+            distances[torch.rand(30, 30) < 0.1] = torch.nan
+        ours = mining.semi_hard_nearest(distances, labels, otherwise)
+        assert all(map(torch.equal, ours, before(distances.float(), labels, otherwise)))
+
+
+@pytest.mark.parametrize("name", [*MINERS][1:])
+def test_infinite_distances_make_no_false_triplets(name):
+    for seed in range(20):
+        torch.manual_seed(seed)
+        labels, distances = torch.randint(4, (9,)), torch.rand(9, 9)
+        distances[torch.rand(9, 9) < 0.5] = torch.inf
+        a, p, n = MINERS[name](distances, labels)
+        assert (labels[a] == labels[p]).all() and (a != p).all() and (labels[a] != labels[n]).all()
+
+
+def test_semi_hard_mining_needs_memory_for_the_pairs_only():
+    """2,048 examples, 64 a class: with a row of distances for each positive pair it was 2.6 GB."""
+    labels = torch.arange(8).repeat(64)
+    distances = torch.rand(512, 512)
+    largest = 0
+
+    class Largest(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            result = function(*args, **kwargs or {})
+            for part in result if isinstance(result, list | tuple) else [result]:
+                largest = max(largest, part.numel() if isinstance(part, torch.Tensor) else 0)
+            return result
+
+    with Largest():
+        mining.semi_hard_nearest(distances, labels)
+        mining.semi_hard_nearest(distances, labels, "farthest")
+        mining.batch_hard(distances, labels)
+        a, _, _ = mining.semi_hard_band(distances, labels, 1e-4)
+    assert len(a) < 512**2 and largest <= 2 * 512**2  # where True is, two positions each
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+@pytest.mark.parametrize("name", MINERS)
+def test_distances_and_labels_may_lie_anywhere(name):
+    torch.manual_seed(0)
+    distances, labels = torch.rand(12, 12), torch.arange(12) % 5
+    right = rows(*MINERS[name](distances, labels))
+    with pretend_gpu(float64=False):
+        for there, other in [(True, False), (False, True), (True, True)]:
+            given = distances.cuda() if there else distances, labels.cuda() if other else labels
+            found = MINERS[name](*given)
+            on_gpu = other if name == "all_triplets" else there
+            assert all(part.is_cuda == on_gpu for part in found)
+            assert rows(*(part.cpu() for part in found)) == right
