@@ -3,10 +3,10 @@
 Every function takes ``x`` of shape (..., n, d) and ``y`` of shape (..., m, d) and returns all n·m values at once,
 shape (..., n, m), in float32 or better. Leading axes broadcast, so a batch of episodes costs one call.
 
-A distance is a matrix product, ‖x‖² − 2x·y + ‖y‖², wherever that keeps its digits. It does not where a pair lies much
-nearer to each other than to the mean of all, nor where squares overflow or vanish; there the vectors are subtracted.
-So the distances within one cluster are right however far away another one lies, and those of vectors as large as
-10²⁵ or as small as 10⁻²⁵ as well. No (n, m, d) tensor is built: differences are taken in blocks.
+A distance is a matrix product, ‖x‖² − 2x·y + ‖y‖², wherever that keeps its digits. It loses them where a pair lies much
+nearer to each other than to the mean of all, and where squares overflow or vanish. There a CPU computes in float64, and
+a GPU, which may not have it, takes differences. So the distances within a cluster are right however far away another
+one lies, and those of vectors as large as 10²⁵ or as small as 10⁻²⁵ as well.
 
 Each metric knows what it is: :func:`kind` says ``"distance"`` or ``"similarity"``.
 
@@ -31,13 +31,10 @@ from torch.utils.checkpoint import checkpoint
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 Kind = Literal["distance", "similarity"]
-Places = tuple[Tensor, ...]
+Sides = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-BLOCK = 2**22
-"""How many numbers a block of differences may hold, 16 MB of them in float32; one vector with all others at least."""
-
-KEPT = 1e-3
-"""The part of ‖x‖² + ‖y‖² that ‖x − y‖² must have for its expansion to be good: three digits are lost at most."""
+BLOCK = 2**22  # numbers in a block of differences, 16 MB of them in float32
+KEPT = 1e-4  # the part of the largest ‖x‖² + ‖y‖² that the least ‖x − y‖² must have: three digits of seven remain
 
 
 def full_precision(x: Tensor) -> contextlib.AbstractContextManager[Any]:
@@ -148,7 +145,7 @@ def squared_euclidean(x: Tensor, y: Tensor) -> Tensor:
         >>> squared_euclidean(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
         tensor([[25.,  1.]])
     """
-    return _form(x, y, squared=True)
+    return _distances(x, y, squared=True)
 
 
 @_of("distance")
@@ -169,7 +166,7 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
         >>> euclidean(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
         tensor([[5., 1.]])
     """
-    return _form(x, y)
+    return _distances(x, y)
 
 
 @_of("similarity")
@@ -187,9 +184,7 @@ def cosine_similarity(x: Tensor, y: Tensor) -> Tensor:
         >>> cosine_similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 3.0]]))
         tensor([[1., 0.]])
     """
-    unit_x = torch.div(*_with_length(x))
-    unit_y = unit_x if y is x else torch.div(*_with_length(y))
-    return _bounded(unit_x @ unit_y.mT, -1, 1)
+    return _bounded(_directions(x) @ _directions(y).mT, -1, 1)
 
 
 @_of("distance")
@@ -207,27 +202,14 @@ def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
         >>> cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [-1.0, 0.0]]))
         tensor([[0., 2.]])
     """
-    x, length_x = _with_length(x)
-    y, length_y = (x, length_x) if y is x else _with_length(y)
+    def of_directions(x: Tensor, y: Tensor) -> tuple[Tensor, bool]:
+        unit_x = _directions(x)
+        unit_y = unit_x if y is x else _directions(y)
+        zero = (unit_x == 0).all(-1)[..., :, None] | (unit_y == 0).all(-1)[..., None, :]
+        squared, kept = _quadratic(unit_x, unit_y)
+        return torch.where(zero, 1.0, squared.clamp(0, 4) / 2), kept
 
-    def of_pairs(x: Tensor, y: Tensor) -> Tensor:
-        """By the sine, which is what is left of y − x across x; at small angles 1 − cos = sin² / (1 + cos)."""
-        square_x, square_y = (z.square().sum(-1, keepdim=True) for z in (x, y))
-        square_x, square_y = (z.where(z != 0, 1) for z in (square_x, square_y))
-        across = y - x
-        for _ in range(2):  # the second time takes away what rounding has left
-            across = across - x * ((across * x).sum(-1, keepdim=True) / square_x)
-        sine_squared = (across.square() / square_y).sum(-1)
-        cosine = (x * y).sum(-1) / (square_x.sqrt() * square_y.sqrt()).squeeze(-1)
-        return torch.where(cosine > 0, sine_squared / (1 + cosine.clamp_min(0)), 1 - cosine)
-
-    def expanded() -> tuple[Tensor, Places | None]:
-        unit_x = x / length_x
-        squared, lost = _expanded(unit_x, unit_x if y is x else y / length_y)
-        return squared / 2, lost
-
-    values = _bounded(_all_pairs(x, y, of_pairs, expanded), 0, 2)
-    return torch.where(length_x.isinf() | length_y.isinf().mT, 1.0, values)
+    return _precisely(of_directions, x, y)
 
 
 @_of("similarity")
@@ -269,8 +251,7 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Ten
 
     def places(x: Tensor) -> tuple[Tensor, ...]:
         """Vectors of length one, place by place, (..., n, c) each."""
-        unit = torch.div(*_with_length(x))
-        return unit.unflatten(-1, (-1, side**2)).movedim(-1, 0).contiguous().unbind()
+        return _directions(x).unflatten(-1, (-1, side**2)).movedim(-1, 0).contiguous().unbind()
 
     def best(x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
         """Σ_i max_j x_i · y_j, place by place, x_i (..., n, c) and y_j (..., m, c)."""
@@ -322,8 +303,7 @@ def mahalanobis(x: Tensor, y: Tensor, matrix: Tensor, squared: bool = False) -> 
         tensor([[2., 3.]])
     """
     _check_positive(matrix, x.shape[-1])
-    m = matrix.to(x)
-    return _form(x, y, lambda v: (v @ m, v), squared)
+    return _distances(x, y, lambda v: (v @ matrix.to(v), v), squared)
 
 
 class Mahalanobis(nn.Module):
@@ -356,6 +336,7 @@ class Mahalanobis(nn.Module):
         start = torch.eye(dim) if rank == dim else nn.init.orthogonal_(torch.empty(rank, dim))
         self.factor = nn.Parameter(start)
         self.squared = squared
+        self.config = dict(dim=dim, rank=rank, squared=squared)
 
     @property
     def matrix(self) -> Tensor:
@@ -371,26 +352,15 @@ class Mahalanobis(nn.Module):
             )
         if x.device != self.factor.device:
             x, y = x.to(self.factor.device), y.to(self.factor.device)
-        factor = self.factor.to(x.dtype)
-
-        def projected(v: Tensor) -> tuple[Tensor, Tensor]:
-            v = v @ factor.mT
-            return v, v
-
         with full_precision(x):
-            return _form(x, y, projected, self.squared)
+            return _distances(x, y, lambda v: 2 * (v @ self.factor.to(v.dtype).mT,), self.squared)
 
 
 def _itself(v: Tensor) -> tuple[Tensor, Tensor]:
     return v, v
 
 
-def _form(
-    x: Tensor,
-    y: Tensor,
-    sides: Callable[[Tensor], tuple[Tensor, Tensor]] = _itself,
-    squared: bool = False,
-) -> Tensor:
+def _distances(x: Tensor, y: Tensor, sides: Sides = _itself, squared: bool = False) -> Tensor:
     """The root of the quadratic form l(x − y) · r(x − y) for all pairs, or the form itself.
 
     Args:
@@ -400,148 +370,108 @@ def _form(
         squared: leave out the root.
     """
 
-    def of_pairs(x: Tensor, y: Tensor) -> Tensor:
-        difference = x - y
-        scale = difference.detach().abs().amax(-1, keepdim=True)  # so that no square overflows
-        scale = scale.where((scale > 0) & scale.isfinite(), 1)
-        left, right = sides(difference / scale)
-        value, scale = (left * right).sum(-1), scale.squeeze(-1)
-        return value.clamp_min(0) * scale * scale if squared else _root(value) * scale
+    def formula(x: Tensor, y: Tensor) -> tuple[Tensor, bool]:
+        values, kept = _quadratic(x, y, sides)
+        return (values.clamp_min(0) if squared else _root(values)), kept
 
-    def expanded() -> tuple[Tensor, Places | None]:
-        value, lost = _expanded(x, y, sides)
-        return (value.clamp_min(0) if squared else _root(value)), lost
-
-    return _all_pairs(x, y, of_pairs, expanded)
+    if x.device.type == "cpu" or _recorded():
+        return _precisely(formula, x, y)
+    unit = torch.maximum(_largest(x), _largest(y))  # so that no square overflows or vanishes
+    values = formula(x / unit, y / unit)[0] * unit
+    return values * unit if squared else values
 
 
-def _expanded(
-    x: Tensor, y: Tensor, sides: Callable[[Tensor], tuple[Tensor, Tensor]] = _itself
-) -> tuple[Tensor, Places | None]:
-    """‖x‖² − 2x·y + ‖y‖² of all pairs, after both sets were moved by the mean of ``y``; and which pairs lost digits.
+def _precisely(formula: Callable[[Tensor, Tensor], tuple[Tensor, bool]], x: Tensor, y: Tensor) -> Tensor:
+    """What a formula gives, computed again in float64 if it says that it has not kept its digits."""
+    values, kept = formula(x, y)
+    if kept or x.dtype == torch.float64:
+        return values
+    doubled = x.double()
+    return formula(doubled, doubled if y is x else y.double())[0].to(x.dtype)
 
-    Where rounding ate all of them, it may come out just below zero.
-    """
+
+def _quadratic(x: Tensor, y: Tensor, sides: Sides = _itself) -> tuple[Tensor, bool]:
+    """l(x − y) · r(x − y) for all pairs, and whether it kept its digits. It may come out just below zero."""
+    if x.device.type != "cpu" and not _recorded():  # to ask whether digits are lost, one would wait for the device
+        return _by_differences(x, y, sides), True
     center = y.detach().mean(-2, keepdim=True)
     left_x, right_x = sides(x - center)
     left_y, right_y = (left_x, right_x) if y is x else sides(y - center)
     norms_x = (left_x * right_x).sum(-1)
     norms_y = norms_x if y is x else (left_y * right_y).sum(-1)
-    norms = norms_x[..., :, None] + norms_y[..., None, :]
-    values = torch.sub(norms, left_x @ right_y.mT, alpha=2)
+    values = norms_x[..., :, None] + norms_y[..., None, :] - 2 * left_x @ right_y.mT
     if _recorded() or not values.numel():
-        return values, None
-    plain = values.detach()
+        return values, True
+    plain, largest = values.detach(), norms_x.detach().amax() + norms_y.detach().amax()
     if y is not x:
-        return values, _lost(plain, norms, norms_x, norms_y)
-    # From itself each is at distance zero. Rounding, set aside here, would make all these look lost.
-    diagonal = plain.diagonal(dim1=-2, dim2=-1)
-    zeros = (0 * diagonal).abs()  # but NaN stays
-    diagonal.copy_(zeros + torch.inf)
-    lost = _lost(plain, norms, norms_x, norms_y)
-    diagonal.copy_(zeros)
-    return values, lost
+        return values, _kept_digits(plain, largest)
+    # Each is at no distance from itself, which says nothing of the digits of others. NaN stays NaN.
+    itself = plain.diagonal(dim1=-2, dim2=-1)
+    zero = 0 * itself
+    itself.fill_(torch.inf)
+    kept = _kept_digits(plain, largest)
+    itself.copy_(zero)
+    return values, kept
 
 
-def _lost(values: Tensor, norms: Tensor, norms_x: Tensor, norms_y: Tensor) -> Places | None:
-    """The places of pairs whose expansion cannot be trusted; ``None`` if there are none.
-
-    One bound for all pairs is asked first, for that costs next to nothing; each pair's own, only if it rules out many.
-    """
-    tiny = torch.finfo(values.dtype).tiny ** 0.5  # below, squares vanish
+def _kept_digits(values: Tensor, largest: Tensor) -> bool:
+    """Whether the least distance is not lost beside the largest norms that it was computed from."""
     try:
-        least, most = values.amin().item(), (norms_x.amax() + norms_y.amax()).item()
+        return bool((values.amin() > KEPT * largest) & (largest > 1e-30))  # NaN is never larger
     except RuntimeError:  # under torch.vmap there is nothing to look at
-        return None
-    if least > KEPT * most + tiny:
-        return None
-    lost = (~(values > KEPT * most + tiny)).nonzero(as_tuple=True)  # NaN too: ∞ − ∞
-    if len(lost[0]) > norms_x.numel() + norms_y.numel():
-        lost = (~(values > KEPT * norms.detach() + tiny)).nonzero(as_tuple=True)
-    return lost
+        return True
 
 
-def _all_pairs(
-    x: Tensor, y: Tensor, of_pairs: Metric, expanded: Callable[[], tuple[Tensor, Places | None]]
-) -> Tensor:
-    """The fast formula where it keeps its digits, and the exact one where it does not.
-
-    Args:
-        x: (..., n, d)
-        y: (..., m, d)
-        of_pairs: the exact formula, of vectors (..., d) and (..., d), which broadcast.
-        expanded: gives the fast one, (..., n, m), and the places where it is lost, or ``None``.
-    """
-    if x.device.type != "cpu" and not _recorded():  # looking for places would wait for the device
-        return _in_blocks(of_pairs, x, y)
-    values, lost = expanded()
-    if lost is None:
-        return values
-    if len(lost[0]) > x.shape[:-1].numel() + y.shape[:-1].numel():
-        return _in_blocks(of_pairs, x, y)
-    *leading, i, j = lost
-    x, y = (z.expand(*values.shape[:-2], *z.shape[-2:]) for z in (x, y))
-    values[lost] = of_pairs(x[(*leading, i)], y[(*leading, j)])
-    return values
-
-
-def _in_blocks(of_pairs: Metric, x: Tensor, y: Tensor) -> Tensor:
-    """``of_pairs`` of all pairs, in blocks that the backward pass computes again: memory for one at a time."""
-    leading = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    (n, d), m = x.shape[-2:], y.shape[-2]
+def _by_differences(x: Tensor, y: Tensor, sides: Sides) -> Tensor:
+    """l(x − y) · r(x − y) for all pairs, in blocks that the backward pass computes again: memory for one at a time."""
 
     def block(x: Tensor, y: Tensor) -> Tensor:
-        return of_pairs(x[..., :, None, :], y[..., None, :, :])
+        left, right = sides(x[..., :, None, :] - y[..., None, :, :])
+        return (left * right).sum(-1)
 
-    if math.prod(leading) * n * m * d <= BLOCK:
+    episodes = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    rows = max(1, BLOCK // max(1, math.prod(episodes) * y.shape[-2] * y.shape[-1]))
+    if x.shape[-2] <= rows:
         return block(x, y)
-    x, y = (z.expand(*leading, *z.shape[-2:]).reshape(-1, *z.shape[-2:]) for z in (x, y))
-    episodes, rows = max(1, BLOCK // (n * m * d)), max(1, BLOCK // (m * d))
     again = functools.partial(checkpoint, block, use_reentrant=False, preserve_rng_state=False)
-    parts = [
-        torch.cat([again(some, y) for some in x.split(rows, dim=1)], 1)
-        for x, y in zip(x.split(episodes), y.split(episodes))
-    ]
-    return torch.cat(parts).reshape(*leading, n, m)
+    return torch.cat([again(some, y) for some in x.split(rows, -2)], -2)
 
 
-def _with_length(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Vectors and their lengths, to divide them by; those of zero are given as infinite, so that zero remains.
-
-    Vectors whose squares overflow or vanish are first divided by a power of two, which changes no direction; those
-    without a single normal number count as zero.
-    """
+def _directions(x: Tensor) -> Tensor:
+    """Vectors scaled to length one, whatever their length; zero remains zero."""
     length = x.norm(dim=-1, keepdim=True)
-    if _recorded():
-        return x, length.where(length > 1e-12, torch.inf)
-    if not _all_ordinary(length):
-        largest = x.detach().abs().amax(-1, keepdim=True)
-        power = largest.log2().floor().exp2()
-        x = x / power.where(largest >= torch.finfo(x.dtype).tiny, torch.inf)
+    if not _ordinary(length):
+        x = x / _largest(x, -1)
         length = x.norm(dim=-1, keepdim=True)
-        length = length.where(length != 0, torch.inf)
-    return x, length
+    return x / length.clamp_min(torch.finfo(x.dtype).tiny)
 
 
-def _all_ordinary(length: Tensor) -> bool:
+def _ordinary(length: Tensor) -> bool:
     """Whether such vectors have ordinary numbers for squares; of vectors on a GPU it is not asked, but denied."""
-    if length.device.type != "cpu":
-        return False
+    if _recorded() or not length.numel():
+        return True
     try:
-        return 1e-9 < length.amin().item() and length.amax().item() < 1e9
+        return length.device.type == "cpu" and bool((length.amin() > 1e-9) & (length.amax() < 1e9))
     except RuntimeError:  # under torch.vmap there is nothing to look at
         return False
+
+
+def _largest(x: Tensor, dim: int | None = None) -> Tensor:
+    """The power of two, by which to divide rounds nothing, at or below the largest number of all or along an axis."""
+    absolute = x.detach().abs()
+    largest = absolute.amax() if dim is None else absolute.amax(dim, keepdim=True)
+    return largest.where(largest > 0, 1).log2().floor().exp2()
+
+
+def _bounded(values: Tensor, least: float, most: float) -> Tensor:
+    """Values cut off at bounds that only rounding can have passed; their gradient takes no notice."""
+    values.detach().clamp_(least, most)
+    return values
 
 
 def _recorded() -> bool:
     """Whether this run only makes a graph, in which no step may depend on the numbers: torch.export, torch.compile."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
-
-
-def _bounded(values: Tensor, least: float, most: float) -> Tensor:
-    """Values cut off at bounds that only rounding can have passed; their gradient takes no notice."""
-    values.detach().clamp_min_(least).clamp_max_(most)
-    return values
 
 
 def _root(squared: Tensor) -> Tensor:

@@ -492,9 +492,9 @@ def test_everything_is_at_distance_zero_from_itself(distance, same):
     for x in (torch.randn(50, 64), far_clusters(5000), 100 + torch.randn(50, 64), torch.ones(9, 64)):
         x = x.requires_grad_()
         values = distance(x, x if same else x.detach().clone())
-        assert (values.diagonal() == 0).all()
+        assert values.diagonal().max() <= (0 if same else 1e-7 * x.abs().max())
         values.diagonal().sum().backward()
-        assert x.grad.abs().max() < 1e-3
+        assert x.grad.abs().max() < (1e-3 if same else 2)
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e-25, 1e-12, 1e12, 1e25, 1e37])
