@@ -62,7 +62,7 @@ class OverEpisodes:
     @property
     def mean(self) -> float:
         """Mean over episodes."""
-        return self.per_episode.double().mean().item()
+        return self.per_episode.cpu().double().mean().item()  # some GPUs have no float64
 
     @property
     def ci95(self) -> float:
@@ -168,7 +168,7 @@ def ci95(values: Tensor) -> float:
     n = len(values)
     if n < 2:
         return math.inf
-    return student95(n - 1) * values.double().std().item() / math.sqrt(n)
+    return student95(n - 1) * values.cpu().double().std().item() / math.sqrt(n)
 
 
 def student95(freedom: int) -> float:
@@ -289,7 +289,7 @@ def evaluate(
         for start in tqdm(range(0, len(drawn), chunk), disable=not progress):
             stack = drawn[start : start + chunk]
             for identity, part in zip(identities, (stack.support, stack.query)):
-                identity.update(part.numpy().tobytes())
+                identity.update(part.cpu().long().numpy().tobytes())
             scores = model.compare(embeddings[stack.support], labels, embeddings[stack.query])
             _check_scores(scores, (*stack.query.shape, first.way))
             broken.append(scores.isnan().any())

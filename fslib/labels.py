@@ -61,9 +61,13 @@ def _from_outside(labels: Any, names: bool) -> Tensor:
             "Labels are a tensor, an array or a list of integers, or of names, one an example, "
             f"but these are {type(labels).__name__} of {array.dtype}."
         )
-    if array.dtype.kind == "u":  # torch has few operations on unsigned integers
+    if array.dtype.kind in "iu":  # torch has few operations on unsigned ones, and none on another order of bytes
+        if array.size and array.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"Labels are integers of 64 bits at most, but one is {array.max()}.")
         array = array.astype(np.int64)
-    return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+    elif array.dtype.kind == "f":
+        array = array.astype(np.float64)
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def _all_text(array: np.ndarray) -> bool:

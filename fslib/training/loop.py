@@ -124,13 +124,11 @@ def fit(
             optimizer.step()
             schedule.step()
             run.note(loss, (scores.argmax(-1) == targets).float().mean())
+            if i % READ_EVERY == 0 or i + 1 == episodes:
+                last = run.read()
+                bar.set_postfix(loss=f"{last.loss[-1]:.3f}", accuracy=f"{last.accuracy[-1]:.0%}")
             if (i + 1) % save_every == 0 or i + 1 == episodes:
                 run.save()
-            if i % READ_EVERY == 0 or i + 1 == episodes:
-                history = run.read()
-                bar.set_postfix(
-                    loss=f"{history.loss[-1]:.3f}", accuracy=f"{history.accuracy[-1]:.0%}"
-                )
     return run.history
 
 
