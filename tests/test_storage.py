@@ -1,16 +1,26 @@
 """A saved classifier comes back the same, or the file is refused in a sentence."""
 
+import json
+import resource
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save as serialize
 from safetensors.torch import save_file
 from torch import nn
 
 import fslib
-from fslib import metrics
+from fslib import metrics, storage
 from fslib.backbones import Conv4, Ensemble, ResNet12
-from fslib.methods import FewShotClassifier, PrototypicalNetwork
+from fslib.methods import (
+    FewShotClassifier,
+    MatchingNetwork,
+    PrototypicalNetwork,
+    RelationNetwork,
+    VectorRelation,
+)
 
 
 @pytest.fixture
@@ -121,3 +131,146 @@ def test_interrupted_save_leaves_the_old_file(model, tmp_path, monkeypatch):
         fslib.save(PrototypicalNetwork(Conv4()), path)
     assert torch.equal(scores(fslib.load(path)), scores(model))
     assert list(tmp_path.iterdir()) == [path]
+
+
+# What a file may hold -----------------------------------------------------------------------------
+
+
+def written(path, model, plan, weights=None) -> None:
+    """A file with these weights under another plan, as somebody who means harm could write it."""
+    path.write_bytes(serialize(weights or model.state_dict(), metadata={"fslib": json.dumps(plan)}))
+
+
+def network_plan(module, /, **arguments):
+    network = {"module": module, "arguments": arguments}
+    return {"module": "PrototypicalNetwork", "arguments": {"feature_extractor": network}}
+
+
+CONV4 = {"module": "Conv4", "arguments": {"channels": 8}}
+
+
+def over_conv4(**arguments):
+    return {"module": "PrototypicalNetwork", "arguments": {"feature_extractor": CONV4, **arguments}}
+
+
+TAMPERED = {
+    "no widths": network_plan("ResNet12", widths=[]),
+    "five halvings": network_plan("Conv4", pools=5),
+    "no such option": network_plan("Conv4", command="rm"),
+    "a network without a head": network_plan("Pretrained", name="squeezenet1_0", weights=None),
+    "weights to be fetched": network_plan("Pretrained", name="resnet18", weights="DEFAULT"),
+    "a seed of 80 bits": network_plan("Views", feature_extractor=CONV4, seed=2**80),
+    "millions of copies": network_plan("Views", feature_extractor=CONV4, copies=10**9),
+    "a network of gigabytes": network_plan("Conv4", channels=50_000),
+    "a metric that is a module": over_conv4(metric={"metric": "torch"}),
+    "a metric that is a class": over_conv4(metric={"metric": "Mahalanobis"}),
+    "a metric that is a network": over_conv4(metric=CONV4),
+    "a metric that is a number": over_conv4(metric=3),
+    "a similarity for a distance": over_conv4(metric={"metric": "cosine_similarity"}),
+    "temperature NaN": over_conv4(temperature=float("nan")),
+    "temperature infinite": over_conv4(temperature=float("inf")),
+    "temperature a text": over_conv4(temperature="1"),
+    "a classifier in a classifier": over_conv4() | {"arguments": {"feature_extractor": over_conv4()}},
+    "a module that comes again before it came": over_conv4(metric={"again": 5}),
+    "a bare network": CONV4,
+    "nothing": None,
+    "a list": [CONV4],
+    "a text": "PrototypicalNetwork",
+    "a stranger": {"module": "os", "arguments": {}},
+    "a base class": {"module": "FewShotClassifier", "arguments": {"feature_extractor": CONV4}},
+    "no arguments": {"module": "PrototypicalNetwork"},
+    "negative channels": network_plan("Conv4", channels=-1),
+    "half a channel": network_plan("Conv4", channels=8.5),
+    "another network": network_plan("Conv4", channels=4),
+    "depth without end": json.loads("[" * 900 + "]" * 900),
+    "a format of text": {"format": "new", "model": over_conv4()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+@pytest.mark.parametrize("wrapped", [True, False], ids=["format 1", "as before"])
+def test_a_tampered_file_is_named(tmp_path, what, wrapped):
+    path, plan = tmp_path / "model.safetensors", TAMPERED[what]
+    wrap = wrapped and not (isinstance(plan, dict) and "format" in plan)
+    written(path, PrototypicalNetwork(Conv4(8)), {"format": 1, "model": plan} if wrap else plan)
+    with pytest.raises(ValueError, match=r"model\.safetensors is not a classifier that fslib\.save"):
+        fslib.load(path)
+
+
+def test_a_file_asks_for_no_more_memory_than_it_has(tmp_path):
+    path = tmp_path / "model.safetensors"
+    written(path, PrototypicalNetwork(Conv4(8)), {"format": 1, "model": network_plan("Conv4", channels=8000)})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="damaged"):
+        fslib.load(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB; its weights take 7 GB
+
+
+def test_files_of_before_are_read(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    fslib.save(model, path)
+    with safe_open(path, "pt") as stored:
+        plan = json.loads(stored.metadata()["fslib"])["model"]
+    written(path, model, plan)
+    assert torch.equal(scores(fslib.load(path)), scores(model))
+
+
+def test_a_newer_file_says_so(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    written(path, model, {"format": storage.FORMAT + 1, "recipe": "nobody knows"})
+    with pytest.raises(ValueError, match=r"written by a newer fslib \(format 2, .* up to 1\); update fslib"):
+        fslib.load(path)
+
+
+def test_weights_that_are_no_numbers_are_refused(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    model.feature_extractor[0][1].running_var.fill_(1e6)
+    with pytest.raises(ValueError, match=r"running_var is too large for torch\.float16"):
+        fslib.save(model, path, torch.float16)
+    model.feature_extractor[0][1].running_var.fill_(torch.nan)
+    with pytest.raises(ValueError, match="running_var is NaN or infinite"):
+        fslib.save(model, path)
+    for dtype in (torch.int8, torch.bool, torch.int64):
+        with pytest.raises(ValueError, match="stored in a floating type"):
+            fslib.save(model, path, dtype)
+    assert not list(tmp_path.iterdir())
+    plan = {"format": 1, "model": over_conv4(temperature=3.0)}
+    written(path, model, plan)
+    with pytest.raises(ValueError, match="damaged"):
+        fslib.load(path)
+
+
+@pytest.mark.parametrize("build", [Conv4, lambda: nn.Linear(2, 2), dict], ids=["Conv4", "Linear", "dict"])
+def test_what_is_no_classifier_is_not_saved(build, tmp_path):
+    with pytest.raises(ValueError, match=r"Only a method of fslib\.methods over networks"):
+        fslib.save(build(), tmp_path / "model.safetensors")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda net: MatchingNetwork(net, net),
+        lambda net: PrototypicalNetwork(Ensemble([net, Conv4(4), net])),
+        lambda net: RelationNetwork(Ensemble([net, net]), VectorRelation(8)),
+    ],
+    ids=["both sides", "ensemble", "relation"],
+)
+def test_a_network_in_two_places_comes_back_as_one(build, tmp_path):
+    torch.manual_seed(0)
+    model = build(Conv4(4)).eval()
+    fslib.save(model, tmp_path / "model.safetensors")
+    loaded = fslib.load(tmp_path / "model.safetensors")
+    assert torch.equal(scores(loaded), scores(model))
+    assert sum(w.numel() for w in loaded.parameters()) == sum(w.numel() for w in model.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [dict(), dict(rank=4), dict(rank=3, squared=True)], ids=str)
+def test_a_learned_metric_comes_back(options, tmp_path):
+    torch.manual_seed(0)
+    model = PrototypicalNetwork(Conv4(8), metrics.Mahalanobis(8, **options)).eval()
+    model.metric.factor.add_(torch.randn_like(model.metric.factor))
+    fslib.save(model, tmp_path / "model.safetensors")
+    loaded = fslib.load(tmp_path / "model.safetensors")
+    assert torch.equal(scores(loaded), scores(model)) and loaded.metric.squared == model.metric.squared
