@@ -184,5 +184,6 @@ if __name__ == "__main__":
             shot=MEMBERS,
             query=0,
             episodes=ROUNDS * STEPS,
+            precision="float32",
             versions=f"{versions}, pytorch-metric-learning {version('pytorch-metric-learning')}",
         )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from fslib import ledger
-from fslib.devices import default_device
+from fslib.devices import default_device, has_fast_bfloat16
 
 DEVICE = default_device()
 
@@ -43,6 +43,7 @@ def enter(ratios: list[float], seconds: float, **keys) -> None:
         "ci95": round((max(ratios) - min(ratios)) / 2, 2),
         "seconds": round(seconds, 1),
         **ledger.circumstances(DEVICE),
+        "precision": "bfloat16" if keys.get("bfloat16", has_fast_bfloat16(DEVICE)) else "float32",
         **keys,
     }
     ledger.write(record)

@@ -35,13 +35,13 @@ PAGE = '<script type="module" src="/book/_static/live/pad.mjs"></script><few-sho
 
 
 def network():
-    """A Prototypical Network trained on the training classes, or from the checkpoint, and the seconds it took."""
+    """A Prototypical Network trained on the training classes, or from the checkpoint, and how long and in what precision."""
     recipe = RECIPES["omniglot/prototypical"].changed({"episodes": TRAINING})
     torch.manual_seed(0)
     model = recipe.build(**recipe.network)
     checkpoint = Path("runs") / "page-strokes-seed0.pt"
     history = fit(model, data.load("omniglot", "train"), **recipe.fit, seed=0, checkpoint=checkpoint)
-    return model.eval().cpu(), round(history.seconds, 1)
+    return model.cpu(), {"train_seconds": round(history.seconds, 1), "precision": history.precision}
 
 
 def drawings() -> dict[str, list[tuple[list, np.ndarray]]]:
@@ -137,7 +137,7 @@ def main() -> None:
             "method": f"strokes-{where}", "dataset": "omniglot", "split": "validation", "alphabet": ALPHABET,
             "way": WAY, "shot": 1, "query": QUERIES, "episodes": EPISODES, "seeds": [0],
             "metric": "accuracy", "mean": round(accuracy.mean, 6), "ci95": round(accuracy.ci95, 6), "seconds": seconds,
-            "train_split": "train", "train_episodes": TRAINING, "train_seconds": train_seconds,
+            "train_split": "train", "train_episodes": TRAINING, **training,
             **ledger.circumstances(torch.device("cpu")),
         })  # fmt: skip
     print(f"page − Python: {accuracies['page'] - accuracies['python']}, {EPISODES * WAY * QUERIES} queries")
