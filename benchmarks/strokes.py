@@ -35,7 +35,7 @@ PAGE = '<script type="module" src="/book/_static/live/pad.mjs"></script><few-sho
 
 
 def network():
-    """A Prototypical Network trained on the training classes, or from the checkpoint, and how long and in what precision."""
+    """A Prototypical Network trained on the training classes, or from the checkpoint, and how it was trained."""
     recipe = RECIPES["omniglot/prototypical"].changed({"episodes": TRAINING})
     torch.manual_seed(0)
     model = recipe.build(**recipe.network)
@@ -104,7 +104,7 @@ def in_the_page(page, support, query) -> list[int]:
 def main() -> None:
     """Draw, compare, and enter both accuracies in the ledger."""
     began = time.perf_counter()
-    (model, train_seconds), characters = network(), drawings()
+    (model, training), characters = network(), drawings()
     weights = export.to_bytes(model.feature_extractor)
     random = np.random.default_rng(0)
     right = {"page": [], "python": []}
