@@ -162,11 +162,7 @@ def n_pair(similarities: Tensor) -> Tensor:
         raise ValueError(
             f"n_pair takes as many anchors as positives, but got similarities of shape {tuple(similarities.shape)}."
         )
-    if not len(similarities):
-        return similarities.sum()
-    return F.cross_entropy(
-        similarities, torch.arange(len(similarities), device=similarities.device)
-    )
+    return _cross_entropy(similarities, torch.arange(len(similarities), device=similarities.device))
 
 
 # Classes with a weight vector each, on the circle ----------------------------------------------------------------
@@ -182,10 +178,7 @@ def normalized_softmax(cosines: Tensor, labels: Tensor | ArrayLike, scale: float
         scale: s. Cosines end at 1, so without a scale the loss cannot come near zero.
     """
     _check_above_zero("scale", scale)
-    labels = _classes_of(cosines, labels)
-    if not len(labels):
-        return cosines.sum()
-    return F.cross_entropy(scale * cosines, labels)
+    return _cross_entropy(scale * cosines, _classes_of(cosines, labels))
 
 
 @in_full_precision
@@ -201,10 +194,11 @@ def cosface(
         scale: s.
     """
     check_not_negative("margin", margin)
+    _check_above_zero("scale", scale)
     labels = _classes_of(cosines, labels)
     right = labels[:, None]
     lowered = cosines.gather(1, right) - margin
-    return normalized_softmax(cosines.scatter(1, right, lowered), labels, scale)
+    return _cross_entropy(scale * cosines.scatter(1, right, lowered), labels)
 
 
 @in_full_precision
@@ -223,6 +217,7 @@ def arcface(
         scale: s.
     """
     _check_angle(margin)
+    _check_above_zero("scale", scale)
     labels = _classes_of(cosines, labels)
     right = labels[:, None]
     cosine = cosines.gather(1, right)
@@ -234,7 +229,7 @@ def arcface(
         cosine * math.cos(margin) - sine * math.sin(margin),
         cosine - margin * math.sin(margin),
     )
-    return normalized_softmax(cosines.scatter(1, right, moved), labels, scale)
+    return _cross_entropy(scale * cosines.scatter(1, right, moved), labels)
 
 
 # All against all -------------------------------------------------------------------------------------------------
@@ -539,7 +534,11 @@ class NTXentLoss(nn.Module):
 @in_full_precision
 def _softmax(embeddings: Tensor, weight: Tensor, labels: Tensor | ArrayLike) -> Tensor:
     scores = embeddings @ weight.to(embeddings.dtype).mT
-    labels = _classes_of(scores, labels)
+    return _cross_entropy(scores, _classes_of(scores, labels))
+
+
+def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """The mean cross-entropy, and zero over nothing."""
     return F.cross_entropy(scores, labels) if len(labels) else scores.sum()
 
 

@@ -4,8 +4,8 @@ Every function takes ``labels``, the class of each of the n examples of a batch,
 and returns *positions* in the batch. Those that look at distances take a matrix, (n, n), as the functions of
 :mod:`fslib.metrics` give; labels and positions then go to its device, and no gradient flows through the choice. The
 three parts of a triplet are an anchor, a positive of the anchor's class, and a negative of another. An anchor that has
-no positive or no negative in the batch is left out; if that leaves none, the positions are empty, and a loss over them
-is zero.
+no positive or no negative in the batch is left out, and so is a negative at an infinite distance; if that leaves none,
+the positions are empty, and a loss over them is zero.
 
 How many positions there are is known only when they are found, so on a GPU a list waits for it. The losses of
 :mod:`fslib.objectives` do not wait: they use :func:`hardest_of_each` and :func:`semi_hard_of_each`, whose answers have
@@ -71,9 +71,9 @@ def hardest_of_each(distances: Tensor, labels: Tensor | ArrayLike) -> Triplets:
     if not len(labels):
         return labels, labels, labels.bool()
     same, others = _same_and_others(labels)
-    farthest = distances.where(same, -torch.inf).argmax(1)
-    nearest = distances.clamp(max=_largest(distances)).where(others, torch.inf).argmin(1)
-    return farthest, nearest, same.any(1) & others.any(1)
+    greatest, farthest = distances.where(same, -torch.inf).max(1)
+    least, nearest = distances.where(others, torch.inf).min(1)
+    return farthest, nearest, (greatest != -torch.inf) & (least != torch.inf)  # true of NaN
 
 
 def semi_hard_band(distances: Tensor, labels: Tensor | ArrayLike, margin: float) -> Triplets:
@@ -86,11 +86,12 @@ def semi_hard_band(distances: Tensor, labels: Tensor | ArrayLike, margin: float)
         raise ValueError(f"The margin must be finite and not negative, but is {margin}.")
     distances, labels = _batch(distances, labels)
     anchor, positive = _positive_pairs(labels)
+    negatives = distances.where(labels[:, None] != labels, torch.inf)
     triplets = []
-    for a, p in zip(anchor.split(max(1, len(labels))), positive.split(max(1, len(labels)))):
-        gap = distances[a] - distances[a, p][:, None]  # no larger than the matrix of distances
-        inside = (gap > 0) & (gap <= margin) & (labels[a][:, None] != labels)
-        pair, negative = inside.nonzero(as_tuple=True)
+    some = max(len(labels), 2**20 // max(1, len(labels)))  # pairs at a time
+    for a, p in zip(anchor.split(some), positive.split(some)):
+        gap = negatives[a] - distances[a, p][:, None]
+        pair, negative = ((gap > 0) & (gap <= margin)).nonzero(as_tuple=True)
         triplets.append((a[pair], p[pair], negative))
     if not triplets:
         return anchor, anchor, anchor
@@ -135,12 +136,17 @@ def semi_hard_of_each(
     same, others = _same_and_others(labels)
     if not len(labels):
         return same.long(), same
-    negatives = distances.nan_to_num(nan=torch.inf, posinf=_largest(distances))
+    negatives = distances.where(others, torch.inf).nan_to_num(nan=torch.inf, posinf=torch.inf)
     # Who is no negative comes last, at infinity; of equally far ones, the first in the batch comes first.
-    ordered, order = negatives.where(others, torch.inf).sort(dim=1, stable=True)
-    place = torch.searchsorted(ordered, distances.contiguous(), right=True)
+    ordered, order = negatives.sort(dim=1, stable=True)
+    # On a GPU everybody looks for a place, for to know the most positives of an anchor would be to wait.
+    most = int(same.sum(1).max()) if same.device.type == "cpu" else len(labels)
+    positive = same.float().topk(most, dim=1).indices
+    place = torch.searchsorted(ordered, distances.gather(1, positive), right=True)
     place = place.clamp_max(len(labels) - 1)
-    negative, chosen = order.gather(1, place), same & (ordered.gather(1, place) < torch.inf)
+    negative = torch.zeros_like(order).scatter(1, positive, order.gather(1, place))
+    beyond = torch.zeros_like(same).scatter(1, positive, ordered.gather(1, place) < torch.inf)
+    chosen = same & beyond
     if otherwise == "farthest":
         farthest = distances.where(others, -torch.inf).argmax(1, keepdim=True)
         negative = torch.where(chosen, negative, farthest)
@@ -158,11 +164,6 @@ def _positive_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Positions of all ordered pairs of two examples of one class."""
     first, second = _same_and_others(labels)[0].nonzero(as_tuple=True)
     return first, second
-
-
-def _largest(distances: Tensor) -> float:
-    """For infinite distances: infinity is where those are put who may not be chosen."""
-    return torch.finfo(distances.dtype).max
 
 
 def _batch(distances: Tensor, labels: Tensor | ArrayLike) -> tuple[Tensor, Tensor]:

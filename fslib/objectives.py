@@ -69,15 +69,16 @@ def triplet_semi_hard(
 def n_pair(embeddings: Tensor, labels: Tensor | ArrayLike, penalty: float = 0.0) -> Tensor:
     """The N-pair loss with the first example of each class for an anchor and its second for the positive.
 
-    Which classes have two is known only on the device. So every example stands beside the next of the sorted labels,
-    and where that is no such pair, the row is made to cost nothing.
+    How many classes have two is known only on the device, but it is at most half of the examples. So there are as many
+    rows, and those that are no pair are made to cost nothing.
     """
     losses.check_not_negative("penalty", penalty)
     labels = _labels(embeddings, labels)
     ordered, order = labels.sort(stable=True)
     starts = F.pad(ordered[1:] != ordered[:-1], (1, 0), value=True)
-    pair = starts[:-1] & ~starts[1:]
-    anchor, positive = embeddings[order[:-1]], embeddings[order[1:]]
+    pair, at = (starts[:-1] & ~starts[1:]).sort(descending=True, stable=True)
+    pair, at = pair[: len(labels) // 2], at[: len(labels) // 2]
+    anchor, positive = embeddings[order[at]], embeddings[order[at + 1]]
     similarities = (anchor @ positive.mT).where(
         pair & pair[:, None], torch.finfo(embeddings.dtype).min
     )
