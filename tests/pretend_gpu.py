@@ -44,6 +44,7 @@ MISSING = (
 )  # fmt: skip
 SINCE = (2, 10)  # from this torch on, the hook must be there
 
+NOT_CALLERS = str(Path(torch.__file__).parent), __file__, contextmanager.__code__.co_filename
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 aten = torch.ops.aten
 Tag = torch.Tag
@@ -95,10 +96,30 @@ if not MISSING:
 
 
 class Wait(NamedTuple):
-    """One time that the program would have stood still."""
+    """One time that the program would have stood still.
+
+    Attributes:
+        what: it waited for.
+        callers: file and line of all that led there, outside of torch, innermost first; gradients have none.
+    """
 
     what: str
-    where: str  # file and line of the first caller outside of torch
+    callers: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        """The innermost caller."""
+        return self.callers[0] if self.callers else "backward"
+
+    @classmethod
+    def now(cls, what: str) -> Wait:
+        """A wait of whatever is running."""
+        frame, callers = sys._getframe(1), []
+        while frame:
+            if not frame.f_code.co_filename.startswith(NOT_CALLERS):
+                callers.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
+            frame = frame.f_back
+        return cls(what, tuple(callers))
 
 
 class OnGPU(Tensor):
@@ -231,7 +252,7 @@ class PretendGPU(TorchDispatchMode):
         elif func is aten.repeat_interleave.Tensor and kwargs.get("output_size") is None:
             what = "repeat_interleave without output_size"
         if what:
-            self.waits.append(Wait(what, _caller()))
+            self.waits.append(Wait.now(what))
 
     @contextmanager
     def _random_numbers(self, func, kwargs) -> Iterator[None]:
@@ -248,7 +269,7 @@ class PretendGPU(TorchDispatchMode):
             torch.set_rng_state(of_cpu)
 
     def synchronize(self, device=None) -> None:
-        self.waits.append(Wait("torch.cuda.synchronize", _caller()))
+        self.waits.append(Wait.now("torch.cuda.synchronize"))
 
     def seed(self, seed: int) -> None:
         self.random = torch.Generator().manual_seed(int(seed)).get_state()
@@ -496,15 +517,6 @@ def _waiting_copy(func, args, kwargs) -> str | None:
     if source == target or non_blocking:
         return None
     return "upload that blocks" if target else "copy to the CPU"
-
-
-def _caller() -> str:
-    """File and line of the innermost caller that is neither torch nor this file; gradients have none."""
-    own = (str(Path(torch.__file__).parent), __file__, contextmanager.__code__.co_filename)
-    frame = sys._getframe(1)
-    while frame and frame.f_code.co_filename.startswith(own):
-        frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else "backward"
 
 
 def _lstm_cell(of_input, of_hidden, cell, input_bias=None, hidden_bias=None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -39,25 +39,25 @@ class RealGPU:
 
     device = CUDA
 
+    def __init__(self):
+        self.waits: list[Wait] = []
+
     def __enter__(self) -> RealGPU:
-        self._tf32 = torch.backends.cudnn.allow_tf32
-        torch.backends.cudnn.allow_tf32 = False
-        self._catching = warnings.catch_warnings(record=True)
-        self._caught = self._catching.__enter__()
+        self._stack = ExitStack()
+        self._stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("always")
+        warnings.showwarning = self._note
+        self._stack.callback(
+            setattr, torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32
+        )
+        torch.backends.cudnn.allow_tf32 = False
+        self._stack.callback(torch.cuda.set_sync_debug_mode, torch.cuda.get_sync_debug_mode())
         torch.cuda.set_sync_debug_mode("warn")
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        torch.cuda.set_sync_debug_mode("default")
-        self._catching.__exit__(*exception)
-        torch.backends.cudnn.allow_tf32 = self._tf32
+        self._stack.close()
 
-    @property
-    def waits(self) -> list[Wait]:
-        """One for each so far."""
-        return [
-            Wait(str(warning.message), f"{warning.filename}:{warning.lineno}")
-            for warning in self._caught
-            if "synchronizing CUDA operation" in str(warning.message)
-        ]
+    def _note(self, message: Warning | str, *details: Any) -> None:
+        if "synchronizing CUDA operation" in str(message):
+            self.waits.append(Wait.now("synchronizing operation"))

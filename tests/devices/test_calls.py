@@ -295,7 +295,10 @@ def checked(on: On) -> list[bool]:
     """Whether the checks take the right answers, from functions that answer on some device."""
 
     def elsewhere(answer: Any) -> Any:
-        return lambda *parts: pytree.tree_map_only(Tensor, on.labels, answer(*parts))
+        def move(part: Tensor) -> Tensor:
+            return on.labels(part.float() if part.dtype == torch.float64 else part)
+
+        return lambda *parts: pytree.tree_map_only(Tensor, move, answer(*parts))
 
     return [check(elsewhere(answer) if callable(answer) else answer) for check, answer in RIGHT]
 

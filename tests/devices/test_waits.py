@@ -1,12 +1,14 @@
 """A training step waits for no GPU: only the bar reads what came of it, every tenth step."""
 
+import warnings
+
 import pytest
 import torch
-from torch import nn
 
-from fslib import augmentation, methods, training
+from fslib import augmentation, training
+from tests.devices.gpus import RealGPU
 from tests.devices.test_calls import LOSSES, METHODS, TRAINED, On, built
-from tests.pretend_gpu import waits_of_steps
+from tests.pretend_gpu import CPU, waits_of_steps
 
 CASES = {
     **{name: dict(make=make) for name, make in TRAINED.items()},
@@ -41,11 +43,22 @@ def test_the_bar_reads_every_tenth_step_at_most(gpu):
     assert sum(bool(waits) for waits in steps) <= 4
 
 
-def test_pictures_that_stay_on_the_cpu_cost_no_waiting_either(gpu):
-    model = built(lambda: methods.PrototypicalNetwork(nn.Flatten()))
-    model.scale = nn.Parameter(torch.ones(()))
-    model.embed = lambda images: images.flatten(1) * model.scale
-    cpu = torch.device("cpu")
+def test_data_on_the_cpu_costs_no_waiting_either(gpu):
     with waits_of_steps(gpu) as steps:
-        training.fit(model, On(cpu, cpu, cpu).data(), way=4, query=2, episodes=9, bfloat16=False)
+        training.fit(
+            built(METHODS["prototypical"]), On(CPU, CPU, CPU).data(), way=4, query=2, episodes=9, bfloat16=False
+        )  # fmt: skip
     assert not any(steps[1:])
+
+
+def test_what_a_real_gpu_reports_is_a_wait(monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    showing = warnings.showwarning
+    with RealGPU() as real:
+        warnings.warn("called a synchronizing CUDA operation (Triggered internally)", stacklevel=1)
+        warnings.warn("called a synchronizing CUDA operation (Triggered internally)", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    assert len(real.waits) == 2 and modes == ["warn", 0] and warnings.showwarning is showing
+    assert any(line.startswith("test_waits.py") for line in real.waits[0].callers)
