@@ -202,6 +202,7 @@ def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
         >>> cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [-1.0, 0.0]]))
         tensor([[0., 2.]])
     """
+
     def of_directions(x: Tensor, y: Tensor) -> tuple[Tensor, bool]:
         unit_x = _directions(x)
         unit_y = unit_x if y is x else _directions(y)
@@ -381,7 +382,9 @@ def _distances(x: Tensor, y: Tensor, sides: Sides = _itself, squared: bool = Fal
     return values * unit if squared else values
 
 
-def _precisely(formula: Callable[[Tensor, Tensor], tuple[Tensor, bool]], x: Tensor, y: Tensor) -> Tensor:
+def _precisely(
+    formula: Callable[[Tensor, Tensor], tuple[Tensor, bool]], x: Tensor, y: Tensor
+) -> Tensor:
     """What a formula gives, computed again in float64 if it says that it has not kept its digits."""
     values, kept = formula(x, y)
     if kept or x.dtype == torch.float64:
@@ -392,14 +395,17 @@ def _precisely(formula: Callable[[Tensor, Tensor], tuple[Tensor, bool]], x: Tens
 
 def _quadratic(x: Tensor, y: Tensor, sides: Sides = _itself) -> tuple[Tensor, bool]:
     """l(x − y) · r(x − y) for all pairs, and whether it kept its digits. It may come out just below zero."""
-    if x.device.type != "cpu" and not _recorded():  # to ask whether digits are lost, one would wait for the device
+    if (
+        x.device.type != "cpu" and not _recorded()
+    ):  # to ask whether digits are lost, one would wait for the device
         return _by_differences(x, y, sides), True
     center = y.detach().mean(-2, keepdim=True)
     left_x, right_x = sides(x - center)
     left_y, right_y = (left_x, right_x) if y is x else sides(y - center)
     norms_x = (left_x * right_x).sum(-1)
     norms_y = norms_x if y is x else (left_y * right_y).sum(-1)
-    values = norms_x[..., :, None] + norms_y[..., None, :] - 2 * left_x @ right_y.mT
+    norms = norms_x[..., :, None] + norms_y[..., None, :]
+    values = torch.sub(norms, left_x @ right_y.mT, alpha=2)
     if _recorded() or not values.numel():
         return values, True
     plain, largest = values.detach(), norms_x.detach().amax() + norms_y.detach().amax()
@@ -417,7 +423,7 @@ def _quadratic(x: Tensor, y: Tensor, sides: Sides = _itself) -> tuple[Tensor, bo
 def _kept_digits(values: Tensor, largest: Tensor) -> bool:
     """Whether the least distance is not lost beside the largest norms that it was computed from."""
     try:
-        return bool((values.amin() > KEPT * largest) & (largest > 1e-30))  # NaN is never larger
+        return values.amin().item() > KEPT * largest.item() > KEPT * 1e-30  # NaN is never larger
     except RuntimeError:  # under torch.vmap there is nothing to look at
         return True
 
@@ -443,7 +449,7 @@ def _directions(x: Tensor) -> Tensor:
     if not _ordinary(length):
         x = x / _largest(x, -1)
         length = x.norm(dim=-1, keepdim=True)
-    return x / length.clamp_min(torch.finfo(x.dtype).tiny)
+    return x / length.where(length != 0, 1)
 
 
 def _ordinary(length: Tensor) -> bool:
@@ -451,7 +457,11 @@ def _ordinary(length: Tensor) -> bool:
     if _recorded() or not length.numel():
         return True
     try:
-        return length.device.type == "cpu" and bool((length.amin() > 1e-9) & (length.amax() < 1e9))
+        return (
+            length.device.type == "cpu"
+            and 1e-9 < length.amin().item()
+            and length.amax().item() < 1e9
+        )
     except RuntimeError:  # under torch.vmap there is nothing to look at
         return False
 
@@ -465,7 +475,7 @@ def _largest(x: Tensor, dim: int | None = None) -> Tensor:
 
 def _bounded(values: Tensor, least: float, most: float) -> Tensor:
     """Values cut off at bounds that only rounding can have passed; their gradient takes no notice."""
-    values.detach().clamp_(least, most)
+    values.detach().clamp_min_(least).clamp_max_(most)  # torch.vmap has no clamp_
     return values
 
 

@@ -666,10 +666,11 @@ def test_metrics_under_vmap_and_in_exported_graphs(name):
             return metric(x, y), metric(x, x)
 
     x = x.detach()
-    if name != "mahalanobis" or torch.__version__ >= "2.6":
-        graph = torch.export.export(Both(), (x, y)).module()
-        for ours, theirs in zip(graph(x + 1, y), Both()(x + 1, y)):
-            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-2)
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        pytest.skip("The exporter of an old torch cannot leave autocast.")
+    graph = torch.export.export(Both(), (x, y)).module()
+    for ours, theirs in zip(graph(x + 1, y), Both()(x + 1, y)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-2)
 
 
 def test_nothing_to_compare():
