@@ -4,9 +4,9 @@ Every function takes ``x`` of shape (..., n, d) and ``y`` of shape (..., m, d) a
 shape (..., n, m), in float32 or better. Leading axes broadcast, so a batch of episodes costs one call.
 
 A distance is a matrix product, ‖x‖² − 2x·y + ‖y‖², wherever that keeps its digits. It loses them where a pair lies much
-nearer to each other than to the mean of all, and where squares overflow or vanish. There a CPU computes in float64, and
-a GPU, which may not have it, takes differences. So the distances within a cluster are right however far away another
-one lies, and those of vectors as large as 10²⁵ or as small as 10⁻²⁵ as well.
+nearer to each other than to the mean of all, and where squares overflow or vanish. Such pairs are subtracted; on a GPU
+all are, for to look for them one would have to wait. So the distances within a cluster are right however far away
+another one lies, and those of vectors as large as 10²⁵ or as small as 10⁻²⁵ as well.
 
 Each metric knows what it is: :func:`kind` says ``"distance"`` or ``"similarity"``.
 
@@ -203,14 +203,21 @@ def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
         tensor([[0., 2.]])
     """
 
-    def of_directions(x: Tensor, y: Tensor) -> tuple[Tensor, bool]:
+    def expanded() -> tuple[Tensor, Tensor | None]:
         unit_x = _directions(x)
         unit_y = unit_x if y is x else _directions(y)
-        zero = (unit_x == 0).all(-1)[..., :, None] | (unit_y == 0).all(-1)[..., None, :]
-        squared, kept = _quadratic(unit_x, unit_y)
-        return torch.where(zero, 1.0, squared.clamp(0, 4) / 2), kept
+        squared, lost = _expanded(unit_x, unit_y)
+        return half(squared, unit_x[..., :, None, :], unit_y[..., None, :, :]), lost
 
-    return _precisely(of_directions, x, y)
+    def subtracted(x: Tensor, y: Tensor) -> Tensor:
+        unit_x, unit_y = _directions(x), _directions(y)
+        return half((unit_x - unit_y).square().sum(-1), unit_x, unit_y)
+
+    def half(squared: Tensor, unit_x: Tensor, unit_y: Tensor) -> Tensor:
+        zero = (unit_x == 0).all(-1) | (unit_y == 0).all(-1)
+        return torch.where(zero, 1.0, squared.clamp(0, 4) / 2)
+
+    return _all_pairs(x, y, expanded, subtracted)
 
 
 @_of("similarity")
@@ -371,69 +378,88 @@ def _distances(x: Tensor, y: Tensor, sides: Sides = _itself, squared: bool = Fal
         squared: leave out the root.
     """
 
-    def formula(x: Tensor, y: Tensor) -> tuple[Tensor, bool]:
-        values, kept = _quadratic(x, y, sides)
-        return (values.clamp_min(0) if squared else _root(values)), kept
+    def expanded() -> tuple[Tensor, Tensor | None]:
+        form, lost = _expanded(x, y, sides)
+        return (form.clamp_min(0) if squared else _root(form)), lost
 
-    if x.device.type == "cpu" or _recorded():
-        return _precisely(formula, x, y)
-    unit = torch.maximum(_largest(x), _largest(y))  # so that no square overflows or vanishes
-    values = formula(x / unit, y / unit)[0] * unit
-    return values * unit if squared else values
+    def subtracted(x: Tensor, y: Tensor) -> Tensor:
+        unit = torch.maximum(_largest(x), _largest(y))  # so that no square overflows or vanishes
+        left, right = sides(x / unit - y / unit)
+        form = (left * right).sum(-1)
+        return form.clamp_min(0) * unit * unit if squared else _root(form) * unit
+
+    return _all_pairs(x, y, expanded, subtracted)
 
 
-def _precisely(
-    formula: Callable[[Tensor, Tensor], tuple[Tensor, bool]], x: Tensor, y: Tensor
+def _all_pairs(
+    x: Tensor,
+    y: Tensor,
+    expanded: Callable[[], tuple[Tensor, Tensor | None]],
+    subtracted: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """What a formula gives, computed again in float64 if it says that it has not kept its digits."""
-    values, kept = formula(x, y)
-    if kept or x.dtype == torch.float64:
+    """Distances of all pairs by the fast formula, and by the exact one where the fast one lost its digits.
+
+    Args:
+        x: (..., n, d)
+        y: (..., m, d)
+        expanded: gives the fast formula's values, (..., n, m), and the places of lost pairs, (pairs, axes).
+        subtracted: the exact formula of vectors (..., d) and (..., d), which broadcast.
+    """
+    if x.device.type != "cpu" and not _recorded():  # to look for lost pairs, one would wait for the device
+        return _in_blocks(subtracted, x, y)
+    values, lost = expanded()
+    if lost is None:
         return values
-    doubled = x.double()
-    return formula(doubled, doubled if y is x else y.double())[0].to(x.dtype)
+    x, y = (z.expand(*values.shape[:-2], *z.shape[-2:]) for z in (x, y))
+    for places in lost.split(max(1, BLOCK // x.shape[-1])):
+        *episode, i, j = places.unbind(-1)
+        exact = subtracted(x[(*episode, i)].double(), y[(*episode, j)].double())
+        values[(*episode, i, j)] = exact.to(values.dtype)
+    return values
 
 
-def _quadratic(x: Tensor, y: Tensor, sides: Sides = _itself) -> tuple[Tensor, bool]:
-    """l(x − y) · r(x − y) for all pairs, and whether it kept its digits. It may come out just below zero."""
-    if (
-        x.device.type != "cpu" and not _recorded()
-    ):  # to ask whether digits are lost, one would wait for the device
-        return _by_differences(x, y, sides), True
+def _expanded(x: Tensor, y: Tensor, sides: Sides = _itself) -> tuple[Tensor, Tensor | None]:
+    """l(x − y) · r(x − y) for all pairs by ‖x‖² − 2x·y + ‖y‖², and the places of those that lost digits, if any.
+
+    Both sets are first moved by the mean of ``y``, which changes no distance. What rounding left may lie below zero.
+    """
     center = y.detach().mean(-2, keepdim=True)
     left_x, right_x = sides(x - center)
     left_y, right_y = (left_x, right_x) if y is x else sides(y - center)
     norms_x = (left_x * right_x).sum(-1)
     norms_y = norms_x if y is x else (left_y * right_y).sum(-1)
-    norms = norms_x[..., :, None] + norms_y[..., None, :]
-    values = torch.sub(norms, left_x @ right_y.mT, alpha=2)
+    values = norms_x[..., :, None] + norms_y[..., None, :]
+    values = values.sub_(left_x @ right_y.mT, alpha=2)
     if _recorded() or not values.numel():
-        return values, True
+        return values, None
     plain, largest = values.detach(), norms_x.detach().amax() + norms_y.detach().amax()
     if y is not x:
-        return values, _kept_digits(plain, largest)
+        return values, _lost(plain, largest)
     # Each is at no distance from itself, which says nothing of the digits of others. NaN stays NaN.
     itself = plain.diagonal(dim1=-2, dim2=-1)
     zero = 0 * itself
     itself.fill_(torch.inf)
-    kept = _kept_digits(plain, largest)
+    lost = _lost(plain, largest)
     itself.copy_(zero)
-    return values, kept
+    return values, lost
 
 
-def _kept_digits(values: Tensor, largest: Tensor) -> bool:
-    """Whether the least distance is not lost beside the largest norms that it was computed from."""
+def _lost(values: Tensor, largest: Tensor) -> Tensor | None:
+    """Places of pairs that lie too near each other beside the largest norms from which their distance was computed."""
     try:
-        return values.amin().item() > KEPT * largest.item() > KEPT * 1e-30  # NaN is never larger
+        bound = KEPT * largest.item() + 1e-34  # below, squares vanish
+        if values.amin().item() > bound:
+            return None
+        return (~(values > bound)).nonzero()  # NaN too, which ∞ − ∞ leaves
     except RuntimeError:  # under torch.vmap there is nothing to look at
-        return True
+        return None
 
 
-def _by_differences(x: Tensor, y: Tensor, sides: Sides) -> Tensor:
-    """l(x − y) · r(x − y) for all pairs, in blocks that the backward pass computes again: memory for one at a time."""
+def _in_blocks(subtracted: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """Differences of all pairs, in blocks that the backward pass computes again: memory for one at a time."""
 
     def block(x: Tensor, y: Tensor) -> Tensor:
-        left, right = sides(x[..., :, None, :] - y[..., None, :, :])
-        return (left * right).sum(-1)
+        return subtracted(x[..., :, None, :], y[..., None, :, :])
 
     episodes = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     rows = max(1, BLOCK // max(1, math.prod(episodes) * y.shape[-2] * y.shape[-1]))
@@ -467,8 +493,9 @@ def _ordinary(length: Tensor) -> bool:
 
 
 def _largest(x: Tensor, dim: int | None = None) -> Tensor:
-    """The power of two, by which to divide rounds nothing, at or below the largest number of all or along an axis."""
+    """The power of two at or below the largest finite number, of all or along an axis; a division by it is exact."""
     absolute = x.detach().abs()
+    absolute = absolute.where(absolute.isfinite(), 0)
     largest = absolute.amax() if dim is None else absolute.amax(dim, keepdim=True)
     return largest.where(largest > 0, 1).log2().floor().exp2()
 

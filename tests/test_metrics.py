@@ -419,7 +419,7 @@ def test_no_tensor_holds_all_differences():
     for metric in every_metric(d):
         with Largest() as largest:
             metric(x, y).sum().backward()
-        assert n * m <= largest.numbers <= max(n * m, n * d, m * d)
+        assert n * m <= largest.numbers <= 2 * max(n * m, n * d, m * d)  # and n * m * d is far more
     with Largest() as largest:
         (x[:, None] - y).square().sum()
     assert largest.numbers == n * m * d  # the mode would see it
@@ -605,7 +605,9 @@ def test_gradients_of_gradients_in_blocks(monkeypatch):
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 @pytest.mark.parametrize("float64", [True, False])
 @pytest.mark.parametrize(
-    "metric", [*DEFINITIONS, *DISTANCES.values(), functools.partial(metrics.local_similarity, side=2)], ids=str
+    "metric",
+    [*DEFINITIONS, *DISTANCES.values(), functools.partial(metrics.local_similarity, side=2)],
+    ids=lambda metric: getattr(metric, "__name__", type(metric).__name__),
 )
 def test_on_a_gpu_the_same_without_waiting(metric, float64):
     if isinstance(metric, torch.nn.Module):
