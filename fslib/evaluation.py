@@ -284,12 +284,12 @@ def evaluate(
     labels, targets = first.support_labels, upload(first.query_labels, where)
     # All at once: small pieces would lie scattered in freed memory.
     accuracies, broken = torch.empty(len(drawn), device=where), []
-    identities = [hashlib.sha256("\n".join(data.class_names).encode()) for _ in range(2)]
+    identities = [hashlib.sha256("\n".join(getattr(data, "class_names", ())).encode()) for _ in range(2)]
     with borrowed(model, where), evaluation_mode(model), torch.inference_mode():
         for start in tqdm(range(0, len(drawn), chunk), disable=not progress):
             stack = drawn[start : start + chunk]
             for identity, part in zip(identities, (stack.support, stack.query)):
-                identity.update(part.cpu().long().numpy().tobytes())
+                identity.update(part.long().numpy().tobytes())
             scores = model.compare(embeddings[stack.support], labels, embeddings[stack.query])
             _check_scores(scores, (*stack.query.shape, first.way))
             broken.append(scores.isnan().any())
@@ -408,6 +408,7 @@ def _drawn(
             "These episodes are drawn already, and a seed changes nothing; leave it out, or give their number."
         )
     stack = episodes[:] if isinstance(episodes, EpisodeSampler) else episodes
+    stack = Episode(*(part.cpu() for part in (stack.classes, stack.support, stack.query)))
     check_episodes(stack, data.labels)
     _check_way(stack.way)
     has = dict(way=stack.way, shot=stack.shot, query=stack.queries)

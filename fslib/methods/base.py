@@ -46,8 +46,8 @@ class FewShotClassifier(nn.Module):
         return dict(feature_extractor=self.feature_extractor)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Embed images, (n, ...) → (n, d), each on its own."""
-        return vectors(self.feature_extractor(images))
+        """Embed images, (n, ...) → (n, d), each on its own, on the device of the model."""
+        return vectors(self.feature_extractor(self._here(images)))
 
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Score embedded queries against an embedded support set, for any number of leading episode axes.
@@ -115,8 +115,7 @@ class FewShotClassifier(nn.Module):
                 f"but are {tuple(support.shape[1:])} and {tuple(query.shape[1:])}."
             )
         labels = check_labels(support_labels, len(support), axes=1)
-        device = device_of(self) or support.device
-        images = torch.cat([upload(support, device), upload(query, device)])
+        images = torch.cat([self._here(support), self._here(query)])
         embeddings = check_finite(self.embed(images))
         return self.compare(embeddings[: len(support)], labels, embeddings[len(support) :])
 
@@ -133,8 +132,11 @@ class FewShotClassifier(nn.Module):
                 f"but these have shapes {tuple(support.shape)} and {tuple(query.shape)}."
             )
         labels = check_labels(support_labels, support.shape[-1 - axes])
-        device = device_of(self) or support.device
-        return upload(support, device), labels, upload(query, device)
+        return self._here(support), labels, self._here(query)
+
+    def _here(self, tensor: Tensor) -> Tensor:
+        """A tensor on the device of the model."""
+        return upload(tensor, device_of(self) or tensor.device)
 
 
 def vectors(embeddings: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class MatchingNetwork(FewShotClassifier):
         as_support = super().embed(images)
         if self.query_extractor is None:
             return as_support
-        as_query = vectors(self.query_extractor(images))
+        as_query = vectors(self.query_extractor(self._here(images)))
         if as_query.shape != as_support.shape:
             raise ValueError(
                 "Support and query must be embedded to the same shape, "

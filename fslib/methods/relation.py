@@ -86,7 +86,7 @@ class RelationNetwork(FewShotClassifier):
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed images, (n, ...) → (n, d), or (n, c, h, w) if the relation module takes maps."""
-        return self.feature_extractor(images) if self.maps else super().embed(images)
+        return self.feature_extractor(self._here(images)) if self.maps else super().embed(images)
 
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Relation score of each query with each class, between 0 and 1, (..., m, classes)."""
