@@ -489,7 +489,7 @@ def _train(
         model,
         images,
         **recipe.fit,
-        objective=objective,
+        step=objective,
         augment=_warp(recipe.warp) if recipe.warp else None,
         seed=seed,
         checkpoint=runs / f"{'-'.join(parts)}.pt",

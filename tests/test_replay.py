@@ -139,7 +139,7 @@ def trained(model, **options) -> dict:
 def of_objective(objective, **options) -> dict:
     if isinstance(objective, nn.Module):
         filled(objective)
-    return trained(PrototypicalNetwork(network()), objective=objective, **options)
+    return trained(PrototypicalNetwork(network()), step=objective, **options)
 
 
 def in_context() -> dict:

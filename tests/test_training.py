@@ -230,9 +230,9 @@ def test_model_is_left_in_the_mode_in_which_each_query_is_answered_alone(tiny, m
     model, objective = network().train(), arcface().train()
     if broken:
         with interrupted(monkeypatch, 4):
-            fit(model, tiny, **SHORT, objective=objective)
+            fit(model, tiny, **SHORT, step=objective)
     else:
-        fit(model, tiny, **SHORT, objective=objective)
+        fit(model, tiny, **SHORT, step=objective)
     assert not any(part.training for module in (model, objective) for part in module.modules())
 
 
@@ -243,7 +243,7 @@ def test_classes_of_an_episode_may_come_from_whole_groups(tiny):
         seen.append({tiny.class_groups[label] for label in labels})
         return embeddings.mean()
 
-    fit(network(), tiny, **SHORT | dict(way=4), objective=note, whole_groups=True)
+    fit(network(), tiny, **SHORT | dict(way=4), step=note, whole_groups=True)
     assert all(len(groups) == 1 for groups in seen) and len(set.union(*seen)) == 2
 
 
@@ -254,7 +254,7 @@ def test_objective_sees_the_whole_batch_and_its_classes(tiny):
         seen.append((embeddings.shape, labels))
         return embeddings.square().mean()
 
-    fit(network(), tiny, **SHORT, objective=objective)
+    fit(network(), tiny, **SHORT, step=objective)
     (shape, labels), *others = seen
     assert len(others) == SHORT["episodes"] - 1 and shape == (9, 8)  # 3 classes with 1 + 2 pictures, in 8 numbers
     assert labels.unique(return_counts=True)[1].tolist() == [3, 3, 3]
@@ -264,7 +264,7 @@ def test_objective_sees_the_whole_batch_and_its_classes(tiny):
 def test_objective_takes_the_place_of_the_loss(tiny):
     model, shrunk = network(), network()
     fit(model, tiny, **SHORT)
-    history = fit(shrunk, tiny, **SHORT, objective=lambda embeddings, labels: embeddings.square().mean())
+    history = fit(shrunk, tiny, **SHORT, step=lambda embeddings, labels: embeddings.square().mean())
     assert history.loss[-1] < history.loss[0]
     last = [m.feature_extractor[-1].weight.norm() for m in (shrunk, model)]
     assert last[0] < last[1]
@@ -278,22 +278,22 @@ def arcface():
 def test_weights_of_an_objective_are_trained_and_resumed(tiny, tmp_path, monkeypatch):
     whole, start = arcface(), arcface()
     uninterrupted = network()
-    fit(uninterrupted, tiny, **SHORT, augment=noisy, objective=whole)
+    fit(uninterrupted, tiny, **SHORT, augment=noisy, step=whole)
     assert not torch.equal(whole.weight, start.weight)
     options = dict(SHORT, augment=noisy, checkpoint=tmp_path / "run.pt", save_every=2)
     with interrupted(monkeypatch, 7):
-        fit(network(), tiny, **options, objective=arcface())
+        fit(network(), tiny, **options, step=arcface())
     resumed, model = arcface(), network()
-    fit(model, tiny, **options, objective=resumed)
+    fit(model, tiny, **options, step=resumed)
     assert_same_state(model, uninterrupted)
     assert_same_state(resumed, whole)
 
 
 def test_checkpoint_of_another_objective_is_refused(tiny, tmp_path):
     path = tmp_path / "run.pt"
-    fit(network(), tiny, **SHORT, objective=partial(objectives.triplet_all, margin=0.1), checkpoint=path)
-    with pytest.raises(ValueError, match=r"\(objective\.margin was 0\.1 and is now 0\.2\)"):
-        fit(network(), tiny, **SHORT, objective=partial(objectives.triplet_all, margin=0.2), checkpoint=path)
+    fit(network(), tiny, **SHORT, step=partial(objectives.triplet_all, margin=0.1), checkpoint=path)
+    with pytest.raises(ValueError, match=r"\(step\.loss\.margin was 0\.1 and is now 0\.2\)"):
+        fit(network(), tiny, **SHORT, step=partial(objectives.triplet_all, margin=0.2), checkpoint=path)
 
 
 @pytest.mark.parametrize(
@@ -307,9 +307,9 @@ def test_checkpoint_of_another_objective_is_refused(tiny, tmp_path):
 )
 def test_an_edited_objective_does_not_pass_for_the_old_one(tiny, tmp_path, one, other):
     for objective in (one(), one()):
-        fit(network(), tiny, **SHORT, objective=objective, checkpoint=tmp_path / "run.pt")
-    with pytest.raises(ValueError, match=r"belongs to another training \(objective\."):
-        fit(network(), tiny, **SHORT, objective=other(), checkpoint=tmp_path / "run.pt")
+        fit(network(), tiny, **SHORT, step=objective, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(ValueError, match=r"belongs to another training \(step\.loss\."):
+        fit(network(), tiny, **SHORT, step=other(), checkpoint=tmp_path / "run.pt")
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_what_compares_is_given_float32(tiny):
 
     model = Mine(nn.Sequential(nn.Flatten(), nn.Linear(784, 4)))
     fit(model, tiny, **SHORT, bfloat16=True)
-    fit(model, tiny, **SHORT, bfloat16=True, objective=lambda e, y: (seen.append((e.dtype,) * 2), e.mean())[1])
+    fit(model, tiny, **SHORT, bfloat16=True, step=lambda e, y: (seen.append((e.dtype,) * 2), e.mean())[1])
     assert set(seen) == {(torch.float32, torch.float32)}
 
 
@@ -407,10 +407,9 @@ def test_what_compares_is_given_float32(tiny):
         (lambda: LogisticRegression(Conv4(4)), {}, "scores of LogisticRegression over Conv4 carry no gradient"),
         (lambda: PrototypicalNetwork(FrozenConv4(4)), {}, "over FrozenConv4 carry no gradient"),
         (lambda: PrototypicalNetwork(nn.Flatten()), {}, "nothing to train: neither"),
-        (network, {"objective": lambda e, y: e.detach().mean()}, "carries no gradient"),
-        (network, {"objective": losses.TripletLoss()}, "TripletLoss takes pairs or triplets; the functions of"),
-        (network, {"objective": losses.NTXentLoss()}, "NTXentLoss takes pairs"),
-        (network, {"objective": losses.ArcFaceLoss(5, 8)}, "is for 5 classes, but Tiny has 8"),
+        (network, {"step": lambda e, y: e.detach().mean()}, "carries no gradient"),
+        (network, {"step": "arcface"}, "A loss is called with embeddings and labels, but this is a str"),
+        (network, {"step": losses.ArcFaceLoss(5, 8)}, "is for 5 classes, but Tiny has 8"),
         (network, {"way": 1}, "way must be at least 2"),
         (network, {"learning_rate": float("nan")}, "learning_rate must be above zero and finite, but is nan"),
         (network, {"learning_rate": 0}, "learning_rate must be above zero"),
@@ -429,6 +428,6 @@ def test_a_loss_that_ends_as_no_number_is_never_saved(tiny, tmp_path):
     with pytest.raises(ValueError, match="The loss became nan at episode 7"):
         fit(
             network(), tiny, **SHORT, checkpoint=tmp_path / "run.pt", save_every=4,
-            objective=lambda e, y: e.mean() * (torch.nan if next(steps) == 7 else 1),
+            step=lambda e, y: e.mean() * (torch.nan if next(steps) == 7 else 1),
         )  # fmt: skip
     assert len(torch.load(tmp_path / "run.pt")["history"]["loss"]) == 4

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from fslib import files
 from fslib.config import Settings, differences
@@ -33,6 +35,9 @@ class History:
     precision: str = "float32"
 
 
+READ_EVERY = 10  # steps; to read what they came to is to wait for the device
+
+
 class Run:
     """The state of a training: all that has a ``state_dict``, every generator, and the history.
 
@@ -42,13 +47,22 @@ class Run:
         parts: models, optimiser and schedule, by name.
         path: of the checkpoint; ``None`` for a run that is not kept.
         device: on which it trains.
+        save_every: steps from one save to the next.
 
     Raises:
-        ValueError: if there is a file that is no checkpoint.
+        ValueError: if there is a file that is no checkpoint, or ``save_every`` is no whole number.
     """
 
-    def __init__(self, parts: dict[str, Any], path: str | Path | None, device: torch.device):
-        self.parts, self.device = parts, device
+    def __init__(
+        self,
+        parts: dict[str, Any],
+        path: str | Path | None,
+        device: torch.device,
+        save_every: int = 100,
+    ):
+        if not isinstance(save_every, int) or save_every < 1:
+            raise ValueError(f"save_every must be a whole number, at least 1, but is {save_every}.")
+        self.parts, self.device, self.save_every = parts, device, save_every
         self.path = Path(path) if path else None
         self.saved = _load(self.path) if self.path and self.path.exists() else None
         self.history, self.settings = History(), Settings()
@@ -81,6 +95,21 @@ class Run:
         self.history = History(**self.saved["history"])
         self._began -= self.history.seconds
         self.saved = None
+
+    def steps(self, total: int, progress: bool) -> Iterator[int]:
+        """The numbers of the steps that are left, with a bar; what they noted is read and saved between them."""
+        done = len(self.history.loss)
+        with tqdm(initial=done, total=total, disable=not progress) as bar:
+            for i in range(done, total):
+                yield i
+                last = i + 1 == total
+                if i % READ_EVERY == 0 or last:
+                    self.read()
+                    loss, accuracy = self.history.loss[-1], self.history.accuracy[-1]
+                    bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.0%}")
+                if (i + 1) % self.save_every == 0 or last:
+                    self.save()
+                bar.update()
 
     def note(self, loss: Tensor, accuracy: Tensor) -> None:
         """Keep what a step came to, unread."""

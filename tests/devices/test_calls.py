@@ -396,7 +396,7 @@ CALLS: dict[str, Call] = {
     },
     **{f"fit: {name}": fit(make) for name, make in TRAINED.items()},
     **{
-        f"fit: {name}": fit(METHODS["prototypical"], objective=make)
+        f"fit: {name}": fit(METHODS["prototypical"], step=make)
         for name, make in LOSSES.items()
     },
     "fit with warps": fit(METHODS["prototypical"], augment=lambda: augmentation.random_warp),

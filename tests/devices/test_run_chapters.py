@@ -26,7 +26,7 @@ CELLS = {
     "trains": ("h = fit(model, data, way=4, query=2); assert len(h.loss) == 3", "steps"),
     "waits": ("model.loss = tests.devices.test_run_chapters.waiting; fit(model, data, way=4, query=2)", "waits"),
     "waits in an objective of its own": (
-        "fit(model, data, way=4, query=2, objective=lambda x, y: x.sum() * x.sum().item())", "own",
+        "fit(model, data, way=4, query=2, step=lambda x, y: x.sum() * x.sum().item())", "own",
     ),
     "evaluates": (
         "a = evaluate(model, data, way=4, query=2, episodes=50); assert len(a.per_episode) == 50", "nothing",

@@ -12,7 +12,7 @@ from tests.pretend_gpu import CPU, waits_of_steps
 
 CASES = {
     **{name: dict(make=make) for name, make in TRAINED.items()},
-    **{name: dict(make=METHODS["prototypical"], objective=make) for name, make in LOSSES.items()},
+    **{name: dict(make=METHODS["prototypical"], step=make) for name, make in LOSSES.items()},
     "warps": dict(make=METHODS["prototypical"], augment=lambda: augmentation.random_warp),
 }
 
