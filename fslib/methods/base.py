@@ -24,11 +24,13 @@ class FewShotClassifier(nn.Module):
 
     Attributes:
         transductive: whether the answer to a query depends on the other queries of its episode. Results say so.
+        reads_in_order: whether the answer depends on the order in which the support set is given.
         compares_by_network: whether a network compares, which training may run in bfloat16; anything else that
             compares is given float32.
     """
 
     transductive = False
+    reads_in_order = False
     compares_by_network = False
 
     def __init__(self, feature_extractor: nn.Module):

@@ -112,6 +112,8 @@ class ContextMatchingNetwork(MatchingNetwork):
         options: as for :class:`MatchingNetwork`.
     """
 
+    reads_in_order = True
+
     def __init__(self, feature_extractor: nn.Module, dim: int = 64, steps: int = 5, **options: Any):
         super().__init__(feature_extractor, **options)
         self.dim, self.steps = dim, steps
