@@ -199,7 +199,7 @@ def embed_all(
         batch: images embedded at a time.
 
     Returns:
-        Embeddings, (n, d), on that device: ordinary numbers, on which a classifier can be trained.
+        Embeddings, (n, d), on that device; a classifier can be trained on them.
 
     Raises:
         ValueError: if an embedding holds NaN or infinity.

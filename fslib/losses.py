@@ -28,7 +28,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from fslib.devices import upload
@@ -62,7 +61,7 @@ def in_full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 @in_full_precision
 def contrastive(
-    distances: Tensor, same: Tensor | ArrayLike, margin: float = 1.0, reduction: Reduction = "mean"
+    distances: Tensor, same: Any, margin: float = 1.0, reduction: Reduction = "mean"
 ) -> Tensor:
     """Pull pairs of one class together, push others apart up to a margin.
 
@@ -108,7 +107,7 @@ def triplet(
 @in_full_precision
 def triplet_all(
     distances: Tensor,
-    labels: Tensor | ArrayLike,
+    labels: Any,
     margin: float = 1.0,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -169,7 +168,7 @@ def n_pair(similarities: Tensor) -> Tensor:
 
 
 @in_full_precision
-def normalized_softmax(cosines: Tensor, labels: Tensor | ArrayLike, scale: float = 30.0) -> Tensor:
+def normalized_softmax(cosines: Tensor, labels: Any, scale: float = 30.0) -> Tensor:
     """Cross-entropy of scaled cosines between embeddings and class weights (Wang et al., *NormFace*, 2017).
 
     Args:
@@ -183,7 +182,7 @@ def normalized_softmax(cosines: Tensor, labels: Tensor | ArrayLike, scale: float
 
 @in_full_precision
 def cosface(
-    cosines: Tensor, labels: Tensor | ArrayLike, margin: float = 0.35, scale: float = 30.0
+    cosines: Tensor, labels: Any, margin: float = 0.35, scale: float = 30.0
 ) -> Tensor:
     """Normalised softmax with a margin on the cosine: cos θ − m for the right class (Wang et al., 2018, equation 4).
 
@@ -203,7 +202,7 @@ def cosface(
 
 @in_full_precision
 def arcface(
-    cosines: Tensor, labels: Tensor | ArrayLike, margin: float = 0.5, scale: float = 30.0
+    cosines: Tensor, labels: Any, margin: float = 0.5, scale: float = 30.0
 ) -> Tensor:
     """Normalised softmax with a margin on the angle: cos(θ + m) for the right class (Deng et al., 2019, equation 3).
 
@@ -236,7 +235,7 @@ def arcface(
 
 
 @in_full_precision
-def supcon(similarities: Tensor, labels: Tensor | ArrayLike, temperature: float = 0.1) -> Tensor:
+def supcon(similarities: Tensor, labels: Any, temperature: float = 0.1) -> Tensor:
     """Tell those of one's class from the rest of the batch (Khosla et al., 2020, equation 2, the sum outside the log).
 
     ``−1/|P(i)|`` Σ over p in P(i) of log( exp(s(i,p)/τ) / Σ over a ≠ i of exp(s(i,a)/τ) ), the mean over those i
@@ -299,7 +298,7 @@ class ContrastiveLoss(nn.Module):
         _check_reduction(reduction)
         self.margin, self.metric, self.reduction = margin, metric, reduction
 
-    def forward(self, x: Tensor, y: Tensor, same: Tensor | ArrayLike) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, same: Any) -> Tensor:
         """The loss of n pairs."""
         return contrastive(_rowwise(self.metric, x, y), same, self.margin, self.reduction)
 
@@ -392,7 +391,7 @@ class SoftmaxLoss(_ClassWeights):
         embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss, on the device of the weight.
     """
 
-    def forward(self, embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Any) -> Tensor:
         """The mean loss of n embeddings."""
         return _softmax(self._beside_weights(embeddings), self.weight, labels)
 
@@ -428,7 +427,7 @@ class NormalizedSoftmaxLoss(_AngularLoss):
     def __init__(self, classes: int, dim: int, scale: float = 30.0):
         super().__init__(classes, dim, scale)
 
-    def forward(self, embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Any) -> Tensor:
         """The mean loss of n embeddings."""
         return normalized_softmax(self.cosines(embeddings), labels, self.scale)
 
@@ -454,7 +453,7 @@ class CosFaceLoss(_AngularLoss):
         super().__init__(classes, dim, scale)
         self.margin = margin
 
-    def forward(self, embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Any) -> Tensor:
         """The mean loss of n embeddings."""
         return cosface(self.cosines(embeddings), labels, self.margin, self.scale)
 
@@ -480,7 +479,7 @@ class ArcFaceLoss(_AngularLoss):
         super().__init__(classes, dim, scale)
         self.margin = margin
 
-    def forward(self, embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Any) -> Tensor:
         """The mean loss of n embeddings."""
         return arcface(self.cosines(embeddings), labels, self.margin, self.scale)
 
@@ -502,7 +501,7 @@ class SupConLoss(nn.Module):
         expect(similarity, "similarity", type(self).__name__)
         self.temperature, self.similarity = temperature, similarity
 
-    def forward(self, embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Any) -> Tensor:
         """The loss of a batch."""
         return supcon(self.similarity(embeddings, embeddings), labels, self.temperature)
 
@@ -532,7 +531,7 @@ class NTXentLoss(nn.Module):
 
 
 @in_full_precision
-def _softmax(embeddings: Tensor, weight: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+def _softmax(embeddings: Tensor, weight: Tensor, labels: Any) -> Tensor:
     scores = embeddings @ weight.to(embeddings.dtype).mT
     return _cross_entropy(scores, _classes_of(scores, labels))
 
@@ -612,7 +611,7 @@ def _check_above_zero(name: str, value: float) -> None:
         raise ValueError(f"The {name} must be above zero and finite, but is {value}.")
 
 
-def _labels_of(matrix: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+def _labels_of(matrix: Tensor, labels: Any) -> Tensor:
     """The labels of a batch that is compared in a matrix (n, n), on its device."""
     labels = as_labels(labels)
     if matrix.shape != (len(labels), len(labels)):
@@ -623,7 +622,7 @@ def _labels_of(matrix: Tensor, labels: Tensor | ArrayLike) -> Tensor:
     return upload(labels, matrix.device)
 
 
-def _classes_of(cosines: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+def _classes_of(cosines: Tensor, labels: Any) -> Tensor:
     """The labels of rows (n, classes), on their device, and between 0 and classes − 1 if on the CPU one can see it."""
     if cosines.ndim != 2:
         raise ValueError(
@@ -641,7 +640,7 @@ def _classes_of(cosines: Tensor, labels: Tensor | ArrayLike) -> Tensor:
     return upload(labels, cosines.device)
 
 
-def _as_same(same: Tensor | ArrayLike, distances: Tensor) -> Tensor:
+def _as_same(same: Any, distances: Tensor) -> Tensor:
     """Whether each pair is of one class, a boolean tensor beside the distances."""
     if not isinstance(same, Tensor):
         try:

@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fslib.devices import upload
@@ -31,7 +30,7 @@ from fslib.labels import as_labels
 Triplets = tuple[Tensor, Tensor, Tensor]
 
 
-def all_pairs(labels: Tensor | ArrayLike) -> tuple[Tensor, Tensor, Tensor]:
+def all_pairs(labels: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Every pair of different examples, once.
 
     Returns:
@@ -47,7 +46,7 @@ def all_pairs(labels: Tensor | ArrayLike) -> tuple[Tensor, Tensor, Tensor]:
     return first, second, equal.flatten().index_select(0, first * len(labels) + second)
 
 
-def all_triplets(labels: Tensor | ArrayLike) -> Triplets:
+def all_triplets(labels: Any) -> Triplets:
     """Every triplet. Twice as many examples of each class make some eight times as many triplets.
 
     :func:`fslib.losses.triplet_all` gives the loss over all of them without a list.
@@ -58,14 +57,14 @@ def all_triplets(labels: Tensor | ArrayLike) -> Triplets:
     return anchor[pair], positive[pair], negative
 
 
-def batch_hard(distances: Tensor, labels: Tensor | ArrayLike) -> Triplets:
+def batch_hard(distances: Tensor, labels: Any) -> Triplets:
     """For each anchor, its farthest positive and its nearest negative (Hermans et al., 2017, equation 5)."""
     farthest, nearest, complete = hardest_of_each(distances, labels)
     anchor = complete.nonzero().flatten()
     return anchor, farthest[anchor], nearest[anchor]
 
 
-def hardest_of_each(distances: Tensor, labels: Tensor | ArrayLike) -> Triplets:
+def hardest_of_each(distances: Tensor, labels: Any) -> Triplets:
     """The farthest positive and the nearest negative of every example, and whether it has both, (n,) each."""
     distances, labels = _batch(distances, labels)
     if not len(labels):
@@ -76,7 +75,7 @@ def hardest_of_each(distances: Tensor, labels: Tensor | ArrayLike) -> Triplets:
     return farthest, nearest, (greatest != -torch.inf) & (least != torch.inf)  # true of NaN
 
 
-def semi_hard_band(distances: Tensor, labels: Tensor | ArrayLike, margin: float) -> Triplets:
+def semi_hard_band(distances: Tensor, labels: Any, margin: float) -> Triplets:
     """Every triplet whose negative is farther than the positive, but by no more than the margin.
 
     One of two meanings of *semi-hard*: the band 0 < D(a, n) − D(a, p) ≤ margin, as pytorch-metric-learning has it.
@@ -101,7 +100,7 @@ def semi_hard_band(distances: Tensor, labels: Tensor | ArrayLike, margin: float)
 
 def semi_hard_nearest(
     distances: Tensor,
-    labels: Tensor | ArrayLike,
+    labels: Any,
     otherwise: Literal["drop", "farthest"] = "drop",
 ) -> Triplets:
     """For each pair of anchor and positive, the nearest negative that is farther than the positive.
@@ -122,7 +121,7 @@ def semi_hard_nearest(
 
 def semi_hard_of_each(
     distances: Tensor,
-    labels: Tensor | ArrayLike,
+    labels: Any,
     otherwise: Literal["drop", "farthest"] = "drop",
 ) -> tuple[Tensor, Tensor]:
     """The negative of :func:`semi_hard_nearest` for every pair of the batch, and whether that makes a triplet, (n, n).
@@ -166,7 +165,7 @@ def _positive_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def _batch(distances: Tensor, labels: Tensor | ArrayLike) -> tuple[Tensor, Tensor]:
+def _batch(distances: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
     """Distances without gradient, in float32 or better, and labels on their device."""
     if not isinstance(distances, Tensor):
         raise TypeError(

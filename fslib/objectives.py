@@ -12,9 +12,10 @@ tensor(0.5625)
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fslib import losses, mining
@@ -23,7 +24,7 @@ from fslib.labels import as_labels
 from fslib.metrics import euclidean
 
 
-def contrastive(embeddings: Tensor, labels: Tensor | ArrayLike, margin: float = 0.5) -> Tensor:
+def contrastive(embeddings: Tensor, labels: Any, margin: float = 0.5) -> Tensor:
     """The contrastive loss over all pairs, those of one class and the others with the same weight.
 
     Most pairs of a batch are of two classes; in one mean over all, those of one class would hardly count.
@@ -35,13 +36,13 @@ def contrastive(embeddings: Tensor, labels: Tensor | ArrayLike, margin: float = 
     return 0.5 * (_mean(costs, same) + _mean(costs, ~same))
 
 
-def triplet_all(embeddings: Tensor, labels: Tensor | ArrayLike, margin: float = 0.2) -> Tensor:
+def triplet_all(embeddings: Tensor, labels: Any, margin: float = 0.2) -> Tensor:
     """The triplet loss over all triplets, the mean over those that cost something."""
     labels = _labels(embeddings, labels)
     return losses.triplet_all(euclidean(embeddings, embeddings), labels, margin, "nonzero")
 
 
-def triplet_hard(embeddings: Tensor, labels: Tensor | ArrayLike, margin: float = 0.2) -> Tensor:
+def triplet_hard(embeddings: Tensor, labels: Any, margin: float = 0.2) -> Tensor:
     """The triplet loss over the hardest triplet of each anchor, as :func:`fslib.mining.batch_hard` chooses it."""
     labels = _labels(embeddings, labels)
     distances = euclidean(embeddings, embeddings)
@@ -53,7 +54,7 @@ def triplet_hard(embeddings: Tensor, labels: Tensor | ArrayLike, margin: float =
 
 
 def triplet_semi_hard(
-    embeddings: Tensor, labels: Tensor | ArrayLike, margin: float = 0.2
+    embeddings: Tensor, labels: Any, margin: float = 0.2
 ) -> Tensor:
     """The triplet loss over FaceNet's semi-hard triplets, as :func:`fslib.mining.semi_hard_nearest` chooses them."""
     labels = _labels(embeddings, labels)
@@ -66,7 +67,7 @@ def triplet_semi_hard(
 
 
 @losses.in_full_precision
-def n_pair(embeddings: Tensor, labels: Tensor | ArrayLike, penalty: float = 0.0) -> Tensor:
+def n_pair(embeddings: Tensor, labels: Any, penalty: float = 0.0) -> Tensor:
     """The N-pair loss with the first example of each class for an anchor and its second for the positive.
 
     How many classes have two is known only on the device, but it is at most half of the examples. So there are as many
@@ -90,7 +91,7 @@ def n_pair(embeddings: Tensor, labels: Tensor | ArrayLike, penalty: float = 0.0)
     return cost / pair.sum().clamp_min(1)
 
 
-def _labels(embeddings: Tensor, labels: Tensor | ArrayLike) -> Tensor:
+def _labels(embeddings: Tensor, labels: Any) -> Tensor:
     """One label for each embedding, on its device."""
     if not isinstance(embeddings, Tensor):
         raise TypeError(f"Embeddings are a tensor (n, d), but got {type(embeddings).__name__}.")

@@ -16,6 +16,7 @@ NAMES = {
         "collections.abc.Iterator": ("py:class", "library/collections.abc.html#$"),
         "collections.abc.Mapping": ("py:class", "library/collections.abc.html#$"),
         "collections.abc.Sequence": ("py:class", "library/collections.abc.html#$"),
+        "contextlib.AbstractContextManager": ("py:class", "library/contextlib.html#$"),
         "pathlib.Path": ("py:class", "library/pathlib.html#$"),
         "FileNotFoundError": ("py:exception", "library/exceptions.html#$"),
         "KeyError": ("py:exception", "library/exceptions.html#$"),
@@ -38,7 +39,13 @@ NAMES = {
         "torch.nn.modules.module.Module": ("py:class", "generated/torch.nn.Module.html"),
         "torch.nn.Sequential": ("py:class", GENERATED),
         "torch.nn.modules.container.Sequential": ("py:class", "generated/torch.nn.Sequential.html"),
+        "torch.nn.parameter.Parameter": ("py:class", "generated/torch.nn.parameter.Parameter.html#$"),
         "torch.optim.Optimizer": ("py:class", "optim.html#$"),
+        "torch.optim.lr_scheduler.LRScheduler": (
+            "py:class",
+            "generated/torch.optim.lr_scheduler.LRScheduler.html#$",
+        ),
+        "torch.optim.optimizer.Optimizer": ("py:class", "optim.html#torch.optim.Optimizer"),
         "torch.utils.data.Dataset": ("py:class", "data.html#$"),
     },
     "matplotlib": {

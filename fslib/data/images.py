@@ -40,8 +40,8 @@ def to_input(images: Any) -> Tensor:
             * a list of these, of any sizes.
 
     Returns:
-        float32: (1, 28, 28) for one picture without a channel axis, (n, 1, 28, 28) for a list of them, else
-        (..., 28, 28). On the device of the images; those of another size than 28 × 28 pass through the CPU.
+        Float32 of shape (1, 28, 28) for one picture without a channel axis, (n, 1, 28, 28) for a list of them, else
+        (..., 28, 28), on the device of the images. Those of another size than 28 × 28 pass through the CPU.
 
     Raises:
         ValueError: if these are not pictures, with what to write instead.
@@ -259,7 +259,7 @@ class ImageSet(torch.utils.data.Dataset):
                 range, or a mask, (n,); default, all.
 
         Returns:
-            By default float32, (..., 1, 28, 28); see :func:`to_input`.
+            Network input, by default (..., 1, 28, 28); see :func:`to_input`.
         """
         return self.transform(self.images[self._positions(indices)])
 

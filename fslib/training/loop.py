@@ -56,8 +56,8 @@ def fit(
         model: is moved to the device, and left there in evaluation mode, in which it answers each query on its own. It
             starts from the weights it comes with; ``torch.manual_seed`` before it is built repeats them.
         data: images of the training classes. The model sees what ``data.inputs`` makes of them.
-        step: what to lower, a step of :mod:`fslib.training.steps`; default, the method's own loss. A loss, or any
-            function of embeddings (n, d) and classes (n,), is lowered on the whole batch.
+        step: what to lower; default, :class:`Episodic`, the method's own loss. A loss, or any function of embeddings
+            (n, d) and classes (n,), is lowered :class:`OnBatch`.
         way: classes in an episode, at least 2.
         shot: support examples of each class.
         query: query examples of each class. A step on the batch sees ``shot + query`` images of each class.
