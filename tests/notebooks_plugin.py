@@ -6,7 +6,7 @@ A pytest plugin on top of nbval:
 
 A notebook that passed goes into the cache that Jupyter Book reads, and what it cost into `_build/costs.json`.
 A notebook whose metadata say nothing of its cost fails with its last cell. One that cost much more than they say is
-named in a warning, and kept: how long a run takes depends on the machine, and on what else the machine does.
+named at the end of the run, and kept: how long a run takes depends on the machine, and on what else the machine does.
 The pin of nbval is for its private parts: `test_outputs`, `cell_num`, `parent.nb`, `parent.kernel`, `RunningKernel`.
 """
 
@@ -20,6 +20,7 @@ import pytest
 from nbval.kernel import RunningKernel
 
 COSTS = ("cpu_seconds", "memory_mb", "download_mb")
+WARNED = pytest.StashKey[list[str]]()  # what to say at the end
 SLACK = 1.5  # a cost is an honest estimate, not a race: this much over it is worth a warning
 
 # Runs in the notebook's own kernel after its last cell. On Linux the peak is read from /proc, for
@@ -78,13 +79,20 @@ def pytest_runtest_makereport(item, call):
         fault = f"declares no cost: its metadata needs {', '.join(missing)}; this run used {cost}"
         report.outcome, report.longrepr = "failed", f"{item.path.name} {fault}."
         return
-    for excess in overspent(cost, declared):
-        item.warn(pytest.PytestWarning(f"{item.path.name} {excess}"))
+    warned = item.config.stash.setdefault(WARNED, [])
+    warned += [f"{item.path.name} {excess}" for excess in overspent(cost, declared)]
     build = build.resolve()
-    note_cost(build / "costs.json", item.path.relative_to(build.parent).as_posix(), cost)
+    note_cost(build / "costs.json", item.path.resolve().relative_to(build.parent).as_posix(), cost)
     if len(cells) == sum(cell.cell_type == "code" for cell in notebook.nb.cells):
         seconds = time.time() - notebook.started
         store(build / ".jupyter_cache", item.path, with_outputs(notebook.nb, cells), seconds)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if warned := config.stash.get(WARNED, []):
+        terminalreporter.section("warnings: cost more than they declare")
+        for line in warned:
+            terminalreporter.line(line, yellow=True)
 
 
 def overspent(cost: dict, declared: dict) -> list[str]:

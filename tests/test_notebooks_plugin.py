@@ -62,7 +62,7 @@ def test_what_passed_is_kept_with_its_outputs_and_its_cost(ran, cached):
 
 
 def test_what_cost_too_much_is_kept_and_named_at_the_end_with_what_to_do(ran):
-    summary = ran[0].partition("warnings summary")[2]
+    summary = ran[0].partition("warnings: cost more than they declare")[2]
     assert "dear.ipynb used" in summary and "CPU seconds, more than 1.5 times the 0.01 it declares" in summary
     assert "fslib.cost.cpu_seconds" in summary and "good.ipynb used" not in summary
     assert len(list(ran[2].glob(".jupyter_cache/executed/*/base.ipynb"))) == 2
