@@ -6,10 +6,11 @@ same if these agree, in whatever process they were put into words.
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 Settings = dict[str, str]
 
+# Attributes of an image set that its digest stands for, or that decide nothing.
+_OF_DIGEST = {"name", "images", "labels", "class_names", "class_groups", "domains"}
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 # Their functions and classes are told apart by name; everybody else's by what they do.
 _LIBRARIES = {"fslib", "torch", "torchvision", "numpy", "builtins", "functools", "math", "PIL", "scipy"}
@@ -53,6 +56,8 @@ def _brief(text: str | None) -> str:
 
 def _walk(path: str, value: Any, seen: dict[int, tuple[str, Any]]) -> Iterator[tuple[str, str]]:
     """The settings of a value and of all that it holds; ``seen`` are the paths of those that had their turn."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, _PLAIN):
         yield path, str(value)
         return
@@ -60,32 +65,8 @@ def _walk(path: str, value: Any, seen: dict[int, tuple[str, Any]]) -> Iterator[t
         yield path, f"the same as {seen[id(value)][0]}"
         return
     seen[id(value)] = path, value
-    if isinstance(value, Tensor | np.ndarray | np.generic):
-        yield path, _digest(value)
-    elif isinstance(value, functools.partial):
-        yield from _walk(path, value.func, seen)
-        yield from _parts(path, {"arguments": value.args, **value.keywords}, seen)
-    elif isinstance(value, Mapping):
-        yield path, type(value).__name__
-        yield from _parts(path, {str(key): part for key, part in value.items()}, seen)
-    elif isinstance(value, list | tuple):
-        yield path, f"{type(value).__name__} of {len(value)}"
-        yield from _parts(path, {str(i): part for i, part in enumerate(value)}, seen)
-    elif isinstance(value, set | frozenset):
-        yield path, str(sorted(map(str, value)))
-    elif isinstance(value, nn.Module):
-        yield from _module(path, value, seen)
-    elif isinstance(value, types.MethodType):
-        yield from _walk(path, value.__func__, seen)
-        yield from _walk(f"{path}.self", value.__self__, seen)
-    elif isinstance(value, types.FunctionType):
-        yield from _function(path, value, seen)
-    elif isinstance(value, type):
-        yield from _class(path, value)
-    elif isinstance(value, types.BuiltinFunctionType | types.ModuleType):
-        yield path, value.__name__
-    else:
-        yield from _object(path, value, seen)
+    kind = next((kind for kind in _KINDS if isinstance(value, kind)), object)
+    yield from _KINDS[kind](path, value, seen)
 
 
 def _parts(path: str, parts: Mapping[str, Any], seen: dict) -> Iterator[tuple[str, str]]:
@@ -93,8 +74,32 @@ def _parts(path: str, parts: Mapping[str, Any], seen: dict) -> Iterator[tuple[st
         yield from _walk(f"{path}.{name}", part, seen)
 
 
+def _partial(path: str, value: functools.partial, seen: dict) -> Iterator[tuple[str, str]]:
+    yield from _walk(path, value.func, seen)
+    yield from _parts(path, {"arguments": value.args, **value.keywords}, seen)
+
+
+def _mapping(path: str, value: Mapping, seen: dict) -> Iterator[tuple[str, str]]:
+    yield path, type(value).__name__
+    yield from _parts(path, {str(key): part for key, part in value.items()}, seen)
+
+
+def _list(path: str, value: list | tuple, seen: dict) -> Iterator[tuple[str, str]]:
+    yield path, f"{type(value).__name__} of {len(value)}"
+    yield from _parts(path, {str(i): part for i, part in enumerate(value)}, seen)
+
+
+def _set(path: str, value: set | frozenset, seen: dict) -> Iterator[tuple[str, str]]:
+    yield path, str(sorted(str(described("", part)) for part in value))
+
+
+def _array(path: str, value: Tensor | np.ndarray, seen: dict) -> Iterator[tuple[str, str]]:
+    yield path, _digest(value)
+
+
 def _module(path: str, module: nn.Module, seen: dict) -> Iterator[tuple[str, str]]:
-    yield from _class(path, type(module))
+    yield path, type(module).__qualname__
+    yield from _kind(path, module, seen)
     kept = module.state_dict(keep_vars=True)
     for name, weight in (*module._parameters.items(), *module._buffers.items()):
         if weight is not None:  # numbers that no state holds, such as fixed maps, are settings
@@ -103,59 +108,123 @@ def _module(path: str, module: nn.Module, seen: dict) -> Iterator[tuple[str, str
             yield f"{path}.{name}", told + " fixed" * fixed
     own = vars(nn.Module())
     settings = {name: part for name, part in vars(module).items() if name not in own}
-    yield from _parts(path, settings, seen)
+    hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    yield from _parts(path, settings | ({"hooks": hooks} if hooks else {}), seen)
     yield from _parts(path, module._modules, seen)
 
 
 def _object(path: str, value: Any, seen: dict) -> Iterator[tuple[str, str]]:
-    """Data by its digest and its transform, other objects by class and, unless a library's, by what they hold."""
-    yield from _class(path, type(value))
+    """By class and by what a copy would be made of; data by their digest and whatever a set of ours has not."""
+    yield path, type(value).__qualname__
+    yield from _kind(path, value, seen)
     if hasattr(value, "digest"):
-        yield f"{path}.digest", str(value.digest)
-        yield from _parts(path, {"transform": getattr(value, "transform", None)}, seen)
-    elif not _of_a_library(type(value)):
-        yield from _parts(path, getattr(value, "__dict__", {}), seen)
+        named = {name: part for name, part in vars(value).items() if name not in _OF_DIGEST}
+        yield from _parts(path, {"digest": value.digest, **named}, seen)
+        return
+    try:
+        _, arguments, *rest = value.__reduce_ex__(4)
+    except Exception:  # what cannot be copied, as a generator or a lock, is told by its class alone
+        return
+    state, items, entries = (*rest, None, None, None)[:3]
+    slots = state if isinstance(state, tuple) else (state,)  # attributes, and those in slots
+    parts = {name: part for each in slots if isinstance(each, dict) for name, part in each.items()}
+    others = [part for part in arguments if part is not type(value)], *(p for p in slots if p not in (None, parts))
+    yield from _parts(path, {str(name): part for name, part in parts.items()}, seen)
+    yield from _parts(path, {"made of": (*others, list(items or ()), dict(entries or ()))}, seen)
 
 
 def _function(path: str, function: types.FunctionType, seen: dict) -> Iterator[tuple[str, str]]:
     """By name, and if it is no library's, by its code, its defaults and what it uses from around it."""
     yield path, function.__qualname__
-    if _of_a_library(function):
+    around = function.__globals__
+    if _of_a_library(around.get("__name__", "")):
+        yield from _parts(path, vars(function), seen)
         return
     yield f"{path}.code", _code(function.__code__)
     defaults = function.__defaults__ or (), function.__kwdefaults__ or {}
-    around = function.__globals__
     used = {
         **dict(zip(function.__code__.co_freevars, map(_content, function.__closure__ or ()))),
         **{name: around[name] for name in _names(function.__code__) if name in around},
         **({"defaults": defaults} if any(defaults) else {}),
     }
-    yield from _parts(path, used, seen)
+    yield from _parts(path, used | vars(function), seen)
 
 
-def _class(path: str, kind: type) -> Iterator[tuple[str, str]]:
+def _method(path: str, method: types.MethodType, seen: dict) -> Iterator[tuple[str, str]]:
+    yield from _walk(path, method.__func__, seen)
+    yield from _walk(f"{path}.self", method.__self__, seen)
+
+
+def _kind(path: str, value: Any, seen: dict) -> Iterator[tuple[str, str]]:
+    """The class of an object, unless its name says all."""
+    if not _of_a_library(type(value).__module__):
+        yield from _walk(f"{path}.class", type(value), seen)
+
+
+def _class(path: str, kind: type, seen: dict) -> Iterator[tuple[str, str]]:
+    """By name, and if it is no library's, by its attributes, methods among them."""
     yield path, kind.__qualname__
-    if not _of_a_library(kind):
-        parts = [p for base in kind.__mro__ if not _of_a_library(base) for p in vars(base).values()]
-        functions = [getattr(p, "fget", getattr(p, "__func__", p)) for p in parts]
-        codes = [_code(f.__code__) for f in functions if isinstance(f, types.FunctionType)]
-        yield f"{path}.code", " ".join(codes)
+    for base in kind.__mro__:
+        if not _of_a_library(base.__module__):
+            own = {n: p for n, p in vars(base).items() if n == "__call__" or not n.startswith("__")}
+            yield from _parts(path, {name: _unbound(part) for name, part in own.items()}, seen)
 
 
-def _of_a_library(value: Any) -> bool:
-    return (getattr(value, "__module__", None) or "").partition(".")[0] in _LIBRARIES
+def _unbound(part: Any) -> Any:
+    """The function in a property, a class method or the like."""
+    for name in ("fget", "__func__", "func"):
+        if isinstance(getattr(part, name, None), types.FunctionType):
+            return getattr(part, name)
+    return part
+
+
+def _named(path: str, value: Any, seen: dict) -> Iterator[tuple[str, str]]:
+    """What is built in, by its name; of a module of one's own, also its plain settings."""
+    yield path, value.__name__
+    if isinstance(value, types.ModuleType) and not _of_a_library(value.__name__):
+        plain = {n: p for n, p in vars(value).items() if isinstance(p, _PLAIN) and not n.startswith("__")}
+        yield from _parts(path, plain, seen)
+
+
+_KINDS: dict[type, Callable[..., Iterator[tuple[str, str]]]] = {
+    Tensor: _array,
+    np.ndarray: _array,
+    functools.partial: _partial,
+    Mapping: _mapping,
+    list: _list,
+    tuple: _list,
+    set: _set,
+    frozenset: _set,
+    nn.Module: _module,
+    types.MethodType: _method,
+    types.FunctionType: _function,
+    functools._lru_cache_wrapper: lambda path, value, seen: _walk(path, value.__wrapped__, seen),
+    type: _class,
+    types.BuiltinFunctionType: _named,
+    types.ModuleType: _named,
+    object: _object,
+}
+
+
+def _of_a_library(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in _LIBRARIES
 
 
 def _code(code: types.CodeType) -> str:
-    """A digest of what a function does, the same wherever it stands."""
-    constants = [_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+    """A digest of what a function does, the same wherever it stands and in every process."""
+    constants = [_code(c) if isinstance(c, types.CodeType) else _constant(c) for c in code.co_consts]
     return _short(repr((code.co_code, code.co_names, code.co_varnames, constants)).encode())
 
 
+def _constant(constant: Any) -> str:
+    return repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
+
+
 def _names(code: types.CodeType) -> list[str]:
-    """The names that a function, and the functions in it, look up around them."""
+    """The global names that a function, and the functions in it, look up."""
+    looked_up = [i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
     inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    return [*code.co_names, *(name for c in inner for name in _names(c))]
+    return [*looked_up, *(name for c in inner for name in _names(c))]
 
 
 def _content(cell: types.CellType) -> Any:
@@ -165,10 +234,16 @@ def _content(cell: types.CellType) -> Any:
         return None
 
 
-def _digest(value: Any) -> str:
-    array = value.detach().cpu() if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
-    numbers = array.contiguous().view(-1).view(torch.uint8) if array.numel() else array
-    return f"{array.dtype} {tuple(array.shape)} {_short(numbers.numpy().tobytes())}"
+def _digest(value: Tensor | np.ndarray) -> str:
+    """Type, shape and content of an array; of a tensor without content, type and shape."""
+    told = f"{value.dtype} {tuple(value.shape)}"
+    if isinstance(value, Tensor):
+        if value.is_meta:
+            return told
+        dense = value.detach().to_dense() if value.layout != torch.strided else value.detach()
+        value = dense.cpu().contiguous().flatten().view(torch.uint8).numpy() if dense.numel() else np.empty(0)
+    content = repr(value.tolist()).encode() if value.dtype.hasobject else np.ascontiguousarray(value).tobytes()
+    return f"{told} {_short(content)}"
 
 
 def _short(content: bytes) -> str:

@@ -3,17 +3,24 @@
 import functools
 import subprocess
 import sys
+from collections import deque
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision import transforms
 from torchvision.transforms import v2
 
 from fslib import losses, metrics, objectives
 from fslib.augmentation import Views, random_warp
 from fslib.backbones import Conv4, FrozenConv4
 from fslib.config import described, differences
+from fslib.data import ImageSet
 from fslib.methods import MatchingNetwork, PrototypicalNetwork
 
 
@@ -53,6 +60,50 @@ class Callable:
 
     def __call__(self, images):
         return self.strength * images
+
+
+def own_loss(margin, **changes):
+    """A loss of a reader's own, in a class made anew, whose method sees the margin from outside."""
+
+    class Loss(nn.Module):
+        limit = changes.get("limit", 1.0)
+
+        def forward(self, embeddings, labels, power=changes.get("power", 1)):  # noqa: B008
+            return (embeddings**power).mean().clamp_max(self.limit) * margin + OFFSET
+
+    return Loss()
+
+
+@dataclass(slots=True)
+class Slotted:
+    strength: float
+
+
+def hooked(factor):
+    module = nn.Linear(3, 2)
+    module.register_forward_hook(lambda module, inputs, output: factor * output)
+    return module
+
+
+class Padded(ImageSet):
+    border = 0
+
+    def inputs(self, indices=slice(None)):
+        return super().inputs(indices) + self.border
+
+
+def padded(border):
+    data = Padded("d", torch.zeros(2, 1, 28, 28, dtype=torch.uint8), [0, 1], ["a", "b"])
+    object.__setattr__(data, "border", border)
+    return data
+
+
+def wrapped(factor):
+    @functools.wraps(losses.supcon)
+    def loss(embeddings, labels):
+        return factor * embeddings.mean()
+
+    return loss
 
 
 def without_bias():
@@ -100,6 +151,34 @@ PAIRS = {
     "tensor": (torch.tensor([1]), torch.tensor([1.0])),
     "order": ([1, 2], [2, 1]),
     "nothing": (None, 0),
+    "closure of a method": (own_loss(0.1), own_loss(0.2)),
+    "default of a method": (own_loss(0.1), own_loss(0.1, power=2)),
+    "attribute of a class": (own_loss(0.1), own_loss(0.1, limit=2.0)),
+    "class": (type(own_loss(0.1)), type(own_loss(0.2))),
+    "slots": (Slotted(0.1), Slotted(0.2)),
+    "fraction": (Fraction(1, 2), Fraction(1, 3)),
+    "decimal": (Decimal("0.1"), Decimal("0.2")),
+    "range": (range(3), range(4)),
+    "deque": (deque([1, 2]), deque([1, 3])),
+    "path": (Path("a"), Path("b")),
+    "interpolation": (
+        v2.RandomAffine(10, interpolation=v2.InterpolationMode.NEAREST),
+        v2.RandomAffine(10, interpolation=v2.InterpolationMode.BILINEAR),
+    ),
+    "older transforms": (
+        transforms.Compose([transforms.RandomAffine(10)]), transforms.Compose([transforms.RandomAffine(20)])
+    ),
+    "distribution": (torch.distributions.Normal(0, 0.1), torch.distributions.Normal(0, 0.2)),
+    "cached function": (functools.cache(scaled(1.0)), functools.cache(scaled(2.0))),
+    "wrapped function": (wrapped(1.0), wrapped(2.0)),
+    "hook": (hooked(1.0), hooked(2.0)),
+    "bound method": (Callable(0.1).__call__, Callable(0.2).__call__),
+    "subclass of data": (padded(0), padded(1)),
+    "array of text": (np.array(["a", "b"]), np.array(["a", "c"])),
+    "array of objects": (np.array([{"a": 1}]), np.array([{"a": 2}])),
+    "sparse tensor": (torch.eye(2).to_sparse(), (2 * torch.eye(2)).to_sparse()),
+    "set": ({"a", "b"}, {"a", "c"}),
+    "set in a function": (lambda e: e in {"a", "b"}, lambda e: e in {"a", "c"}),
 }  # fmt: skip
 
 
@@ -114,6 +193,18 @@ def test_a_global_that_a_function_uses_decides_too(monkeypatch):
     before = described("f", uses_a_global)
     monkeypatch.setattr(sys.modules[__name__], "OFFSET", 2.0)
     assert differences(before, described("f", uses_a_global)) == ["f.OFFSET was 1.0 and is now 2.0"]
+
+
+def test_a_name_that_is_only_an_attribute_decides_nothing(monkeypatch):
+    function = lambda embeddings, labels: embeddings.mean()  # noqa: E731
+    before = described("f", function)
+    monkeypatch.setattr(sys.modules[__name__], "mean", 0.37, raising=False)
+    assert not differences(before, described("f", function))
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert described("x", np.float32(0.5)) == described("x", 0.5)
+    assert described("x", torch.empty(2, device="meta")) == {"x": "torch.float32 (2,)"}
 
 
 def test_weights_that_training_changes_decide_nothing():
