@@ -27,6 +27,23 @@ def default_device() -> torch.device:
     return torch.device("cpu")
 
 
+def known_device(device: torch.device | str | None) -> torch.device | None:
+    """The device of that name; ``None`` if none is asked for.
+
+    Raises:
+        ValueError: if there is no such device here.
+    """
+    if device is None:
+        return None
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"There is no device {device!r} here; without the argument, the best there is is taken."
+        ) from error
+
+
 @functools.cache
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 faster than float32.

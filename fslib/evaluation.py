@@ -29,6 +29,7 @@ from fslib.devices import (
     device_of,
     evaluation_mode,
     kept_memory,
+    known_device,
     place,
     upload,
 )
@@ -59,10 +60,18 @@ class OverEpisodes:
     transductive: bool = False
     drawn: str | None = None
 
+    def __post_init__(self) -> None:
+        values = torch.as_tensor(self.per_episode).cpu()
+        if values.ndim != 1 or not len(values):
+            raise ValueError(
+                f"A result holds one value for each of some episodes, but got shape {tuple(values.shape)}."
+            )
+        object.__setattr__(self, "per_episode", values)
+
     @property
     def mean(self) -> float:
         """Mean over episodes."""
-        return self.per_episode.cpu().double().mean().item()  # some GPUs have no float64
+        return self.per_episode.double().mean().item()
 
     @property
     def ci95(self) -> float:
@@ -209,9 +218,12 @@ def embed_all(
             f"What is measured is a method of fslib.methods over a network, but this is a {type(model).__name__}; "
             "methods.PrototypicalNetwork(network) makes one."
         )
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, but is {batch}.")
-    where = torch.device(device) if device else device_of(model)
+    _check_whole("batch", batch)
+    if not isinstance(data, ImageSet):
+        raise ValueError(
+            f"embed_all embeds an ImageSet, as fslib.data.load gives, but got a {type(data).__name__}."
+        )
+    where = known_device(device) or device_of(model)
     with borrowed(model, where), evaluation_mode(model), kept_memory(), torch.no_grad():
         parts = []
         for indices in torch.arange(len(data)).split(batch):
@@ -269,13 +281,13 @@ def evaluate(
         >>> print(evaluate(model, data.load("glyphs", "test"), episodes=1000))     # doctest: +SKIP
         51.60 % ± 0.55 (1,000 episodes)
     """
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk must be at least 1, but is {chunk}.")
+    if chunk is not None:
+        _check_whole("chunk", chunk)
     drawn = _drawn(data, episodes, dict(way=way, shot=shot, query=query), seed)
     if embeddings is None:
         embeddings = embed_all(model, data, device)
     embeddings = _checked(embeddings, data)
-    where = torch.device(device) if device else device_of(model) or embeddings.device
+    where = known_device(device) or device_of(model) or embeddings.device
     embeddings = upload(embeddings, where)
     first = drawn[0]
     chunk = chunk or _chunk(
@@ -284,7 +296,7 @@ def evaluate(
     labels, targets = first.support_labels, upload(first.query_labels, where)
     # All at once: small pieces would lie scattered in freed memory.
     accuracies, broken = torch.empty(len(drawn), device=where), []
-    identities = [hashlib.sha256("\n".join(getattr(data, "class_names", ())).encode()) for _ in range(2)]
+    identities = [_identity(getattr(data, "class_names", ()), getattr(data, "labels", data)) for _ in range(2)]
     with borrowed(model, where), evaluation_mode(model), torch.inference_mode():
         for start in tqdm(range(0, len(drawn), chunk), disable=not progress):
             stack = drawn[start : start + chunk]
@@ -292,12 +304,12 @@ def evaluate(
                 identity.update(part.long().numpy().tobytes())
             scores = model.compare(embeddings[stack.support], labels, embeddings[stack.query])
             _check_scores(scores, (*stack.query.shape, first.way))
-            broken.append(scores.isnan().any())
+            broken.append(_without_answer(scores).any())
             accuracies[start : start + chunk] = (scores.argmax(-1) == targets).float().mean(-1)
         if torch.stack(broken).any():
             raise ValueError(
-                "Some scores are NaN, and a query with them has no answer: look for a division by zero, or the "
-                f"logarithm or root of a negative number, in the compare of {type(model).__name__}."
+                "Some scores are NaN, or infinite for several classes at once, and such a query has no answer: look "
+                f"for a division by zero, or for numbers too large, in the compare of {type(model).__name__}."
             )
     digest = "".join(identity.hexdigest()[:8] for identity in identities)
     return Accuracy(accuracies.cpu(), transductive=model.transductive, drawn=digest)
@@ -372,6 +384,8 @@ def recall_at_1(embeddings: Tensor, labels: Any, metric: Metric = squared_euclid
     """
     expect(metric, "distance", "recall_at_1")
     labels = as_labels(labels).to(embeddings.device)
+    if not len(labels):
+        raise ValueError("There is no image, and so none to find.")
     if embeddings.ndim != 2 or len(labels) != len(embeddings):
         raise ValueError(
             f"recall_at_1 takes embeddings (n, d) and a label for each, but got {tuple(embeddings.shape)} and "
@@ -388,7 +402,15 @@ def recall_at_1(embeddings: Tensor, labels: Any, metric: Metric = squared_euclid
         raise ValueError("Each class has a single image, so there is no other image to find.")
     right = torch.zeros(len(classes), device=labels.device)
     right.index_add_(0, positions, torch.cat(found).float())
-    return Accuracy((right / sizes)[sizes > 1].cpu(), unit="classes")
+    drawn = _identity((), labels).hexdigest()[:16]
+    return Accuracy((right / sizes)[sizes > 1].cpu(), unit="classes", drawn=drawn)
+
+
+def _identity(names: Sequence[str], labels: Any) -> Any:
+    """The digest of what episodes are drawn from, to be gone on with: classes, and which image is of which."""
+    digest = hashlib.sha256("\n".join(map(str, names)).encode())
+    digest.update(as_labels(labels).cpu().numpy().tobytes())
+    return digest
 
 
 def _drawn(
@@ -421,6 +443,11 @@ def _drawn(
     return stack
 
 
+def _check_whole(name: str, value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number, at least 1, but is {value}.")
+
+
 def _check_way(way: int) -> None:
     if way == 1:
         raise ValueError("With one class every answer is right; way must be at least 2.")
@@ -441,9 +468,15 @@ def _checked(embeddings: Tensor, data: ImageSet) -> Tensor:
     return check_finite(embeddings.detach())
 
 
+def _without_answer(scores: Tensor) -> Tensor:
+    """Which queries have no answer: a score is NaN, or the best is infinite and not the only one."""
+    best = scores.amax(-1, keepdim=True)
+    return scores.isnan().any(-1) | (best.isinf().squeeze(-1) & ((scores == best).sum(-1) > 1))
+
+
 def _check_scores(scores: Tensor, shape: tuple[int, ...]) -> None:
-    if not isinstance(scores, Tensor) or scores.shape != shape:
-        what = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+    if not isinstance(scores, Tensor) or scores.shape != shape or not scores.is_floating_point():
+        what = f"{tuple(scores.shape)}, {scores.dtype}" if isinstance(scores, Tensor) else type(scores).__name__
         raise ValueError(
             f"compare must give a score for each query and class, here of shape {shape}: episodes, queries, classes; "
             f"but it gave {what}."

@@ -107,7 +107,7 @@ def test_a_stack_of_another_kind_or_data_set_is_refused(tiny):
 
 
 def test_a_chunk_holds_an_episode_and_embeddings_are_numbers(tiny):
-    with pytest.raises(ValueError, match="chunk must be at least 1, but is -1"):
+    with pytest.raises(ValueError, match="chunk must be a whole number, at least 1, but is -1"):
         evaluate(network(), tiny, **TASK, chunk=-1)
     with pytest.raises(ValueError, match="96 of 96 embeddings hold NaN or infinity"):
         evaluate(network(), tiny, **TASK, embeddings=torch.full((96, 4), torch.nan))
@@ -349,6 +349,10 @@ def test_accuracies_of_other_episodes_are_not_subtracted(tiny):
     ):
         with pytest.raises(ValueError, match="these 20 episodes are not the same ones; measure both with the same"):
             one - other
+    recall = evaluation.recall_at_1(embed_all(network(), tiny), tiny.labels)
+    turned = evaluation.recall_at_1(embed_all(network(), tiny), tiny.labels.roll(1))
+    with pytest.raises(ValueError, match="these 8 classes are not the same ones"):
+        recall - turned
     with pytest.raises(ValueError, match="of 20 episodes and 8 classes"):
         one - evaluation.recall_at_1(embed_all(network(), tiny), tiny.labels)
     with pytest.raises(TypeError):
@@ -408,6 +412,8 @@ def test_embeddings_can_be_trained_on_and_changed(tiny):
         (lambda s, y, q: (q @ s.mT).argmax(-1), "a score for each query and class"),
         (lambda s, y, q: (q @ s.mT)[..., :5].mT, "a score for each query and class"),
         (lambda s, y, q: None, "gave NoneType"),
+        (lambda s, y, q: torch.full((*q.shape[:-1], 5), -torch.inf), "infinite for several classes at once"),
+        (lambda s, y, q: torch.ones(*q.shape[:-1], 5, dtype=torch.bool), "torch.bool"),
     ],
 )  # fmt: skip
 def test_scores_that_are_no_answers_are_refused(tiny, compare_, says):
@@ -426,6 +432,8 @@ def test_scores_that_are_no_answers_are_refused(tiny, compare_, says):
         (dict(way=5.0), "way must be a whole number"),
         (dict(episodes=0), "episodes must be at least 1"),
         (dict(seed=-1), "seed"),
+        (dict(chunk=2.5), "chunk must be a whole number"),
+        (dict(device="gpu"), "There is no device 'gpu' here"),
         (dict(embeddings=torch.zeros(96)), r"must be of shape \(n, d\)"),
         (dict(embeddings=[[0.0]] * 96), "must be a tensor"),
         (dict(embeddings=torch.full((96, 4), torch.inf)), "hold NaN or infinity"),
@@ -434,6 +442,18 @@ def test_scores_that_are_no_answers_are_refused(tiny, compare_, says):
 def test_what_cannot_be_measured_is_said(tiny, options, says):
     with pytest.raises(ValueError, match=says):
         evaluate(network(), tiny, **TASK | options)
+
+
+@torch.no_grad()
+def test_one_infinite_score_is_an_answer(tiny):
+    class Sure(PrototypicalNetwork):
+        def compare(self, *episode):
+            scores = super().compare(*episode)
+            return scores.where(scores == scores.amax(-1, keepdim=True), -torch.inf)
+
+    model = network()
+    sure = evaluate(Sure(model.feature_extractor), tiny, **TASK, episodes=10)
+    assert sure == evaluate(model, tiny, **TASK, episodes=10)
 
 
 def test_a_seed_beside_drawn_episodes_is_refused(tiny):
@@ -464,6 +484,7 @@ def test_a_class_of_one_image_is_left_out_of_recall():
     [
         ((torch.zeros(4, 2), [0, 0, 1]), "3 labels"),
         ((torch.zeros(4), [0, 0, 1, 1]), "takes embeddings"),
+        ((torch.zeros(0, 2), []), "no image"),
         ((torch.full((4, 2), torch.nan), [0, 0, 1, 1]), "NaN"),
         ((torch.zeros(4, 2), [0, 0, 1, 1], metrics.cosine_similarity), "takes a distance"),
     ],

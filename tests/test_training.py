@@ -414,6 +414,14 @@ def test_what_compares_is_given_float32(tiny):
         (network, {"learning_rate": 0}, "learning_rate must be above zero"),
         (network, {"save_every": 0}, "save_every must be a whole number, at least 1, but is 0"),
         (network, {"episodes": 12.0}, "episodes must be a whole number"),
+        (network, {"learning_rate": "0.1"}, "learning_rate must be above zero and finite, but is '0.1'"),
+        (network, {"device": "gpu"}, "There is no device 'gpu' here"),
+        (network, {"augment": "warp"}, "called with images, but this is 'warp'"),
+        (network, {"augment": lambda images: None}, "gives as many images as it gets, here 9"),
+        (network, {"augment": lambda images: images[1:]}, "gave torch.float32"),
+        (network, {"augment": lambda images: images.to(torch.uint8)}, "gave torch.uint8"),
+        (network, {"step": lambda e, y: e.mean(1)}, "one number in a tensor, but function gave one of shape"),
+        (network, {"step": lambda e, y: 0.5}, "gave one of float"),
         (lambda: Conv4(4), {}, "fit trains a method of fslib.methods over a network, but got a Conv4"),
     ],
 )  # fmt: skip
@@ -430,3 +438,40 @@ def test_a_loss_that_ends_as_no_number_is_never_saved(tiny, tmp_path):
             step=lambda e, y: e.mean() * (torch.nan if next(steps) == 7 else 1),
         )  # fmt: skip
     assert len(torch.load(tmp_path / "run.pt")["history"]["loss"]) == 4
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_before_the_training(tiny, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(PrototypicalNetwork, "embed", lambda *_: pytest.fail("it trained"))
+    with pytest.raises(OSError, match=r"No checkpoint can be written to .*file.run\.pt"):
+        fit(network(), tiny, **SHORT, checkpoint=tmp_path / "file" / "run.pt")
+    with pytest.raises(ValueError, match="is a folder"):
+        fit(network(), tiny, **SHORT, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["model", "optimizer", "random", "settings", "history"])
+def test_a_checkpoint_without_a_part_is_named(tiny, checkpoint, missing):
+    saved = torch.load(checkpoint)
+    torch.save({name: part for name, part in saved.items() if name != missing}, checkpoint)
+    with pytest.raises(ValueError, match=r"run\.pt is not a checkpoint that can be read"):
+        fit(network(), tiny, **SHORT, checkpoint=checkpoint)
+
+
+def test_weights_that_two_modules_share_are_trained_once(tiny):
+    class OnModel(nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def step(self, model, batch):
+            return losses.supcon(metrics.cosine_similarity(*2 * [batch.embed(self.model)]), batch.labels)
+
+    first, second = network(), network()
+    fit(first, tiny, step=OnModel(first), **SHORT)
+    fit(second, tiny, step=losses.SupConLoss(), **SHORT)
+    assert_same_state(first, second)
+
+
+@pytest.mark.parametrize("seed", [2**62, 1_732_800_000_000_000_000])
+def test_any_seed_of_a_clock_will_do(tiny, seed):
+    fit(network(), tiny, **SHORT, seed=seed, augment=noisy)

@@ -49,6 +49,7 @@ class FewShotClassifier(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed images, (n, ...) → (n, d), each on its own, on the device of the model."""
+        check_images(images)
         return vectors(self.feature_extractor(self._here(images)))
 
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
@@ -106,11 +107,7 @@ class FewShotClassifier(nn.Module):
                 that are not finite.
         """
         for images in (support, query):
-            if not isinstance(images, Tensor):
-                raise ValueError(
-                    f"Images must be a tensor of network input, but are a {type(images).__name__}; "
-                    "fslib.data.to_input makes one of pictures."
-                )
+            check_images(images)
         if support.shape[1:] != query.shape[1:]:
             raise ValueError(
                 f"Support and query images must have the same shape, "
@@ -139,6 +136,19 @@ class FewShotClassifier(nn.Module):
     def _here(self, tensor: Tensor) -> Tensor:
         """A tensor on the device of the model."""
         return upload(tensor, device_of(self) or tensor.device)
+
+
+def check_images(images: Any) -> None:
+    """Raise if these are pictures that no network can take."""
+    if not isinstance(images, Tensor):
+        raise ValueError(
+            f"Images must be a tensor of network input, but are a {type(images).__name__}; "
+            "fslib.data.to_input makes one of pictures."
+        )
+    if images.dtype == torch.uint8:
+        raise ValueError(
+            "These are pictures, uint8, and not network input; fslib.data.to_input makes it of them."
+        )
 
 
 def vectors(embeddings: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,15 +48,28 @@ class Batches:
         images = self.images.inputs(upload(drawn, self.device))
         if self.augment is not None:
             options = {"generator": self._generator(i)} if self.draws else {}
-            images = self.augment(images, **options)
+            images = self._checked(self.augment(images, **options), len(drawn))
         return Batch(images, self.labels[drawn], episode, i, self.bfloat16)
 
     def _generator(self, i: int) -> torch.Generator:
-        return torch.Generator(self.device).manual_seed(self.sampler.seed * 1_000_003 + i)
+        return torch.Generator(self.device).manual_seed((self.sampler.seed * 1_000_003 + i) % 2**63)
+
+    def _checked(self, images: Any, count: int) -> Tensor:
+        if isinstance(images, Tensor) and len(images) == count and images.is_floating_point():
+            return images
+        what = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(
+            f"An augmentation gives as many images as it gets, here {count}, as floats, but {self.augment} gave {what}."
+        )
 
 
 def _takes_generator(augment: Augment) -> bool:
     """Whether a function has an argument ``generator``; the transforms of torchvision have none."""
-    call = augment.forward if isinstance(augment, nn.Module) else augment
-    parameters = inspect.signature(call).parameters
+    if not callable(augment):
+        raise ValueError(f"An augmentation is called with images, but this is {augment!r}.")
+    try:
+        call = augment.forward if isinstance(augment, nn.Module) else augment
+        parameters = inspect.signature(call).parameters
+    except ValueError:  # a function built into PyTorch
+        return False
     return "generator" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

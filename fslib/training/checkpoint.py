@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -64,6 +65,8 @@ class Run:
             raise ValueError(f"save_every must be a whole number, at least 1, but is {save_every}.")
         self.parts, self.device, self.save_every = parts, device, save_every
         self.path = Path(path) if path else None
+        if self.path:
+            _check_writable(self.path)  # before the training, not after hours of it
         self.saved = _load(self.path) if self.path and self.path.exists() else None
         self.history, self.settings = History(), Settings()
         self._unread: list[Tensor] = []
@@ -89,9 +92,14 @@ class Run:
                 f"{f' and {len(differs) - 5} more' if len(differs) > 5 else ''}); "
                 "delete it, or choose another file."
             )
-        for name, part in self.parts.items():
-            part.load_state_dict(self.saved[name])
-        set_random_state(self.saved["random"], self.device)
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(self.saved[name])
+            set_random_state(self.saved["random"], self.device)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.path} is not a checkpoint that can be read; delete it to start anew."
+            ) from error
         self.history = History(**self.saved["history"])
         self._began -= self.history.seconds
         self.saved = None
@@ -146,10 +154,24 @@ class Run:
             torch.save(saved, temporary)
 
 
+def _check_writable(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; a checkpoint is a file in one.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"No checkpoint can be written to {path} ({error.strerror or error}); choose another file."
+        ) from error
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         saved = torch.load(path, weights_only=True, map_location="cpu")
-        if not isinstance(saved["settings"], dict) or not isinstance(saved["history"], dict):
+        History(**saved["history"])
+        if not all(isinstance(saved[part], dict) for part in ("settings", "random", "model")):
             raise TypeError
     except Exception as error:
         raise ValueError(

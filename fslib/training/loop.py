@@ -16,12 +16,20 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from fslib.config import Settings, described
 from fslib.data import ImageSet
-from fslib.devices import default_device, has_fast_bfloat16, kept_memory, place, seeded, upload
+from fslib.devices import (
+    default_device,
+    has_fast_bfloat16,
+    kept_memory,
+    known_device,
+    place,
+    seeded,
+    upload,
+)
 from fslib.episodes import EpisodeSampler
 from fslib.methods import FewShotClassifier
 from fslib.training.batches import Augment, Batches
 from fslib.training.checkpoint import History, Run
-from fslib.training.steps import Batch, Loss, OnBatch, Step, as_step
+from fslib.training.steps import Batch, Episodic, Loss, OnBatch, Step, as_step
 
 
 def fit(
@@ -90,9 +98,9 @@ def fit(
     _check(model, data, way, learning_rate, step)
     groups = data.class_groups if whole_groups else None
     sampler = EpisodeSampler(data, way, shot, query, episodes, seed, groups)
-    device = torch.device(device or default_device())
+    device = known_device(device) or default_device()
     trained = _placed({"model": model, "step": step}, device)
-    weights = [weight for module in trained.values() for weight in module.parameters()]
+    weights = list(dict.fromkeys(w for module in trained.values() for w in module.parameters()))
     if not weights:
         raise ValueError("There is nothing to train: neither the model nor the step has weights.")
     descent = (optimizer or torch.optim.Adam)(weights, learning_rate)
@@ -110,7 +118,7 @@ def fit(
         run.resume()
         for i in run.steps(episodes, progress):
             batch = batches[i]
-            loss = _with_gradient(step.step(model, batch), model, step)
+            loss = _lowered(step.step(model, batch), model, step)
             descent.zero_grad()
             loss.backward()
             descent.step()
@@ -142,13 +150,16 @@ def _accuracy(model: FewShotClassifier, batch: Batch) -> Tensor:
     return (scores.argmax(-1) == targets).float().mean()
 
 
-def _with_gradient(loss: Tensor, model: FewShotClassifier, step: Step) -> Tensor:
+def _lowered(loss: Any, model: FewShotClassifier, step: Step) -> Tensor:
+    """The loss, if it is one number with a gradient."""
+    name = type(step.loss).__name__ if isinstance(step, OnBatch) else type(step).__name__
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"A loss is one number in a tensor, but {name} gave one of {what}.")
     if loss.requires_grad:
-        return loss
-    if isinstance(step, OnBatch):
-        raise ValueError(
-            f"There is nothing to train: what {type(step.loss).__name__} gives carries no gradient."
-        )
+        return loss.squeeze()
+    if not isinstance(step, Episodic):
+        raise ValueError(f"There is nothing to train: what {name} gives carries no gradient.")
     raise ValueError(
         f"There is nothing to train: the scores of {type(model).__name__} over "
         f"{type(model.feature_extractor).__name__} carry no gradient. Train the network inside another method, or with "
@@ -203,8 +214,12 @@ def _check(
         )
     if way == 1:
         raise ValueError("With one class every answer is right; way must be at least 2.")
-    if not 0 < learning_rate < math.inf:  # so that NaN is refused too
-        raise ValueError(f"learning_rate must be above zero and finite, but is {learning_rate}.")
+    if not isinstance(data, ImageSet):
+        raise ValueError(
+            f"fit trains on an ImageSet, as fslib.data.load gives, but got a {type(data).__name__}."
+        )
+    if not isinstance(learning_rate, int | float) or not 0 < learning_rate < math.inf:  # nor NaN
+        raise ValueError(f"learning_rate must be above zero and finite, but is {learning_rate!r}.")
     classes = getattr(getattr(step, "loss", None), "classes", None)
     if isinstance(classes, int) and classes < len(data.class_names):
         raise ValueError(
