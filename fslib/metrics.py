@@ -169,6 +169,32 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
     return _distances(x, y)
 
 
+def directions(x: Tensor, dim: int = -1) -> Tensor:
+    """Vectors scaled to length one, whatever their length; zero remains zero.
+
+    Unlike :func:`torch.nn.functional.normalize`, it keeps the directions of vectors of any size that their type can
+    hold, those whose squares overflow or vanish too.
+
+    Args:
+        x: any shape, floats.
+        dim: the axis along which a vector lies.
+
+    Returns:
+        Directions, of the shape of ``x``, in float32 or better.
+
+    Example:
+        >>> directions(torch.tensor([[3e-30, 4e-30], [0.0, 0.0]]))
+        tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]])
+    """
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    length = x.norm(dim=dim, keepdim=True)
+    if not _ordinary(length):
+        x = x / _largest(x, dim)
+        length = x.norm(dim=dim, keepdim=True)
+    return x / length.where(length != 0, 1)
+
+
 @_of("similarity")
 def cosine_similarity(x: Tensor, y: Tensor) -> Tensor:
     """Cosine of the angle between x and y, x·y / (‖x‖‖y‖), from −1 to 1; zero where a vector is zero.
@@ -184,7 +210,7 @@ def cosine_similarity(x: Tensor, y: Tensor) -> Tensor:
         >>> cosine_similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 3.0]]))
         tensor([[1., 0.]])
     """
-    return _bounded(_directions(x) @ _directions(y).mT, -1, 1)
+    return _bounded(directions(x) @ directions(y).mT, -1, 1)
 
 
 @_of("distance")
@@ -204,13 +230,13 @@ def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
     """
 
     def expanded() -> tuple[Tensor, Tensor | None]:
-        unit_x = _directions(x)
-        unit_y = unit_x if y is x else _directions(y)
+        unit_x = directions(x)
+        unit_y = unit_x if y is x else directions(y)
         squared, lost = _expanded(unit_x, unit_y)
         return half(squared, unit_x[..., :, None, :], unit_y[..., None, :, :]), lost
 
     def subtracted(x: Tensor, y: Tensor) -> Tensor:
-        unit_x, unit_y = _directions(x), _directions(y)
+        unit_x, unit_y = directions(x), directions(y)
         return half((unit_x - unit_y).square().sum(-1), unit_x, unit_y)
 
     def half(squared: Tensor, unit_x: Tensor, unit_y: Tensor) -> Tensor:
@@ -259,7 +285,7 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Ten
 
     def places(x: Tensor) -> tuple[Tensor, ...]:
         """Vectors of length one, place by place, (..., n, c) each."""
-        return _directions(x).unflatten(-1, (-1, side**2)).movedim(-1, 0).contiguous().unbind()
+        return directions(x).unflatten(-1, (-1, side**2)).movedim(-1, 0).contiguous().unbind()
 
     def best(x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
         """Σ_i max_j x_i · y_j, place by place, x_i (..., n, c) and y_j (..., m, c)."""
@@ -406,10 +432,14 @@ def _all_pairs(
         subtracted: the exact formula of vectors (..., d) and (..., d), which broadcast.
     """
     if x.device.type != "cpu" and not _recorded():  # to look for lost pairs, one would wait for the device
-        return _in_blocks(subtracted, x, y)
+        return _in_blocks(subtracted, x, y, BLOCK)
     values, lost = expanded()
     if lost is None:
         return values
+    if _many(lost, values):
+        # Blocks that the C library can keep for the next one; larger ones it returns to the system each time.
+        exact = _in_blocks(lambda x, y: subtracted(x.double(), y.double()), x, y, BLOCK // 4)
+        return exact.to(values.dtype)
     x, y = (z.expand(*values.shape[:-2], *z.shape[-2:]) for z in (x, y))
     for places in lost.split(max(1, BLOCK // x.shape[-1])):
         *episode, i, j = places.unbind(-1)
@@ -421,9 +451,19 @@ def _all_pairs(
 def _expanded(x: Tensor, y: Tensor, sides: Sides = _itself) -> tuple[Tensor, Tensor | None]:
     """l(x − y) · r(x − y) for all pairs by ‖x‖² − 2x·y + ‖y‖², and the places of those that lost digits, if any.
 
-    Both sets are first moved by the mean of ``y``, which changes no distance. What rounding left may lie below zero.
+    Both sets are first moved by the mean of ``y``, which changes no distance; or by the median, where an outlier draws
+    the mean so far away that many pairs are lost. What rounding left may lie below zero.
     """
-    center = y.detach().mean(-2, keepdim=True)
+    values, lost = _expanded_about(y.detach().mean(-2, keepdim=True), x, y, sides)
+    if _many(lost, values):
+        values, lost = _expanded_about(y.detach().median(-2, keepdim=True).values, x, y, sides)
+    return values, lost
+
+
+def _expanded_about(
+    center: Tensor, x: Tensor, y: Tensor, sides: Sides
+) -> tuple[Tensor, Tensor | None]:
+    """What :func:`_expanded` gives, with both sets moved by one center, (..., 1, d)."""
     left_x, right_x = sides(x - center)
     left_y, right_y = (left_x, right_x) if y is x else sides(y - center)
     norms_x = (left_x * right_x).sum(-1)
@@ -432,50 +472,50 @@ def _expanded(x: Tensor, y: Tensor, sides: Sides = _itself) -> tuple[Tensor, Ten
     values = values.sub_(left_x @ right_y.mT, alpha=2)
     if _recorded() or not values.numel():
         return values, None
-    plain, largest = values.detach(), norms_x.detach().amax() + norms_y.detach().amax()
+    plain, norms = values.detach(), (norms_x.detach(), norms_y.detach())
     if y is not x:
-        return values, _lost(plain, largest)
+        return values, _lost(plain, *norms)
     # Each is at no distance from itself, which says nothing of the digits of others. NaN stays NaN.
     itself = plain.diagonal(dim1=-2, dim2=-1)
     zero = 0 * itself
     itself.fill_(torch.inf)
-    lost = _lost(plain, largest)
+    lost = _lost(plain, *norms)
     itself.copy_(zero)
     return values, lost
 
 
-def _lost(values: Tensor, largest: Tensor) -> Tensor | None:
-    """Places of pairs that lie too near each other beside the largest norms from which their distance was computed."""
+def _lost(values: Tensor, norms_x: Tensor, norms_y: Tensor) -> Tensor | None:
+    """Places of pairs that lie too near each other beside the norms from which their distance was computed."""
     try:
-        bound = KEPT * largest.item() + 1e-34  # below, squares vanish
-        if values.amin().item() > bound:
-            return None
-        return (~(values > bound)).nonzero()  # NaN too, which ∞ − ∞ leaves
+        least = 1e-34  # below, squares vanish
+        if values.amin().item() > KEPT * (norms_x.amax() + norms_y.amax()).item() + least:
+            return None  # as nearly always, and asked in no time
+        bound = KEPT * (norms_x[..., :, None] + norms_y[..., None, :]) + least
+        lost = (~(values > bound)).nonzero()  # NaN too, which ∞ − ∞ leaves
+        return lost if len(lost) else None
     except RuntimeError:  # under torch.vmap there is nothing to look at
         return None
 
 
-def _in_blocks(subtracted: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Differences of all pairs, in blocks that the backward pass computes again: memory for one at a time."""
+def _many(lost: Tensor | None, values: Tensor) -> bool:
+    """Whether so many pairs are lost that picking them out costs more than computing all."""
+    return lost is not None and 16 * len(lost) > values.numel() > 4096
+
+
+def _in_blocks(
+    subtracted: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, size: int
+) -> Tensor:
+    """Differences of all pairs, in blocks of ``size`` numbers, one at a time; the backward pass computes them again."""
 
     def block(x: Tensor, y: Tensor) -> Tensor:
         return subtracted(x[..., :, None, :], y[..., None, :, :])
 
     episodes = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    rows = max(1, BLOCK // max(1, math.prod(episodes) * y.shape[-2] * y.shape[-1]))
+    rows = max(1, size // max(1, math.prod(episodes) * y.shape[-2] * y.shape[-1]))
     if x.shape[-2] <= rows:
         return block(x, y)
     again = functools.partial(checkpoint, block, use_reentrant=False, preserve_rng_state=False)
     return torch.cat([again(some, y) for some in x.split(rows, -2)], -2)
-
-
-def _directions(x: Tensor) -> Tensor:
-    """Vectors scaled to length one, whatever their length; zero remains zero."""
-    length = x.norm(dim=-1, keepdim=True)
-    if not _ordinary(length):
-        x = x / _largest(x, -1)
-        length = x.norm(dim=-1, keepdim=True)
-    return x / length.where(length != 0, 1)
 
 
 def _ordinary(length: Tensor) -> bool:

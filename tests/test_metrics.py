@@ -595,6 +595,39 @@ def test_blocks_hold_no_more_than_they_may(distance, monkeypatch):
         torch.testing.assert_close(slopes, results[0][1])
 
 
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e20])
+def test_an_outlier_does_not_make_all_pairs_lost(size):
+    torch.manual_seed(0)
+    x = 0.1 * torch.randn(300, 16)
+    x[0] += size
+    _, lost = metrics._expanded(x, x)
+    assert lost is None or len(lost) < 2 * len(x)  # its row and its column
+    assert_exact(metrics.euclidean, x, x)
+
+
+@pytest.mark.parametrize("outliers", [0, 1])
+def test_two_far_clusters_take_memory_for_a_block_at_a_time(outliers, monkeypatch):
+    torch.manual_seed(0)
+    x = torch.randn(200, 16)
+    x[100:] += 1e4
+    x[:outliers] += 1e20
+    monkeypatch.setattr(metrics, "BLOCK", 50_000)
+    with Largest() as largest:
+        metrics.euclidean(x.clone().requires_grad_(), x).sum().backward()
+    assert largest.numbers <= 3 * 200 * 200  # three places a pair
+    assert_exact(metrics.euclidean, x, x)
+
+
+def test_directions_are_kept_at_any_size():
+    torch.manual_seed(0)
+    x = torch.randn(5, 4, 3)
+    for dim in (-1, 1):
+        expected = torch.nn.functional.normalize(x, dim=dim)
+        for size in (1e-30, 1e-12, 1.0, 1e25):
+            torch.testing.assert_close(metrics.directions(size * x, dim), expected)
+    assert metrics.directions(x.half()).dtype == torch.float32 and not metrics.directions(0 * x).any()
+
+
 def test_gradients_of_gradients_in_blocks(monkeypatch):
     monkeypatch.setattr(metrics, "BLOCK", 20)
     x = torch.tensor([[0.0, 0.1], [0.1, 0.3], [1e6, 0.1], [1e6, 0.3]], dtype=torch.float64)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fslib.methods.base import FewShotClassifier, check_above_zero, members
-from fslib.metrics import full_precision
+from fslib.metrics import directions, full_precision
 
 
 class LogisticRegression(FewShotClassifier):
@@ -45,7 +45,7 @@ class LogisticRegression(FewShotClassifier):
         """Logits of each query, (..., m, classes)."""
         support, labels, query = self._ready(support, support_labels, query)
         with full_precision(support):
-            examples, queries = _directions(support), _directions(query)
+            examples, queries = directions(support), directions(query)
             center = examples.mean(-2, keepdim=True)  # the intercept takes up what this moves
             examples, queries = examples - center, queries - center
             weights, intercept = self._fit(examples, members(labels, support.device).to(examples.dtype))
@@ -101,7 +101,7 @@ class CosineClassifier(FewShotClassifier):
         """Scaled cosines of each query, (..., m, classes)."""
         support, labels, query = self._ready(support, support_labels, query)
         with full_precision(support):
-            examples = _directions(support)
+            examples = directions(support)
             targets = members(labels, support.device).to(examples.dtype)
             weights = F.normalize(targets.mT @ examples, dim=-1)
             for _ in range(self.steps):
@@ -109,10 +109,4 @@ class CosineClassifier(FewShotClassifier):
                 gradient = error.mT @ examples / examples.shape[-2]
                 gradient = gradient - (gradient * weights).sum(-1, keepdim=True) * weights
                 weights = F.normalize(weights - gradient, dim=-1)  # a step of 1 / scale
-            return self.scale * _directions(query) @ weights.mT
-
-
-def _directions(embeddings: Tensor) -> Tensor:
-    """Embeddings scaled to length one, in float32 or better."""
-    dtype = torch.promote_types(embeddings.dtype, torch.float32)
-    return F.normalize(embeddings.to(dtype), dim=-1)
+            return self.scale * directions(query) @ weights.mT

@@ -141,3 +141,10 @@ def test_embeddings_in_bfloat16_are_fitted_in_full_precision(model):
     support, labels, query = (part[0].bfloat16() if part.ndim > 1 else part for part in episodes())
     expected = model(support.float(), labels, query.float())
     torch.testing.assert_close(model(support, labels, query).float(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-13, 1e25])
+def test_the_size_of_embeddings_does_not_matter(model, size):
+    support, labels, query = (part[0] if part.ndim > 1 else part for part in episodes())
+    scores = model(size * support, labels, size * query)
+    torch.testing.assert_close(scores, model(support, labels, query), rtol=1e-3, atol=1e-3)
