@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from fslib.devices import upload
 from fslib.labels import as_labels
 from fslib.metrics import Metric, cosine_similarity, euclidean, expect, full_precision
+from fslib.mining import positives_of_each, same_and_others
 
 Reduction = Literal["mean", "nonzero", "sum", "none"]
 
@@ -97,6 +98,7 @@ def triplet(
         reduction: ``"mean"`` over all, ``"nonzero"``: over those that cost something, ``"sum"`` or ``"none"``.
     """
     check_not_negative("margin", margin)
+    _check_device(positive, negative)
     if positive.shape != negative.shape:
         raise ValueError(
             f"Each triplet has two distances, but got {tuple(positive.shape)} and {tuple(negative.shape)}."
@@ -114,8 +116,10 @@ def triplet_all(
     """The triplet loss over all triplets of a batch, without listing them.
 
     For one anchor, the negatives that cost something to a positive are those nearer than D(a, p) + m. Sorted by
-    distance, they are the first c, and together cost c·(D(a, p) + m) minus the sum of their distances, which a running
-    sum holds. So time and memory grow with the number of pairs, not of triplets.
+    distance, they are the first c. Each costs what the last of them costs, D(a, p) + m − D(a, n_c), and what it is
+    nearer than that, n_c − n_i. A running sum holds the latter: from one place to the next, all before it gain the step
+    between the two. So time and memory grow with the number of pairs, not of triplets, and nothing that is summed is
+    larger than the costs themselves, however far away other examples lie.
 
     Args:
         distances: D of all pairs of the batch, (n, n).
@@ -125,24 +129,31 @@ def triplet_all(
     """
     check_not_negative("margin", margin)
     labels = _labels_of(distances, labels)
-    n = len(labels)
-    equal = labels[:, None] == labels
-    positive = equal & ~torch.eye(n, dtype=torch.bool, device=labels.device)
-    if n:  # only differences within a row count; small numbers keep more digits of them
-        middle = distances.detach()
-        distances = distances - middle.where(~middle.isinf(), 0).mean(1, keepdim=True)
-    nearest = distances.where(~equal, torch.inf).sort(1).values
-    sums = F.pad(nearest.where(nearest.isfinite(), 0).cumsum(1), (1, 0))
-    reach = distances + margin
-    count = torch.searchsorted(nearest.detach(), reach.detach().contiguous())
-    costs = (count * reach - sums.gather(1, count)).where(positive, 0)
-    total = costs.sum()
+    same, others = same_and_others(labels)
+    among = positives_of_each(same)
+    positive, counted = distances.gather(1, among), same.gather(1, among)
+    nearest = distances.where(others, torch.inf).sort(1).values
+    reach = (positive + margin).detach()
+    below, upto = (
+        torch.searchsorted(nearest.detach(), reach, right=right) for right in (False, True)
+    )
+    # Beside 10⁷ a margin of 0.2 is rounded away; then the gap says who costs something.
+    at_reach = nearest.gather(1, (upto - 1).clamp_min(0))
+    count = upto.where(at_reach - positive < margin, below)
+    last = (count - 1).clamp_min(0)
+    nearest = nearest.where(nearest.isfinite(), 0)
+    steps = torch.arange(len(labels), device=labels.device)[1:] * nearest.diff(dim=1)
+    nearer = F.pad(steps.cumsum(1), (1, 0)).gather(1, last)
+    costs = count * (positive - nearest.gather(1, last) + margin) + nearer
+    counted = counted & (count > 0)
+    total = costs.where(counted, 0).sum()
+    total = total.where(~distances.isnan().any(), torch.nan)  # nor may a far one be hidden
     if reduction == "sum":
         return total
     if reduction == "mean":
-        number = (positive.sum(1) * (~equal).sum(1)).sum()
+        number = (same.sum(1) * others.sum(1)).sum()
     elif reduction == "nonzero":
-        number = count.where(positive, 0).sum()
+        number = count.where(counted, 0).sum()
     else:
         raise ValueError(f'reduction must be "mean", "nonzero" or "sum", but is {reduction!r}.')
     return total / number.clamp_min(1)
@@ -152,7 +163,8 @@ def triplet_all(
 def n_pair(similarities: Tensor) -> Tensor:
     """Tell one's positive from everybody else's (Sohn, 2016, the N-pair-mc loss, without its norm penalty).
 
-    log(1 + Σⱼ exp(aᵢ·pⱼ − aᵢ·pᵢ)), the mean over i, which is the cross-entropy of row i for column i.
+    log(1 + Σⱼ exp(aᵢ·pⱼ − aᵢ·pᵢ)), the mean over i, which is the cross-entropy of row i for column i. Inner products
+    that overflow, as of vectors of 10²⁰ in float32, leave no number to compare, and the loss is NaN.
 
     Args:
         similarities: aᵢ·pⱼ, the anchor i and the positive of class j, (n, n).
@@ -565,6 +577,10 @@ def _check_rows(x: Tensor, y: Tensor) -> None:
         raise ValueError(
             f"Both sides must have one shape (n, d), but have {tuple(x.shape)} and {tuple(y.shape)}."
         )
+    _check_device(x, y)
+
+
+def _check_device(x: Tensor, y: Tensor) -> None:
     if x.device != y.device:
         raise ValueError(f"Both sides must be on one device, but are on {x.device} and {y.device}.")
 

@@ -22,6 +22,7 @@ import numbers
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fslib.devices import upload
@@ -69,7 +70,7 @@ def hardest_of_each(distances: Tensor, labels: Any) -> Triplets:
     distances, labels = _batch(distances, labels)
     if not len(labels):
         return labels, labels, labels.bool()
-    same, others = _same_and_others(labels)
+    same, others = same_and_others(labels)
     greatest, farthest = distances.where(same, -torch.inf).max(1)
     least, nearest = distances.where(others, torch.inf).min(1)
     return farthest, nearest, (greatest != -torch.inf) & (least != torch.inf)  # true of NaN
@@ -88,9 +89,13 @@ def semi_hard_band(distances: Tensor, labels: Any, margin: float) -> Triplets:
     negatives = distances.where(labels[:, None] != labels, torch.inf)
     triplets = []
     some = max(len(labels), 2**20 // max(1, len(labels)))  # pairs at a time
+    # All blocks lie in the same memory; taken anew for each, what is kept would lie scattered between its pieces.
+    gaps = distances.new_empty(min(some, len(anchor)), len(labels))
+    inside = torch.empty_like(gaps, dtype=torch.bool)
     for a, p in zip(anchor.split(some), positive.split(some)):
-        gap = negatives[a] - distances[a, p][:, None]
-        pair, negative = ((gap > 0) & (gap <= margin)).nonzero(as_tuple=True)
+        gap = torch.index_select(negatives, 0, a, out=gaps[: len(a)]).sub_(distances[a, p][:, None])
+        F.threshold_(gap, 0, torch.inf)  # who is no farther than the positive
+        pair, negative = torch.le(gap, margin, out=inside[: len(a)]).nonzero(as_tuple=True)
         triplets.append((a[pair], p[pair], negative))
     if not triplets:
         return anchor, anchor, anchor
@@ -132,15 +137,13 @@ def semi_hard_of_each(
     if otherwise not in ("drop", "farthest"):
         raise ValueError(f'otherwise must be "drop" or "farthest", but is {otherwise!r}.')
     distances, labels = _batch(distances, labels)
-    same, others = _same_and_others(labels)
+    same, others = same_and_others(labels)
     if not len(labels):
         return same.long(), same
     negatives = distances.where(others, torch.inf).nan_to_num(nan=torch.inf, posinf=torch.inf)
     # Who is no negative comes last, at infinity; of equally far ones, the first in the batch comes first.
     ordered, order = negatives.sort(dim=1, stable=True)
-    # On a GPU everybody looks for a place, for to know the most positives of an anchor would be to wait.
-    most = int(same.sum(1).max()) if same.device.type == "cpu" else len(labels)
-    positive = same.float().topk(most, dim=1).indices
+    positive = positives_of_each(same)
     place = torch.searchsorted(ordered, distances.gather(1, positive), right=True)
     place = place.clamp_max(len(labels) - 1)
     negative = torch.zeros_like(order).scatter(1, positive, order.gather(1, place))
@@ -153,15 +156,25 @@ def semi_hard_of_each(
     return negative, chosen
 
 
-def _same_and_others(labels: Tensor) -> tuple[Tensor, Tensor]:
+def same_and_others(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Masks (n, n): pairs of one class without each example and itself, and pairs of two classes."""
     equal = labels[:, None] == labels
     return equal & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device), ~equal
 
 
+def positives_of_each(same: Tensor) -> Tensor:
+    """Positions of the positives of each example, (n, most), of the mask of pairs of one class; then of others.
+
+    On a GPU it is all examples, for to know the most positives of an anchor would be to wait.
+    """
+    n = len(same)
+    most = int(same.sum(1).max()) if n and same.device.type == "cpu" else n
+    return same.float().topk(most, dim=1).indices
+
+
 def _positive_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Positions of all ordered pairs of two examples of one class."""
-    first, second = _same_and_others(labels)[0].nonzero(as_tuple=True)
+    first, second = same_and_others(labels)[0].nonzero(as_tuple=True)
     return first, second
 
 

@@ -1051,3 +1051,26 @@ def test_embeddings_and_labels_may_lie_anywhere(name, embeddings_there, labels_t
             module.cpu()
     torch.testing.assert_close(value, true)
     torch.testing.assert_close(gradient, slope)
+
+
+@pytest.mark.parametrize("far", [0, 1e4, 1e5, 1e7])
+@pytest.mark.parametrize("metric", [metrics.euclidean, metrics.squared_euclidean])
+@pytest.mark.parametrize("which", [11, 10, slice(6, 12)])  # without a positive, with one, as many as not
+def test_triplet_all_keeps_its_digits_beside_far_examples(far, metric, which):
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 0, 1, 2, 3, 3, 4])
+    x = 0.2 * torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
+    x[which] += far
+    mine = metric(x, x).requires_grad_()
+    exact = mine.detach().double().requires_grad_()
+    anchor, positive, negative = mining.all_triplets(labels)
+    listed = losses.triplet(exact[anchor, positive], exact[anchor, negative], 0.2, "nonzero")
+    value = losses.triplet_all(mine, labels, 0.2, "nonzero")
+    torch.testing.assert_close(value.double(), listed, rtol=2e-6, atol=0)
+    value.backward()
+    listed.backward()
+    torch.testing.assert_close(mine.grad.double(), exact.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_the_two_distances_of_triplets_lie_on_one_device():
+    with pytest.raises(ValueError, match="must be on one device, but are on cpu and meta"):
+        losses.triplet(torch.ones(3), torch.ones(3, device="meta"))

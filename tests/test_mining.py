@@ -1,6 +1,8 @@
 """Mined pairs and triplets are those of pytorch-metric-learning (PML), or of a plain search."""
 
 import math
+import subprocess
+import sys
 from itertools import permutations
 
 import numpy as np
@@ -309,3 +311,20 @@ def test_distances_and_labels_may_lie_anywhere(name):
             on_gpu = other if name == "all_triplets" else there
             assert all(part.is_cuda == on_gpu for part in found)
             assert rows(*(part.cpu() for part in found)) == right
+
+
+def test_the_band_takes_memory_for_what_it_finds():
+    """In a process of its own, for the peak is the process's."""
+    program = """
+import resource, torch
+from fslib import mining
+x = torch.rand(1500, generator=torch.Generator().manual_seed(0))
+distances, labels = (x[:, None] - x).abs(), torch.arange(1500) // 128
+mining.semi_hard_band(distances[:200, :200], labels[:200], 1e-5)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = len(mining.semi_hard_band(distances, labels, 1e-5)[0])
+print(found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    found, more = map(int, subprocess.check_output([sys.executable, "-c", program]).split())
+    assert found > 1000
+    assert more < 150_000  # kB
