@@ -26,6 +26,8 @@ def as_labels(labels: Any, axes: int | None = 1, names: bool = True) -> Tensor:
     """
     if not isinstance(labels, Tensor):
         labels = _from_outside(labels, names)
+    if labels.layout != torch.strided:
+        raise ValueError(f"Labels must be dense, but are {labels.layout}; labels.to_dense() is.")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(
             f"Labels must be integers, but are {labels.dtype}; convert them with labels.long()."
@@ -42,12 +44,16 @@ def as_labels(labels: Any, axes: int | None = 1, names: bool = True) -> Tensor:
 def _from_outside(labels: Any, names: bool) -> Tensor:
     """A tensor of an array, a list or a list of names."""
     if isinstance(labels, (list, tuple)) and any(isinstance(label, Tensor) for label in labels):
-        labels = [label.item() if isinstance(label, Tensor) else label for label in labels]
-    try:
-        array = np.asarray(labels)
-    except ValueError:  # rows of unequal length
-        array = np.empty(0, dtype=object)
-    if array.dtype.kind in "US" or (array.dtype == object and _all_text(array)):
+        labels = [_plain(label) if isinstance(label, Tensor) else label for label in labels]
+    if np.ma.is_masked(labels):
+        raise ValueError(
+            "Labels must be known, but some are masked; leave those examples out, by ~labels.mask."
+        )
+    array = _array(labels)
+    if array.dtype.kind in "USO":
+        _check_alike(_array(labels, object))
+        array = _array(array.tolist())  # integers, too, may have been kept as objects
+    if array.dtype.kind in "US":
         if not names:
             raise ValueError(
                 "These labels are names, but integers are wanted here, the same in every batch: number all names "
@@ -66,9 +72,32 @@ def _from_outside(labels: Any, names: bool) -> Tensor:
             raise ValueError(f"Labels are integers of 64 bits at most, but one is {array.max()}.")
         array = array.astype(np.int64)
     elif array.dtype.kind == "f":
+        if np.isnan(array).any():
+            raise ValueError("Labels must be known, but one is nan; leave its example out.")
         array = array.astype(np.float64)
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
-def _all_text(array: np.ndarray) -> bool:
-    return array.size > 0 and all(isinstance(each, str) for each in array.flat)
+def _plain(label: Tensor) -> Any:
+    return label.item() if label.numel() == 1 else label.detach().to_dense().tolist()
+
+
+def _array(labels: Any, dtype: type | None = None) -> np.ndarray:
+    try:
+        return np.asarray(labels, dtype)
+    except ValueError:  # rows of unequal length
+        return np.array(None)
+
+
+def _check_alike(labels: np.ndarray) -> None:
+    """Raise if what is no name stands among names; NumPy would take it for its text."""
+    texts = [
+        next((kind for kind in (str, bytes) if isinstance(each, kind)), None)
+        for each in labels.flat
+    ]
+    name = next(filter(None, texts), None)
+    odd = [each for each, text in zip(labels.flat, texts) if text is not name]
+    if name and odd:
+        raise ValueError(
+            f"Labels must be all names or all integers, but {odd[0]!r} is among names."
+        )

@@ -15,6 +15,8 @@ NUMBERS = [3, 0, 7, 3, 120, 7]
         list, tuple, np.array, torch.tensor, lambda x: np.array(x[::-1])[::-1],
         lambda x: [torch.tensor(i) for i in x], lambda x: [np.uint8(i) for i in x],
         *(lambda x, t=t: np.array(x, t) for t in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64")),
+        lambda x: np.array(x, dtype=object), lambda x: np.ma.array(x, mask=False),
+        lambda x: [torch.tensor([i]) for i in x],
         *(lambda x, t=t: torch.tensor(x, dtype=t) for t in (torch.int8, torch.uint8, torch.int16, torch.int32)),
     ],
 )  # fmt: skip
@@ -58,9 +60,28 @@ def test_axes():
         torch.rand(3), [0.5, 1.5], np.array([1.0]), torch.tensor([True, False]), [True, False], np.array([True]),
         torch.eye(3).long(), [[1, 0], [0, 1]], 3, torch.tensor(3), np.int64(3), None, "cat", b"cat", {1, 2}, {"a": 1},
         [1, [2, 3]], [None, 1], [1 + 2j], torch.tensor([1j]), np.array(["2020-01-01"], dtype="datetime64[D]"), object(),
-        [2**70], (i for i in range(3)),
+        [2**70], (i for i in range(3)), ["a", "b", float("nan")], ["a", None], ["1", 1], [1, float("nan")], ["a", b"a"],
+        np.ma.array([1, 2, 3], mask=[0, 1, 0]), np.ma.array(["a", "b"], mask=[0, 1]), [torch.ones(2).long()] * 2,
+        [torch.ones(2).long(), torch.tensor(1)], torch.tensor([1, 2]).to_sparse(), [torch.tensor([1, 2]).to_sparse()],
+        np.array([0, 1, None], dtype=object), np.array(["a", 1], dtype=object), np.array([True], dtype=object),
     ],
 )  # fmt: skip
 def test_what_are_no_labels_is_refused(wrong):
     with pytest.raises(ValueError, match=r"^(Labels|These labels) (are|must be) "):
         as_labels(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (["a", float("nan")], "Labels must be all names or all integers, but nan is among names"),
+        (["1", 1], "but 1 is among names"),
+        ([["a", "b"], ["c", None]], "but None is among names"),
+        ([0, float("nan")], "Labels must be known, but one is nan"),
+        (np.ma.array([0, 1], mask=[True, False]), "some are masked; leave those examples out"),
+        (torch.tensor([1, 2]).to_sparse(), r"must be dense, .* labels.to_dense\(\) is"),
+    ],
+)
+def test_the_sentence_says_what_is_wrong(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        as_labels(wrong, axes=None)
