@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import secrets
@@ -66,22 +67,31 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     of its own, so of several at once the last to finish wins. What a killed writer left lying is removed by a later
     write of the same file, once it is a day old.
 
+    Raises:
+        OSError: naming ``path``, if a file cannot be written there.
+
     Example:
         >>> with atomic_write("numbers.txt") as temporary:
         ...     _ = temporary.write_text("1 2 3")
     """
     path = Path(path)
     made = [folder for folder in path.parents if not os.path.exists(folder)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    # A process number would not do: threads share it, and in containers it is mostly 1. The name alone is ours; the
-    # file is made by whoever writes it, with the usual permissions.
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    # A process number would not do: threads share it, and in containers it is mostly 1.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
+        except OSError as error:  # names a folder, or a file that nobody has heard of
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        _sweep(path)
         yield temporary
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where its folder could not be made
+            temporary.unlink()
         for folder in made:
             with suppress(OSError):  # somebody else may have filled it
                 folder.rmdir()

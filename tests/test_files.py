@@ -146,3 +146,25 @@ def test_the_home_folder_of_nobody_is_refused(monkeypatch, name, folder):
     monkeypatch.setenv(name, "~nosuchuser/x")
     with pytest.raises(ValueError, match=f"{name} is ~nosuchuser/x, but there is no such home folder"):
         folder()
+
+
+@pytest.mark.parametrize("name", ["folder", "file/numbers.txt", "file/a/b/numbers.txt", "n" * 250])
+def test_where_nothing_can_be_written_the_path_asked_for_is_named(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    with pytest.raises(OSError) as caught, files.atomic_write(path):
+        pytest.fail("nothing can be written here")
+    assert caught.value.filename == str(path) and ".part" not in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "file", tmp_path / "folder"]
+
+
+def test_a_folder_that_may_not_be_written_to_is_no_hidden_name(tmp_path, monkeypatch):
+    def denied(self, *_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", denied)
+    path = tmp_path / "new" / "numbers.txt"
+    with pytest.raises(PermissionError) as caught, files.atomic_write(path):
+        pytest.fail("nothing can be written here")
+    assert caught.value.filename == str(path) and not path.parent.exists()
