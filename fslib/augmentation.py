@@ -43,12 +43,17 @@ def random_warp(
         Warped images, (n, c, size, size), or (n, c, h, w) if ``size`` is None.
 
     Raises:
-        ValueError: if the images are not floats of that shape, or a bound makes no sense.
+        ValueError: if the images are no tensor of floats of that shape, or a bound or the generator makes no sense.
     """
-    if images.ndim != 4 or not images.is_floating_point():
+    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
+        of = f" of {images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else ""
         raise ValueError(
-            "Warps take network input, floats of shape (n, c, h, w), as to_input gives it, "
-            f"but this is {images.dtype} of shape {tuple(images.shape)}."
+            "Warps take network input, a tensor of floats of shape (n, c, h, w), as to_input gives it, "
+            f"but this is {type(images).__name__}{of}."
+        )
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ValueError(
+            f"The generator is one of PyTorch's, as torch.Generator().manual_seed(3), but is {generator!r}."
         )
     _check_bounds(rotation=rotation, scale=scale, shear=shear, shift=shift, elastic=elastic)
     if size is not None:
@@ -102,7 +107,11 @@ class Views(nn.Module):
     ):
         super().__init__()
         copies = _whole("copies", copies, 1, 2**31)
-        seed = _whole("seed", seed, 0, 2**64)
+        seed = _whole("seed", seed, 0, 2**63)
+        if not callable(feature_extractor):
+            raise ValueError(
+                f"Views are of a module from images to embeddings, but got {feature_extractor!r}."
+            )
         _check_bounds(rotation=rotation, scale=scale, shear=shear, shift=shift)
         self.feature_extractor = feature_extractor
         self.config = dict(

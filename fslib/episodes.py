@@ -47,6 +47,16 @@ class Episode:
     support: Tensor
     query: Tensor
 
+    def __post_init__(self) -> None:
+        for name, part in vars(self).items():
+            if not isinstance(part, Tensor):
+                try:
+                    object.__setattr__(self, name, as_labels(part, axes=None, names=False))
+                except ValueError as error:
+                    raise ValueError(
+                        f"{name} of an episode is a tensor of integers, but is {type(part).__name__}: {error}"
+                    ) from error
+
     @property
     def way(self) -> int:
         """Number of classes, N."""
@@ -333,9 +343,9 @@ def _whole(name: str, value: Any, least: int = 1) -> int:
 
 
 def _checked_seed(seed: Any) -> int:
-    """The seed as an integer that the generator takes."""
-    if (number := _whole("A seed", seed, least=0)) >= 2**128:
-        raise ValueError(f"A seed must be below 2**128, but is {number}.")
+    """The seed as an integer that PyTorch's generators take too."""
+    if (number := _whole("A seed", seed, least=0)) >= 2**63:
+        raise ValueError(f"A seed must be below 2**63, but is {number}.")
     return number
 
 

@@ -193,7 +193,7 @@ def test_views_need_a_copy(wrong):
         Views(nn.Flatten(), copies=wrong)
 
 
-@pytest.mark.parametrize("wrong", [-1, 2**64, 1.0, None])
+@pytest.mark.parametrize("wrong", [-1, 2**63, 1.0, None])
 def test_a_seed_of_views_is_a_whole_number(wrong):
     with pytest.raises(ValueError, match="seed must be a whole number, at least 0"):
         Views(nn.Flatten(), seed=wrong)
@@ -217,3 +217,16 @@ def test_views_are_saved_with_their_network(tmp_path):
     images = torch.rand(5, 1, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(again.embed(images), model.embed(images))
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 1, 28, 28)), None, [[0.0]], torch.zeros(2, 1, 28, 28).byte()])
+def test_only_network_input_is_warped(images):
+    with pytest.raises(ValueError, match=f"Warps take network input, .* but this is {type(images).__name__}"):
+        random_warp(images)
+
+
+def test_a_number_is_no_generator_and_a_name_no_network():
+    with pytest.raises(ValueError, match=r"The generator is one of PyTorch's, .* but is 3"):
+        random_warp(torch.zeros(2, 1, 28, 28), generator=3)
+    with pytest.raises(ValueError, match=r"Views are of a module .* but got 'a'"):
+        Views("a")
