@@ -13,8 +13,8 @@ import torch
 from ratios import DEVICE, enter, side_by_side
 
 from fslib import attention, data
+from fslib.book.experiments import prototypical, prototypical_resnet12
 from fslib.devices import has_fast_bfloat16
-from fslib.experiments import prototypical, prototypical_resnet12
 from fslib.training import fit
 
 BUILD = {"conv4": prototypical, "resnet12": prototypical_resnet12}

@@ -23,9 +23,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fslib import data, export, ledger
+from fslib import data
+from fslib.book import export, ledger
+from fslib.book.experiments import RECIPES
 from fslib.evaluation import Accuracy
-from fslib.experiments import RECIPES
 from fslib.files import data_dir
 from fslib.training import fit
 from tests.page import ROOT, chromium, drag, served

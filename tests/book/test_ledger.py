@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy import stats
 
-from fslib import ledger
+from fslib.book import ledger
 
 RECORDS = sorted(ledger.folder().glob("*/*.json"))
 
@@ -334,10 +334,10 @@ def repository(monkeypatch, tmp_path):
         who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
-    (tmp_path / "fslib").mkdir()
-    (tmp_path / "fslib" / "ledger.py").write_text("old")
+    (tmp_path / "fslib" / "book").mkdir(parents=True)
+    (tmp_path / "fslib" / "book" / "ledger.py").write_text("old")
     git("init"), git("add", "."), git("commit", "-m", "first")
-    monkeypatch.setattr(ledger, "__file__", str(tmp_path / "fslib" / "ledger.py"))
+    monkeypatch.setattr(ledger, "__file__", str(tmp_path / "fslib" / "book" / "ledger.py"))
     return tmp_path
 
 
@@ -348,7 +348,7 @@ def test_commit_is_that_of_the_repository(repository):
 
 
 def test_commit_is_marked_when_the_package_was_changed_since(repository):
-    (repository / "fslib" / "ledger.py").write_text("new")
+    (repository / "fslib" / "book" / "ledger.py").write_text("new")
     assert ledger.circumstances(torch.device("cpu"))["commit"].endswith("+")
 
 
@@ -362,7 +362,7 @@ def test_commit_is_not_marked_by_changes_elsewhere(repository):
 )
 @pytest.mark.parametrize("tracked", [False, True])
 def test_the_commit_of_a_repository_around_the_package_is_not_its_own(repository, monkeypatch, place, tracked):
-    inside = repository / place
+    inside = repository / place / "book"
     inside.mkdir(parents=True)
     (inside / "ledger.py").write_text("installed")
     if tracked:
@@ -372,8 +372,8 @@ def test_the_commit_of_a_repository_around_the_package_is_not_its_own(repository
 
 
 def test_the_commit_of_a_repository_that_ignores_the_package_is_not_its_own(repository, monkeypatch):
-    installed = repository / "fslib2"  # as `pip install --target .` does
-    installed.mkdir()
+    installed = repository / "fslib2" / "book"  # as `pip install --target .` does
+    installed.mkdir(parents=True)
     (installed / "ledger.py").write_text("installed")
     monkeypatch.setattr(ledger, "__file__", str(installed / "ledger.py"))
     assert ledger.circumstances(torch.device("cpu"))["commit"] == ""
@@ -388,16 +388,17 @@ def test_a_hook_of_another_repository_does_not_lend_its_commit(repository, monke
 
 
 def test_a_repository_without_a_commit_has_none(monkeypatch, tmp_path):
-    (tmp_path / "fslib").mkdir()
-    (tmp_path / "fslib" / "ledger.py").write_text("new")
+    (tmp_path / "fslib" / "book").mkdir(parents=True)
+    (tmp_path / "fslib" / "book" / "ledger.py").write_text("new")
     for command in (["init"], ["add", "."]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
-    monkeypatch.setattr(ledger, "__file__", str(tmp_path / "fslib" / "ledger.py"))
+    monkeypatch.setattr(ledger, "__file__", str(tmp_path / "fslib" / "book" / "ledger.py"))
     assert ledger.circumstances(torch.device("cpu"))["commit"] == ""
 
 
 def test_outside_a_repository_there_is_no_commit(monkeypatch, tmp_path):
-    monkeypatch.setattr(ledger, "__file__", str(tmp_path / "ledger.py"))
+    (tmp_path / "fslib" / "book").mkdir(parents=True)
+    monkeypatch.setattr(ledger, "__file__", str(tmp_path / "fslib" / "book" / "ledger.py"))
     assert ledger.circumstances(torch.device("cpu"))["commit"] == ""
 
 
@@ -415,7 +416,7 @@ def site_packages(monkeypatch, tmp_path):
     package = tmp_path / "site-packages" / "fslib"
     for name in (package / "results", tmp_path / "site-packages" / "results"):
         name.mkdir(parents=True)
-    monkeypatch.setattr(ledger, "__file__", str(package / "ledger.py"))
+    monkeypatch.setattr(ledger, "__file__", str(package / "book" / "ledger.py"))
     monkeypatch.delenv("FSLIB_RESULTS", raising=False)
     return package
 
@@ -459,7 +460,7 @@ def test_a_folder_that_cannot_be_written_is_named(folder, monkeypatch):
 def test_a_package_that_is_installed_indeed(tmp_path):
     """What pip unpacks of a wheel, in a repository of somebody else: its commit is none, its copy is read and kept."""
     site = tmp_path / "venv" / "site-packages"
-    shutil.copytree(Path(ledger.__file__).parent, site / "fslib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(ledger.__file__).parents[1], site / "fslib", ignore=shutil.ignore_patterns("__pycache__"))
     (site / "fslib" / "results" / "toy").mkdir(parents=True)
     (site / "fslib" / "results" / "toy" / "a.json").write_text(json.dumps(record(id="toy/a")))
     who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
@@ -467,7 +468,7 @@ def test_a_package_that_is_installed_indeed(tmp_path):
         subprocess.run(["git", *who, *command], cwd=tmp_path, check=True, capture_output=True)
     told = """
 import torch
-from fslib import ledger
+from fslib.book import ledger
 print([found["id"] for found in ledger.find()], repr(ledger.circumstances(torch.device("cpu"))["commit"]))
 try:
     ledger.write(ledger.read("toy/a"))

@@ -2,9 +2,9 @@
 
 Run as a command::
 
-    python -m fslib.experiments                                   # list the recipes
-    python -m fslib.experiments omniglot/prototypical --validate  # how it was chosen
-    python -m fslib.experiments omniglot/prototypical             # train + validation classes, tested once
+    python -m fslib.book.experiments                                   # list the recipes
+    python -m fslib.book.experiments omniglot/prototypical --validate  # how it was chosen
+    python -m fslib.book.experiments omniglot/prototypical             # train + validation classes, tested once
 
 A run saves as it goes and, started again, takes up where it stopped. Its records go to ``results/``, or to the folder
 that ``FSLIB_RESULTS`` names.
@@ -29,9 +29,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from fslib import attention, data, ledger, losses, metrics, objectives, storage
+from fslib import attention, data, losses, metrics, objectives, storage
 from fslib.augmentation import Views, random_warp
 from fslib.backbones import Conv4, Ensemble, FrozenConv4, ResNet12
+from fslib.book import ledger
 from fslib.devices import default_device
 from fslib.episodes import within_groups
 from fslib.evaluation import Accuracy, embed_all, evaluate, recall_at_1
@@ -366,7 +367,7 @@ def _recipe(name: str) -> Recipe:
     """The recipe of that name."""
     if name not in RECIPES:
         near = difflib.get_close_matches(str(name), RECIPES, n=1)
-        hint = f"did you mean {near[0]}?" if near else "python -m fslib.experiments lists them."
+        hint = f"did you mean {near[0]}?" if near else "python -m fslib.book.experiments lists them."
         raise ValueError(f"There is no recipe {name!r}; {hint}")
     return RECIPES[name]
 
@@ -616,7 +617,7 @@ def _on_each_task(
 
 
 def _command(name: str, seed: int, validate: bool, changes: Mapping[str, Any]) -> str:
-    parts = ["python", "-m", "fslib.experiments", name, "--seed", str(seed)]
+    parts = ["python", "-m", "fslib.book.experiments", name, "--seed", str(seed)]
     sets = [f"{key}={_spelled(value)}" for key, value in changes.items()]
     return shlex.join(parts + ["--validate"] * validate + ["--set", *sets] * bool(sets))
 
@@ -653,7 +654,7 @@ def _setting(text: str) -> tuple[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m fslib.experiments", description="Train and measure by recipe."
+        prog="python -m fslib.book.experiments", description="Train and measure by recipe."
     )
     parser.add_argument("recipe", nargs="?", help="leave it out for a list")
     parser.add_argument("--seed", type=int, default=0)

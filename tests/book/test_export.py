@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fslib import export, ledger, load
+from fslib import load
 from fslib.backbones import Conv4, FrozenConv4, ResNet12
+from fslib.book import export, ledger
 from fslib.methods import (
     ConvRelation,
     LogisticRegression,

@@ -2,8 +2,8 @@
 
 Run as a command::
 
-    python -m fslib.export results/omniglot/prototypical-seed0.safetensors book/_static/live/conv4.f16.bin
-    python -m fslib.export results/omniglot/relation-frozen-seed0.safetensors book/_static/live/relation.f16.bin
+    python -m fslib.book.export results/omniglot/prototypical-seed0.safetensors book/_static/live/conv4.f16.bin
+    python -m fslib.book.export results/omniglot/relation-frozen-seed0.safetensors book/_static/live/relation.f16.bin
 
 Of a Relation Network the relation module is written, of any other classifier its Conv-4. The readers of the files are
 ``conv4.mjs`` and ``relation.mjs`` beside them.
@@ -115,7 +115,7 @@ def _write(content: bytes, path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m fslib.export",
+        prog="python -m fslib.book.export",
         description="Write a network for the drawing pad of the site.",
     )
     parser.add_argument("model", type=Path, help="a classifier that fslib.save has written")

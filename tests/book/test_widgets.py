@@ -16,9 +16,9 @@ from matplotlib.quiver import Quiver
 from torch.nn.functional import normalize
 
 import fslib
-from fslib import losses, mining, widgets
-from fslib.metrics import euclidean
-from fslib.widgets import (
+from fslib import losses, mining
+from fslib.book import widgets
+from fslib.book.widgets import (
     Batch,
     Comparison,
     loss_explorer,
@@ -26,6 +26,7 @@ from fslib.widgets import (
     metric_explorer,
     metric_figure,
 )
+from fslib.metrics import euclidean
 
 matplotlib.use("agg")
 

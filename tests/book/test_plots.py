@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fslib import plots
+from fslib.book import plots
 from fslib.data import to_input
 from fslib.episodes import EpisodeSampler
 

@@ -10,12 +10,13 @@ import shlex
 import pytest
 import torch
 
-from fslib import data, experiments, ledger, metrics, storage
+from fslib import data, metrics, storage
 from fslib.augmentation import Views
 from fslib.backbones import Conv4
+from fslib.book import experiments, ledger
+from fslib.book.experiments import RECIPES, Recipe, main
 from fslib.episodes import within_groups
 from fslib.evaluation import Accuracy, evaluate
-from fslib.experiments import RECIPES, Recipe, main
 from fslib.training import History, fit
 
 SETTINGS = dict(way=3, shot=1, query=2, episodes=2, learning_rate=1e-3)
@@ -59,7 +60,7 @@ def test_final_run_enters_its_record_and_keeps_its_weights(toy, tmp_path, capsys
     assert path == tmp_path / "results" / "toy" / "prototypical-5way-1shot-seed3.json"
     record = ledger.read("toy/prototypical-5way-1shot-seed3")
     expected = {
-        "command": "python -m fslib.experiments toy/prototypical --seed 3",
+        "command": "python -m fslib.book.experiments toy/prototypical --seed 3",
         "method": "prototypical",
         "dataset": "glyphs",
         "split": "test",
@@ -85,7 +86,7 @@ def test_validation_run_keeps_off_the_test_classes(toy, tmp_path):
     main(["toy/prototypical", "--validate", "--set", "episodes=4"])
     assert toy == [("glyphs", "train"), ("glyphs", "validation")]
     record = ledger.read("toy/prototypical-validation-4-5way-1shot-seed0")
-    assert record["command"] == "python -m fslib.experiments toy/prototypical --seed 0 --validate --set episodes=4"
+    assert record["command"] == "python -m fslib.book.experiments toy/prototypical --seed 0 --validate --set episodes=4"
     assert (record["split"], record["train_episodes"]) == ("validation", 4)
     assert not list((tmp_path / "results").rglob("*.safetensors"))
 
@@ -437,7 +438,7 @@ def commands():
     """Of each command of the ledger, the ids of its records."""
     found = {}
     for record in ledger.find():
-        if record["command"].startswith("python -m fslib.experiments") and "--validate" in record["command"]:
+        if re.match(r"python -m fslib\.(book\.)?experiments", record["command"]) and "--validate" in record["command"]:
             found.setdefault(record["command"], []).append(record)
     return found.items()
 
@@ -540,7 +541,7 @@ def test_missing_data_ends_the_command_in_a_sentence(toy, monkeypatch):
         raise FileNotFoundError("Omniglot is not here.")
 
     monkeypatch.setattr(data, "load", missing)
-    with pytest.raises(SystemExit, match=r"python -m fslib\.experiments: Omniglot is not here\."):
+    with pytest.raises(SystemExit, match=r"python -m fslib\.book\.experiments: Omniglot is not here\."):
         main(["toy/prototypical"])
 
 
@@ -548,7 +549,7 @@ def test_missing_data_ends_the_command_in_a_sentence(toy, monkeypatch):
     "name, says",
     [
         ("omniglot/prototypcal", "no recipe 'omniglot/prototypcal'; did you mean omniglot/prototypical?"),
-        ("x", "no recipe 'x'; python -m fslib.experiments lists them."),
+        ("x", "no recipe 'x'; python -m fslib.book.experiments lists them."),
         ("", "no recipe ''"),
     ],
 )

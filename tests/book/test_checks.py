@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fslib import checks
+from fslib.book import checks
 from fslib.devices import default_device
 from fslib.episodes import Episode
 from fslib.metrics import cosine_similarity, squared_euclidean

@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from fslib import losses, metrics, mining
+from fslib.book.plots import COLORS, MARKERS
 from fslib.mining import Triplets
-from fslib.plots import COLORS, MARKERS
 
 CLASSES = ("circles", "squares", "triangles")  # as MARKERS draws the classes 0, 1 and 2
 LABELS = torch.arange(3).repeat_interleave(3)

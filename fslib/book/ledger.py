@@ -50,8 +50,13 @@ def folder() -> Path:
             raise ValueError(
                 f"FSLIB_RESULTS is {chosen!r}, and there is no such home folder."
             ) from error
-    package = Path(__file__).parent
+    package = _package()
     return package / "results" if _is_installed(package) else package.parent / "results"
+
+
+def _package() -> Path:
+    """The folder of the package, of which this module is a part."""
+    return Path(__file__).parents[1]
 
 
 def _is_installed(package: Path) -> bool:
@@ -66,8 +71,8 @@ def writable_folder(dataset: str) -> Path:
         ValueError: if it is part of an installed package.
         OSError: if nothing can be written there.
     """
-    place, package = folder(), Path(__file__).parent
-    if place == package / "results":
+    place = folder()
+    if place == _package() / "results":
         raise ValueError(
             "An installed package keeps the records that came with it; name a folder for yours by FSLIB_RESULTS."
         )
@@ -342,10 +347,10 @@ def _commit() -> str:
     A package that is installed, or copied, may lie somewhere below another repository, whose commit says nothing of
     it. So only a repository counts that has the package at its top and its files under version control.
     """
-    package = Path(__file__).resolve().parent
+    package = _package().resolve()
     if _git("rev-parse", "--show-prefix") != f"{package.name}/":
         return ""
-    head = _git("rev-parse", "--short", "HEAD") if _git("ls-files", Path(__file__).name) else ""
+    head = _git("rev-parse", "--short", "HEAD") if _git("ls-files", "book") else ""
     return head + "+" if head and _git("status", "--porcelain", ".") else head
 
 
@@ -356,7 +361,7 @@ def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(
             ["git", *arguments],
-            cwd=Path(__file__).resolve().parent,
+            cwd=_package().resolve(),
             env={key: value for key, value in os.environ.items() if key not in others},
             capture_output=True,
             text=True,
