@@ -392,7 +392,8 @@ def run(
         The records, as they are in the ledger.
 
     Raises:
-        ValueError: if there is no such recipe or setting, or a checkpoint or a start belongs to another training.
+        ValueError: if there is no such recipe or setting, a checkpoint or a start belongs to another training, or
+            the ledger is damaged.
         OSError: if records or checkpoints cannot be written, which is seen before the training.
     """
     changes = changes or {}
@@ -456,6 +457,7 @@ def _check_before_training(recipe: Recipe, name: str, runs: Path) -> None:
         raise ValueError(f"The recipe cannot be built with {settings}: {error}") from error
     dataset = name.split("/")[0]
     ledger.writable_folder(dataset)
+    ledger.find()  # which reads all records: one that is damaged is better seen now
     try:
         (runs / dataset).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=runs / dataset).close()

@@ -1,7 +1,11 @@
-"""The ledger: every measured result, one JSON file each, with how it was measured.
+"""The ledger: every measured result, with how it was measured.
 
-Pages and chapters take their numbers from here; nobody types one. A record lies at ``results/<id>.json`` and its
-keys are flat. Accuracies are fractions, times are seconds.
+Pages and chapters take their numbers from here; nobody types one. A record is one line of JSON with flat keys.
+Accuracies are fractions, times are seconds.
+
+An experiment has one file, ``results/<dataset>/<experiment>.jsonl``, its records in order of their ids. The data set
+is what the ``id`` says before the stroke, the experiment is the ``method`` of the record: that of a recipe is its name.
+What was measured on validation classes, to choose by it, stands apart, in ``<experiment>-choosing.jsonl``.
 """
 
 from __future__ import annotations
@@ -37,8 +41,8 @@ _NO_SETTINGS = {
     "id", "command", "seeds", "mean", "ci95", "device", "threads", "versions", "commit", "train_start_weights",
 }  # fmt: skip
 
-# Of each file read so far, what tells that it has not changed since, and its record.
-_known: dict[str, tuple[tuple[int, ...], Record]] = {}
+# Of each file read so far, what tells that it has not changed since, and its records by id.
+_known: dict[str, tuple[tuple[int, ...], dict[str, Record]]] = {}
 
 
 def folder() -> Path:
@@ -92,12 +96,32 @@ def _unwritable(path: Path, error: OSError) -> OSError:
 
 
 def write(record: Record) -> Path:
-    """Store a record, replacing an older one of the same ``id``, and return its path.
+    """Enter a record, in place of an older one of the same ``id``, and return the path of its file.
+
+    Others may write to the same file meanwhile.
 
     Raises:
-        ValueError: if a key is missing, a value is not a plain one, or the folder belongs to an installed package.
+        ValueError: if a key is missing, a value is not a plain one, the file is damaged, or it belongs to an installed
+            package.
         OSError: if the file cannot be written.
     """
+    _check(record)
+    line = _line(record)  # before the file is touched
+    path = writable_folder(_dataset(record)) / _file(record)
+    try:
+        with files.locked(path):
+            records = _read(path) if path.is_file() else {}
+            lines = {id: _line(other) for id, other in records.items()} | {record["id"]: line}
+            with files.atomic_write(path) as temporary:
+                temporary.write_text("".join(lines[id] for id in sorted(lines)), encoding="utf8")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    _known.pop(str(path), None)
+    return path
+
+
+def _check(record: Record) -> None:
+    """Raise if a record lacks a key, is not flat, or has no place in the ledger."""
     if missing := [key for key in KEYS if key not in record]:
         raise ValueError(f"A record needs the keys {', '.join(missing)}.")
     if nested := [
@@ -116,24 +140,32 @@ def write(record: Record) -> Path:
         raise ValueError(
             f"The id of a record is the data set, a stroke and a name, but this is {record['id']!r}."
         )
-    path = writable_folder(dataset) / dataset / f"{name}.json"
-    try:
-        with files.atomic_write(path) as temporary:
-            temporary.write_text(
-                json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf8"
-            )
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    _known.pop(str(path), None)
-    return path
+    method = record["method"]
+    if not isinstance(method, str) or not method.strip(".") or "/" in method:
+        raise ValueError(f"The method of a record names its file, but this is {method!r}.")
+
+
+def _dataset(record: Record) -> str:
+    """The folder of a record: what its id says before the stroke."""
+    return str(record["id"].partition("/")[0])
+
+
+def _file(record: Record) -> str:
+    """The file of a record, from the folder of the ledger."""
+    choosing = "-choosing" if str(record["split"]).startswith("validation") else ""
+    return f"{_dataset(record)}/{record['method']}{choosing}.jsonl"
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def read(id: str) -> Record:
     """The record of that id, as in ``"omniglot/prototypical-5way-1shot-seed0"``."""
-    path = folder() / f"{id}.json"
-    if not path.is_file():
+    records = _records()
+    if id not in records:
         raise FileNotFoundError(f"The ledger holds no record {id!r}; its folder is {folder()}.")
-    return copy.deepcopy(_record(str(path), path.stat()))
+    return copy.deepcopy(records[id])
 
 
 def find(**wanted: Any) -> list[Record]:
@@ -146,38 +178,59 @@ def find(**wanted: Any) -> list[Record]:
         ... ]  # doctest: +SKIP
         [[0], [1], [2]]
     """
-    return [copy.deepcopy(record) for record in _matching(_records(), wanted)]
+    return [copy.deepcopy(record) for record in _matching(_records().values(), wanted)]
 
 
-def _records() -> list[Record]:
-    """All records, in order of their ids. Not to be changed."""
+def _records() -> dict[str, Record]:
+    """All records by id, in order. Not to be changed."""
     place = folder()
-    paths = sorted(
-        (data.name, entry.name, entry)
+    found: dict[str, Record] = {}
+    for entry in (
+        entry
         for data in (os.scandir(place) if place.is_dir() else ())
         if data.is_dir()
         for entry in os.scandir(data.path)
-        if entry.name.endswith(".json") and entry.is_file()
-    )
-    return [_record(entry.path, entry.stat()) for _, _, entry in paths]
+        if entry.name.endswith(".jsonl") and entry.is_file()
+    ):
+        for id, record in _unchanged(entry.path, entry.stat()).items():
+            if id in found:
+                raise ValueError(f"{entry.path} holds a record {id!r}, and so does another file.")
+            found[id] = record
+    return dict(sorted(found.items()))
 
 
-def _matching(records: list[Record], wanted: Mapping[str, Any]) -> list[Record]:
+def _matching(records: Iterable[Record], wanted: Mapping[str, Any]) -> list[Record]:
     return [r for r in records if all(r.get(key) == value for key, value in wanted.items())]
 
 
-def _record(path: str, status: os.stat_result) -> Record:
-    """The record in a file, which is read at most once, unless it has changed since. Not to be changed."""
+def _unchanged(path: str, status: os.stat_result) -> dict[str, Record]:
+    """The records in a file, which is read at most once, unless it has changed since. Not to be changed."""
     stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
     if path not in _known or _known[path][0] != stamp:
-        try:
-            record = json.loads(Path(path).read_text(encoding="utf8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is no record, or damaged: {error}.") from error
-        if not isinstance(record, dict):
-            raise ValueError(f"{path} is no record, which has keys and values.")
-        _known[path] = stamp, record
+        _known[path] = stamp, _read(Path(path))
     return _known[path][1]
+
+
+def _read(path: Path) -> dict[str, Record]:
+    """The records in a file, by id."""
+    records: dict[str, Record] = {}
+    try:
+        lines = path.read_text(encoding="utf8").split("\n")
+    except ValueError as error:
+        raise ValueError(f"{path} holds no records, or is damaged: {error}.") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}, is damaged: {error}.") from error
+        if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+            raise ValueError(f"{path}, line {number}, is no record, which has keys and an id.")
+        if record["id"] in records:
+            raise ValueError(f"{path}, line {number}, holds a second record {record['id']!r}.")
+        records[record["id"]] = record
+    return records
 
 
 def difference(a: Record, b: Record) -> str | None:
@@ -284,7 +337,7 @@ def table(
     ]
     lines = ["| | " + " | ".join(heads) + " | runs |"]
     lines.append("|:--|" + "--:|" * (len(tasks) + 1))
-    records = _records()
+    records = list(_records().values())
     for label, wanted in rows.items():
         if isinstance(wanted, Mapping):
             try:

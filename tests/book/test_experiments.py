@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import itertools
-import json
 import re
 import shlex
 
@@ -56,8 +55,8 @@ def toy(monkeypatch, tmp_path, tiny):
 def test_final_run_enters_its_record_and_keeps_its_weights(toy, tmp_path, capsys):
     main(["toy/prototypical", "--seed", "3"])
     assert toy == [("glyphs", "train+validation"), ("glyphs", "test")]
-    (path,) = (tmp_path / "results").rglob("*.json")
-    assert path == tmp_path / "results" / "toy" / "prototypical-5way-1shot-seed3.json"
+    (path,) = (tmp_path / "results").rglob("*.jsonl")
+    assert path == tmp_path / "results" / "toy" / "prototypical.jsonl"
     record = ledger.read("toy/prototypical-5way-1shot-seed3")
     expected = {
         "command": "python -m fslib.book.experiments toy/prototypical --seed 3",
@@ -363,7 +362,7 @@ def test_a_clumsy_setting_is_told_in_a_sentence_that_names_it(toy, capsys, tmp_p
         main(["toy/prototypical", "--validate", "--set", *(setting.split() or [""])])
     assert re.search(says, f"{refused.value.code}{capsys.readouterr().err}")
     assert "\n" not in str(refused.value.code)
-    assert not list((tmp_path / "results").rglob("*.json")) and not list(tmp_path.rglob("*.pt"))
+    assert not list((tmp_path / "results").rglob("*.jsonl")) and not list(tmp_path.rglob("*.pt"))
 
 
 @pytest.mark.parametrize(
@@ -511,12 +510,12 @@ def test_a_finished_checkpoint_of_an_edited_recipe_makes_no_record(toy, monkeypa
     recipe = dataclasses.replace(experiments.RECIPES["toy/prototypical"], members=members, keep=False)
     monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": recipe})
     experiments.run("toy/prototypical")
-    (path,) = (tmp_path / "results").rglob("*.json")
-    before = json.loads(path.read_text(encoding="utf8"))
+    (path,) = (tmp_path / "results").rglob("*.jsonl")
+    before = path.read_text(encoding="utf8")
     monkeypatch.setattr(experiments, "RECIPES", {"toy/prototypical": dataclasses.replace(recipe, **change)})
     with pytest.raises(ValueError, match=r"prototypical-seed0\.pt belongs to another"):
         experiments.run("toy/prototypical")
-    assert json.loads(path.read_text(encoding="utf8")) == before
+    assert path.read_text(encoding="utf8") == before
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.recall])
@@ -534,6 +533,14 @@ def test_loss_and_ruler_of_the_maps_are_of_one_kind():
     recipe = RECIPES["omniglot/within-alphabet-local"]
     assert recipe.objective(classes=1).similarity is metrics.local_similarity
     assert recipe.build(**recipe.network).metric is metrics.local_distance
+
+
+def test_a_damaged_ledger_is_seen_before_the_training(toy, tmp_path):
+    (tmp_path / "results" / "art").mkdir(parents=True)
+    (tmp_path / "results" / "art" / "x.jsonl").write_text("{")
+    with pytest.raises(SystemExit, match=r"art/x\.jsonl, line 1, is damaged"):
+        main(["toy/prototypical"])
+    assert not list(tmp_path.rglob("*.pt"))
 
 
 def test_missing_data_ends_the_command_in_a_sentence(toy, monkeypatch):

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -15,7 +16,12 @@ from scipy import stats
 
 from fslib.book import ledger
 
-RECORDS = sorted(ledger.folder().glob("*/*.json"))
+FILES = sorted(ledger.folder().glob("*/*.jsonl"))
+RECORDS = [
+    pytest.param(json.loads(line), path, id=json.loads(line)["id"])
+    for path in FILES
+    for line in path.read_text(encoding="utf8").splitlines()
+]
 
 
 def record(**changes):
@@ -42,16 +48,66 @@ def reads(monkeypatch):
 
 def test_record_comes_back_as_written(folder):
     written = record(method="β", train_augmented=True, note=None)
-    assert ledger.write(written) == folder / "toy" / "a-seed0.json"
+    assert ledger.write(written) == folder / "toy" / "β.jsonl"
     assert ledger.read("toy/a-seed0") == written
-    assert "β" in (folder / "toy" / "a-seed0.json").read_text(encoding="utf8")
+    assert "β" in (folder / "toy" / "β.jsonl").read_text(encoding="utf8")
+
+
+def test_an_experiment_has_two_files_whose_lines_are_in_order(folder):
+    within = "validation, within alphabets"
+    for id, split in (("b", "test"), ("c", "validation"), ("d", "train"), ("a", within), ("B", "test")):
+        ledger.write(record(id=f"toy/{id}", split=split, method="relation"))
+    ledger.write(record(id="toy/e", method="relation-frozen"))
+    ledger.write(record(id="art/b", method="relation", dataset="random"))
+    found = {
+        path.relative_to(folder).as_posix(): [json.loads(line)["id"] for line in path.read_text().splitlines()]
+        for path in folder.rglob("*.*")
+    }
+    assert found == {
+        "toy/relation.jsonl": ["toy/B", "toy/b", "toy/d"],
+        "toy/relation-choosing.jsonl": ["toy/a", "toy/c"],
+        "toy/relation-frozen.jsonl": ["toy/e"],
+        "art/relation.jsonl": ["art/b"],
+    }
 
 
 def test_record_replaces_the_one_before(folder):
+    ledger.write(record(id="toy/b", mean=0.3))
     ledger.write(record(mean=0.1))
-    ledger.write(record(mean=0.2))
+    path = ledger.write(record(mean=0.2))
     assert ledger.read("toy/a-seed0")["mean"] == 0.2
-    assert len(ledger.find()) == 1
+    assert [found["mean"] for found in ledger.find()] == [0.2, 0.3]
+    assert len(path.read_text(encoding="utf8").splitlines()) == 2
+
+
+def test_text_that_looks_like_the_end_of_a_line_comes_back(folder):
+    written = record(note="a\u2028b\nc\x85d\r")
+    ledger.write(written), ledger.write(record(id="toy/b"))
+    assert ledger.read("toy/a-seed0") == written
+
+
+WRITES = """
+import sys
+from fslib.book import ledger
+record = ledger.read("toy/a-seed0")
+for i in range(60):
+    ledger.write(record | {"id": f"toy/{sys.argv[1]}-{i}"})
+"""
+
+
+def test_several_may_write_to_one_file_at_once(folder):
+    ledger.write(record())
+    environment = os.environ | {"FSLIB_RESULTS": str(folder)}
+    others = [subprocess.Popen([sys.executable, "-c", WRITES, name], env=environment) for name in ("b", "c")]
+    while any(other.poll() is None for other in others):
+        threads = [Thread(target=ledger.write, args=[record(id=f"toy/a-{i}")]) for i in range(8)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    assert [other.returncode for other in others] == [0, 0]
+    assert len(ledger.find()) == 1 + 60 + 60 + 8
+    assert [path.name for path in (folder / "toy").iterdir()] == ["text.jsonl"]
 
 
 @pytest.mark.parametrize("key", ledger.KEYS)
@@ -74,7 +130,7 @@ def test_failed_write_leaves_the_old_record(folder):
     with pytest.raises(TypeError):
         ledger.write(record(mean=0.2, seeds=[object()]))
     assert ledger.read("toy/a-seed0")["mean"] == 0.1
-    assert [path.name for path in (folder / "toy").iterdir()] == ["a-seed0.json"]
+    assert [path.name for path in (folder / "toy").iterdir()] == ["text.jsonl"]
 
 
 def test_missing_record_is_named(folder):
@@ -111,13 +167,22 @@ def test_a_record_that_would_not_be_found_is_refused(folder, id):
     assert not list(folder.iterdir())
 
 
+@pytest.mark.parametrize("method", ["", "a/b", "..", "/a", None, ["a"], 3])
+def test_a_record_whose_method_names_no_file_is_refused(folder, method):
+    with pytest.raises(ValueError, match="method of a record names its file"):
+        ledger.write(record(method=method))
+    assert not list(folder.iterdir())
+
+
 def test_a_file_is_read_once(folder, reads):
     for id in "abc":
-        ledger.write(record(id=f"toy/{id}", seeds=[ord(id)]))
+        ledger.write(record(id=f"toy/{id}", method=id))
+    ledger.write(record(id="toy/b2", method="b", seeds=[1]))
+    reads.clear()
     for _ in range(5):
-        assert len(ledger.find(way=5)) == 3 and ledger.read("toy/b")["seeds"] == [98]
-        ledger.table({"row": {"method": "text"}}, ["text", "text"])
-    assert sorted(path.name for path in reads) == ["a.json", "b.json", "c.json"]
+        assert len(ledger.find(way=5)) == 4 and ledger.read("toy/b")["seeds"] == [0]
+        ledger.table({"row": {"method": "b"}}, ["text", "text"])
+    assert sorted(path.name for path in reads) == ["a.jsonl", "b.jsonl", "c.jsonl"]
 
 
 def test_the_table_of_chapter_4_reads_each_file_once(reads, monkeypatch):
@@ -126,7 +191,7 @@ def test_the_table_of_chapter_4_reads_each_file_once(reads, monkeypatch):
     rows = {name: {"dataset": "glyphs", "split": "test", "method": f"loss-{name}"} for name in names}
     for _ in range(2):
         ledger.table(rows, [(5, 1), (5, 5), (20, 1), "recall@1"])
-    assert len(reads) == len(set(reads)) == len(RECORDS)
+    assert sorted(reads) == FILES
 
 
 def test_what_changes_meanwhile_is_seen(folder, reads):
@@ -138,8 +203,12 @@ def test_what_changes_meanwhile_is_seen(folder, reads):
     path.write_text(path.read_text(encoding="utf8").replace("0.75", "0.25"), encoding="utf8")  # by an editor
     os.utime(path, ns=(0, 0))
     assert ledger.read("toy/a-seed0")["mean"] == ledger.find()[0]["mean"] == 0.25
-    shutil.copy(path, folder / "toy" / "b.json")  # by another process
+    other = path.read_text(encoding="utf8").replace("a-seed0", "b")
+    path.with_name("b.jsonl").write_text(other, encoding="utf8")  # by another process
     assert len(ledger.find()) == 2
+    with path.open("a", encoding="utf8") as lines:
+        lines.write(other.replace("toy/b", "toy/c"))
+    assert [found["id"] for found in ledger.find()] == ["toy/a-seed0", "toy/b", "toy/c"]
     path.unlink()
     assert len(ledger.find()) == 1
 
@@ -152,12 +221,25 @@ def test_a_record_that_somebody_changes_stays_as_it_is(folder):
     assert ledger.read("toy/a-seed0") == ledger.find()[0] == record(seeds=[0])
 
 
-@pytest.mark.parametrize("content", ["{", "", "[1, 2]", '{"mean": 0.9', b"\xff\xfe\x00"])
-def test_a_damaged_file_is_named(folder, content):
-    (folder / "toy").mkdir()
-    (folder / "toy" / "x.json").write_bytes(content if isinstance(content, bytes) else content.encode())
-    for ask in (ledger.find, lambda: ledger.read("toy/x")):
-        with pytest.raises(ValueError, match=r"toy/x\.json is no record"):
+@pytest.mark.parametrize("content", ["{", "[1, 2]", '{"mean": 0.9', '{"mean": 0.9}', '{"id": 3}', b"\xff\xfe\x00"])
+def test_a_damaged_file_is_named_and_kept(folder, content):
+    path = ledger.write(record())
+    damaged = path.read_bytes() + (content if isinstance(content, bytes) else content.encode())
+    path.write_bytes(damaged)
+    for ask in (ledger.find, lambda: ledger.read("toy/x"), lambda: ledger.write(record(id="toy/b"))):
+        with pytest.raises(ValueError, match=r"toy/text\.jsonl(, line 2,)? (is|holds) (damaged|no record)"):
+            ask()
+    assert path.read_bytes() == damaged
+
+
+def test_a_record_that_is_there_twice_is_named(folder):
+    path = ledger.write(record())
+    shutil.copy(path, folder / "toy" / "b.jsonl")
+    with pytest.raises(ValueError, match=r"jsonl holds a record 'toy/a-seed0', and so does another file"):
+        ledger.find()
+    path.write_text(2 * path.read_text(encoding="utf8"), encoding="utf8")
+    for ask in (ledger.find, lambda: ledger.write(record())):
+        with pytest.raises(ValueError, match=r"toy/text\.jsonl, line 2, holds a second record 'toy/a-seed0'"):
             ask()
 
 
@@ -425,9 +507,9 @@ def test_an_installed_package_reads_its_copy_and_keeps_it(site_packages, monkeyp
     assert ledger.folder() == site_packages / "results"
     with pytest.raises(ValueError, match="FSLIB_RESULTS"):
         ledger.write(record())
-    assert not list(site_packages.rglob("*.json"))
+    assert not list(site_packages.rglob("*.jsonl"))
     monkeypatch.setenv("FSLIB_RESULTS", str(tmp_path / "mine"))
-    assert ledger.write(record()) == tmp_path / "mine" / "toy" / "a-seed0.json"
+    assert ledger.write(record()) == tmp_path / "mine" / "toy" / "text.jsonl"
     assert ledger.find() == [record()]
 
 
@@ -440,7 +522,7 @@ def test_a_package_without_a_copy_does_not_write_among_the_others(site_packages)
 def test_records_can_be_put_elsewhere(monkeypatch, tmp_path):
     monkeypatch.setenv("FSLIB_RESULTS", "~/ours")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert ledger.write(record()) == tmp_path / "ours" / "toy" / "a-seed0.json"
+    assert ledger.write(record()) == tmp_path / "ours" / "toy" / "text.jsonl"
     monkeypatch.setenv("FSLIB_RESULTS", "~nosuchuser/ours")
     with pytest.raises(ValueError, match="FSLIB_RESULTS is '~nosuchuser/ours'"):
         ledger.folder()
@@ -452,8 +534,8 @@ def test_a_folder_that_cannot_be_written_is_named(folder, monkeypatch):
         with pytest.raises(OSError, match=r"toy: .* FSLIB_RESULTS"):
             attempt()
     (folder / "toy").unlink()
-    (folder / "toy" / "a-seed0.json").mkdir(parents=True)
-    with pytest.raises(OSError, match=r"a-seed0\.json: .* FSLIB_RESULTS"):
+    (folder / "toy" / "text.jsonl").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"text\.jsonl: .* FSLIB_RESULTS"):
         ledger.write(record())
 
 
@@ -462,7 +544,7 @@ def test_a_package_that_is_installed_indeed(tmp_path):
     site = tmp_path / "venv" / "site-packages"
     shutil.copytree(Path(ledger.__file__).parents[1], site / "fslib", ignore=shutil.ignore_patterns("__pycache__"))
     (site / "fslib" / "results" / "toy").mkdir(parents=True)
-    (site / "fslib" / "results" / "toy" / "a.json").write_text(json.dumps(record(id="toy/a")))
+    (site / "fslib" / "results" / "toy" / "text.jsonl").write_text(json.dumps(record(id="toy/a")))
     who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     for command in (["init"], ["add", "."], ["commit", "-m", "theirs"]):
         subprocess.run(["git", *who, *command], cwd=tmp_path, check=True, capture_output=True)
@@ -483,16 +565,31 @@ except ValueError as error:
     assert found == "['toy/a'] ''" and "FSLIB_RESULTS" in refused
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
-def test_record_of_the_book_is_whole(path):
-    stored = json.loads(path.read_text(encoding="utf8"))
+@pytest.mark.parametrize("stored, path", RECORDS)
+def test_record_of_the_book_is_whole(stored, path):
     assert set(ledger.KEYS) <= set(stored)
-    assert stored["id"] == path.relative_to(ledger.folder()).with_suffix("").as_posix()
+    ledger._check(stored)
     if stored["metric"] == "accuracy":
         assert 0 <= stored["mean"] <= 1 and 0 <= stored["ci95"] < 0.1
         least = 32 if stored["method"].startswith("strokes-") else 1000  # a browser draws these, stroke by stroke
         assert stored["episodes"] >= least and stored["seconds"] > 0
-    assert not [key for key, value in stored.items() if isinstance(value, dict)]
+    assert path == ledger.folder() / ledger._file(stored)
+
+
+def test_the_ledger_of_the_book_is_as_it_would_be_written():
+    assert not list(ledger.folder().rglob("*.json"))
+    for path in FILES:
+        records = ledger._read(path)
+        assert path.read_text(encoding="utf8") == "".join(ledger._line(records[id]) for id in sorted(records))
+
+
+def test_an_experiment_of_the_book_has_at_most_two_files():
+    experiments = {}
+    for param in RECORDS:
+        stored, path = param.values
+        experiments.setdefault((stored["id"].split("/")[0], stored["method"]), set()).add(path)
+    assert max(map(len, experiments.values())) == 2
+    assert len(FILES) == sum(map(len, experiments.values())) < 110
 
 
 # Typed results ----------------------------------------------------------------------------------------------
