@@ -54,8 +54,10 @@ class _ShortNames:
         module.__spec__ = module.__spec__.loader_state
 
     def get_code(self, name: str) -> Any:
-        """The module's code, which ``python -m`` runs."""
+        """The code that ``python -m`` runs: of the module, or of the package's ``__main__``."""
         found = importlib.util.find_spec(_long(name))
+        if found is not None and found.submodule_search_locations:
+            found = importlib.util.find_spec(f"{found.name}.__main__")
         assert found is not None and found.loader is not None
         return found.loader.get_code(found.name)  # type: ignore[attr-defined]
 

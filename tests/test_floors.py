@@ -115,6 +115,12 @@ def test_what_is_set_on_the_short_name_is_set_on_the_module(monkeypatch, tmp_pat
     assert ledger.folder() == tmp_path and ledger.find() == []
 
 
+def test_parts_of_a_package_are_the_same_by_the_short_name():
+    for part in ("running", "ch04_losses", "measures"):
+        short = importlib.import_module(f"fslib.experiments.{part}")
+        assert short is importlib.import_module(f"fslib.book.experiments.{part}")
+
+
 @pytest.mark.parametrize("package", ["fslib", "fslib.book"])
 def test_commands_go_by_both_names(package):
     assert "omniglot/prototypical " in run("-W", "error", "-m", f"{package}.experiments")
