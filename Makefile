@@ -6,7 +6,7 @@ BUILD     := _build
 INSTALLED := $(VENV)/.installed
 RAN       := $(BUILD)/.notebooks-ran
 SOURCES   := pyproject.toml $(wildcard chapters/*.ipynb) \
-             $(shell find fslib results tests/notebooks_plugin.py -name '*.py' -o -name '*.json')
+             $(shell find fslib results tests/notebooks_plugin.py -name '*.py' -o -name '*.jsonl')
 
 # The kernel is the environment's own, and nothing in a home folder changes what a notebook does.
 export PATH := $(abspath $(VENV))/bin:$(PATH)

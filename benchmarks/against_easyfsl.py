@@ -29,8 +29,9 @@ from ratios import DEVICE, enter, side_by_side, timed
 from speed import ledger_model, our_training
 from torch.utils.data import DataLoader
 
-from fslib import data, ledger
+from fslib import data
 from fslib.backbones import Conv4
+from fslib.book import ledger
 from fslib.devices import has_fast_bfloat16, place
 from fslib.episodes import EpisodeSampler
 from fslib.evaluation import embed_all, evaluate

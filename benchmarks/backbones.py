@@ -13,11 +13,11 @@ import torch
 from ratios import DEVICE, enter, side_by_side
 
 from fslib import attention, data
+from fslib.book.experiments.networks import prototypical_conv4, prototypical_resnet12
 from fslib.devices import has_fast_bfloat16
-from fslib.experiments import prototypical, prototypical_resnet12
 from fslib.training import fit
 
-BUILD = {"conv4": prototypical, "resnet12": prototypical_resnet12}
+BUILD = {"conv4": prototypical_conv4, "resnet12": prototypical_resnet12}
 TASK = dict(way=20, shot=1, query=5)
 ROUNDS, STEPS = 7, 10
 

@@ -18,7 +18,8 @@ from pytorch_metric_learning import miners, reducers
 from pytorch_metric_learning.distances import DotProductSimilarity, LpDistance
 from ratios import DEVICE, enter
 
-from fslib import ledger, losses, metrics, mining
+from fslib import losses, metrics, mining
+from fslib.book import ledger
 
 CLASSES, MEMBERS, DIM = 32, 8, 128
 WEIGHTS = 100

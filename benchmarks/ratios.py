@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from fslib import ledger
+from fslib.book import ledger
 from fslib.devices import default_device, has_fast_bfloat16
 
 DEVICE = default_device()

@@ -15,8 +15,9 @@ from functools import partial
 import torch
 from ratios import DEVICE, enter, side_by_side, timed
 
-from fslib import data, ledger
+from fslib import data
 from fslib.backbones import Conv4
+from fslib.book import ledger
 from fslib.devices import autocast, has_fast_bfloat16, kept_memory, place
 from fslib.episodes import EpisodeSampler
 from fslib.evaluation import evaluate

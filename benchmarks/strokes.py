@@ -23,10 +23,13 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fslib import data, export, ledger
+from fslib import data
+from fslib.backbones import Conv4
+from fslib.book import export, ledger
+from fslib.book.experiments import RECIPES
 from fslib.evaluation import Accuracy
-from fslib.experiments import RECIPES
 from fslib.files import data_dir
+from fslib.methods import PrototypicalNetwork
 from fslib.training import fit
 from tests.page import ROOT, chromium, drag, served
 
@@ -36,11 +39,11 @@ PAGE = '<script type="module" src="/book/_static/live/pad.mjs"></script><few-sho
 
 def network():
     """A Prototypical Network trained on the training classes, or from the checkpoint, and how it was trained."""
-    recipe = RECIPES["omniglot/prototypical"].changed({"episodes": TRAINING})
+    settings = RECIPES["omniglot/prototypical"].settings | {"episodes": TRAINING}
     torch.manual_seed(0)
-    model = recipe.build(**recipe.network)
+    model = PrototypicalNetwork(Conv4())
     checkpoint = Path("runs") / "page-strokes-seed0.pt"
-    history = fit(model, data.load("omniglot", "train"), **recipe.fit, seed=0, checkpoint=checkpoint)
+    history = fit(model, data.load("omniglot", "train"), **settings, seed=0, checkpoint=checkpoint)
     return model.cpu(), {"train_seconds": round(history.seconds, 1), "precision": history.precision}
 
 

@@ -1,4 +1,4 @@
-"""Where files live, and how to write them so that a killed run loses nothing."""
+"""Where files live, and how to write them so that neither a killed run nor one of several at once loses anything."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where nothing is locked
+    fcntl = None  # type: ignore[assignment]
 
 _STALE = 24 * 3600  # seconds after which nobody is writing to a temporary file any more
 
@@ -67,6 +73,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     of its own, so of several at once the last to finish wins. What a killed writer left lying is removed by a later
     write of the same file, once it is a day old.
 
+    Who changes what the file holds, instead of writing it anew, takes :func:`locked` around both reading and writing.
+
     Raises:
         OSError: naming ``path``, if a file cannot be written there.
 
@@ -104,3 +112,40 @@ def _sweep(path: Path) -> None:
         with suppress(OSError):  # somebody else may have removed it
             if time.time() - left.stat().st_mtime > _STALE:
                 left.unlink()
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Make others who ask for the same ``path``, threads or processes, wait until the block ends.
+
+    The lock is a file of its own beside ``path``, whose folder must be there: ``path`` itself may be replaced
+    meanwhile. It is gone afterwards, and that of a killed process keeps nobody out. Where the file system knows no
+    locks, nobody waits.
+
+    Example:
+        >>> with locked("numbers.txt"):
+        ...     with atomic_write("numbers.txt") as temporary:
+        ...         _ = temporary.write_text("1 2 3 4")
+    """
+    lock = Path(path).with_name(f".{Path(path).name}.lock")
+    while True:
+        with open(lock, "a") as held:
+            if fcntl is not None:
+                with suppress(OSError):
+                    fcntl.flock(held, fcntl.LOCK_EX)
+            # Who had it before has removed it, and the next to come would lock a new one.
+            if not _is_at(held, lock):
+                continue
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows keeps a file that is open
+                    lock.unlink()
+            return
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,11 +1,16 @@
 """Nothing is ever half written, and folders are where they are said to be."""
 
+import errno
 import os
 import pwd
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -168,3 +173,55 @@ def test_a_folder_that_may_not_be_written_to_is_no_hidden_name(tmp_path, monkeyp
     with pytest.raises(PermissionError) as caught, files.atomic_write(path):
         pytest.fail("nothing can be written here")
     assert caught.value.filename == str(path) and not path.parent.exists()
+
+
+# Locks ------------------------------------------------------------------------------------------------------
+
+
+def test_of_several_only_one_is_within(tmp_path):
+    path, within = tmp_path / "numbers.txt", []
+    path.write_text("0")
+
+    def count():
+        for _ in range(25):
+            with files.locked(path):
+                within.append(1)
+                assert len(within) == 1
+                number = int(path.read_text())
+                time.sleep(0.0005)
+                with files.atomic_write(path) as temporary:
+                    temporary.write_text(str(number + 1))
+                within.pop()
+
+    with ThreadPoolExecutor(8) as threads:
+        for counted in [threads.submit(count) for _ in range(8)]:
+            counted.result()
+    assert path.read_text() == "200" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_is_gone_after_a_mistake(tmp_path):
+    with pytest.raises(ZeroDivisionError), files.locked(tmp_path / "a"):
+        _ = 1 / 0
+    assert not list(tmp_path.iterdir())
+    with files.locked(tmp_path / "a"):
+        pass
+
+
+def test_what_a_killed_process_leaves_keeps_nobody_out(tmp_path):
+    told = "import os, sys; from fslib import files\nwith files.locked(sys.argv[1]): os._exit(9)"
+    killed = subprocess.run([sys.executable, "-c", told, str(tmp_path / "a")])
+    assert killed.returncode == 9 and [path.name for path in tmp_path.iterdir()] == [".a.lock"]
+    with files.locked(tmp_path / "a"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks available"), None])
+def test_without_locks_nobody_waits(monkeypatch, tmp_path, error):
+    def flock(*_):
+        raise error
+
+    monkeypatch.setattr(files, "fcntl", error and SimpleNamespace(flock=flock, LOCK_EX=2))
+    with files.locked(tmp_path / "a"):
+        (tmp_path / "a").write_text("1")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

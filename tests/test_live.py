@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fslib import ledger, load, losses, methods, metrics, mining
+from fslib import load, losses, methods, metrics, mining
+from fslib.book import ledger
 from fslib.evaluation import ci95
 from tests.page import LIVE, chromium, served
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fslib import ledger
+from fslib.book import ledger
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("book/*.md"), *ROOT.glob("chapters/*.ipynb"), ROOT / "README.md"])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sphinx.cmd.build import build_main
 
-from fslib import data, files, ledger, load
+from fslib import data, files, load
+from fslib.book import ledger
 from fslib.evaluation import evaluate
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from fslib import ledger
+from fslib.book import ledger
 
 
 class Result(SphinxRole):

@@ -22,20 +22,19 @@ from fslib import (
     data,
     episodes,
     evaluation,
-    export,
     losses,
     methods,
     metrics,
     mining,
     objectives,
-    plots,
     training,
 )
+from fslib.book import export, plots
 from fslib.data import ImageSet
 from fslib.methods.base import class_positions, members
+from tests.book.test_checks import RIGHT
 from tests.devices.gpus import REAL
 from tests.pretend_gpu import CPU, MISSING, pretend_gpu
-from tests.test_checks import RIGHT
 
 Call = Callable[["On"], Any]
 

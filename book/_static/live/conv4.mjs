@@ -3,11 +3,11 @@
 // Four times the same block: a convolution with 3 × 3 windows, ReLU, and the largest of each 2 × 2
 // square. Each block halves the picture, 28 → 14 → 7 → 3 → 1, and in the end 64 numbers are left.
 // Batch norm is not here: once training is over it only scales and shifts each channel, so
-// `python -m fslib.export` has multiplied it into the weights.
+// `python -m fslib.book.export` has multiplied it into the weights.
 
 const CHANNELS = 64;
 
-/** Read what `python -m fslib.export` wrote: weights (3, 3, inputs, 64) and biases (64) in float16, four times. */
+/** Read what `python -m fslib.book.export` wrote: weights (3, 3, inputs, 64) and biases (64) in float16, four times. */
 export function readConv4(buffer) {
   const numbers = floats(buffer);
   if (numbers.length !== (9 + 1) * CHANNELS + 3 * (9 * CHANNELS + 1) * CHANNELS) {

@@ -124,7 +124,7 @@ export function define(name, render, defaults) {
   });
 }
 
-// As in fslib.plots: colours that readers of every kind of colour vision tell apart, and a shape for each.
+// As in fslib.book.plots: colours that readers of every kind of colour vision tell apart, and a shape for each.
 export const COLORS = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377"];
 const SHAPES = ["circle", "square", "triangle", "diamond", "cross"];
 export const NAMES = ["circles", "squares", "triangles", "diamonds", "crosses"];

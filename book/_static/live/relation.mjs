@@ -1,13 +1,13 @@
 // The relation module of the page: it looks at two embeddings side by side and says how well they belong
 // together, a number between 0 and 1 (Sung et al., 2018).
 //
-// It has one hidden layer. `python -m fslib.export` has multiplied the batch norm into its weights.
+// It has one hidden layer. `python -m fslib.book.export` has multiplied the batch norm into its weights.
 
 import { floats } from "./conv4.mjs";
 
 const DIM = 64, HIDDEN = 64;
 
-/** Read what `python -m fslib.export` wrote: weights (64, 128) and biases (64), then weights (64) and a bias. */
+/** Read what `python -m fslib.book.export` wrote: weights (64, 128) and biases (64), then weights (64) and a bias. */
 export function readRelation(buffer) {
   const numbers = floats(buffer);
   if (numbers.length !== HIDDEN * (2 * DIM + 2) + 1) {

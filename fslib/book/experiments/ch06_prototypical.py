@@ -1,0 +1,41 @@
+"""Chapter 6: Prototypical Networks, how many ways to train on, and what they measure distance by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fslib.book.experiments.measures import on_tasks
+from fslib.book.experiments.networks import GLYPHS, OMNIGLOT, prototypical_conv4
+from fslib.book.experiments.registry import recipe
+from fslib.book.experiments.running import Plan
+
+
+@recipe("omniglot/prototypical", **OMNIGLOT)
+def prototypical(run: Plan, **fit: Any) -> None:
+    """A Prototypical Network over a Conv-4, as the paper has it."""
+    model = prototypical_conv4()
+    run.train(model, "train+validation", **fit)
+    run.keep(model)
+    run.measure(model, on_tasks)
+
+
+@recipe("omniglot/prototypical-warped", warp=1.0, **OMNIGLOT)
+def warped(run: Plan, warp: float, **fit: Any) -> None:
+    """The same, trained on pictures that are warped."""
+    model = prototypical_conv4()
+    run.train(model, "train+validation", warp=warp, **fit)
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/prototypical", **GLYPHS)
+@recipe("glyphs/prototypical-5way", **GLYPHS | dict(way=5))
+@recipe("glyphs/prototypical-60way", **GLYPHS | dict(way=60))
+@recipe("glyphs/prototypical-unsquared", metric="euclidean", **GLYPHS)
+@recipe("glyphs/prototypical-tempered", temperature=16.0, **GLYPHS)
+def on_glyphs(
+    run: Plan, metric: str = "squared_euclidean", temperature: float = 1.0, **fit: Any
+) -> None:
+    """The same on the small data set, and what becomes of it with other settings."""
+    model = prototypical_conv4(metric, temperature)
+    run.train(model, "train", **fit)
+    run.measure(model, on_tasks)

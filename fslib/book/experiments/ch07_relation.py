@@ -1,0 +1,50 @@
+"""Chapter 7: Relation Networks, which learn to compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fslib.backbones import Conv4
+from fslib.book.experiments.measures import on_tasks
+from fslib.book.experiments.networks import GLYPHS, OMNIGLOT, relation_on_vectors
+from fslib.book.experiments.registry import recipe
+from fslib.book.experiments.running import Plan
+from fslib.methods import ConvRelation, RelationNetwork
+
+
+@recipe("glyphs/relation", pools=3, **GLYPHS)
+def relation(run: Plan, pools: int, **fit: Any) -> None:
+    """A Relation Network over the feature maps of a Conv-4."""
+    module = ConvRelation(hidden=32)  # before the Conv-4: in this order, a seed gives the weights of the record
+    model = RelationNetwork(Conv4(pools=pools, maps=True), module, criterion="bce")
+    run.train(model, "train", **fit)
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/relation-on-vectors", hidden=64, **GLYPHS)
+def on_vectors(run: Plan, hidden: int, **fit: Any) -> None:
+    """The same over flat embeddings, for comparison."""
+    model = relation_on_vectors(hidden)
+    run.train(model, "train", **fit)
+    run.measure(model, on_tasks)
+
+
+# Over an embedding that stays as it is: trained together on so few episodes, both were the worse for it.
+FROZEN: dict[str, Any] = dict(frozen=True, **OMNIGLOT)
+
+
+@recipe("omniglot/relation", hidden=256, **FROZEN | dict(episodes=2500))
+def frozen(run: Plan, hidden: int, frozen: bool, **fit: Any) -> None:
+    """A relation module over the embedding of a trained Prototypical Network."""
+    model = relation_on_vectors(hidden, frozen)
+    run.train(model, "train+validation", start="omniglot/prototypical", **fit)
+    run.measure(model, on_tasks)
+
+
+@recipe("omniglot/relation-frozen", hidden=64, **FROZEN | dict(episodes=1500))
+def frozen_and_kept(run: Plan, hidden: int, frozen: bool, **fit: Any) -> None:
+    """A smaller one for the drawing pad, where all methods share one embedding."""
+    model = relation_on_vectors(hidden, frozen)
+    run.train(model, "train+validation", start="omniglot/prototypical", **fit)
+    run.keep(model)
+    run.measure(model, on_tasks)

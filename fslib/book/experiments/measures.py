@@ -1,0 +1,69 @@
+"""What a recipe measures: each way to measure yields one result after the other, under the name of its task.
+
+A new one is a new function: it gets a trained model and the images of the test classes, or of the validation classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from fslib.augmentation import Views
+from fslib.book import ledger
+from fslib.data import ImageSet
+from fslib.episodes import within_groups
+from fslib.evaluation import Accuracy, embed_all, evaluate, recall_at_1
+from fslib.methods import FewShotClassifier
+
+# The name of a task, what its record says of it, and what it came to.
+Result = tuple[str, ledger.Record, Accuracy]
+Measure = Callable[[FewShotClassifier, ImageSet], Iterator[Result]]
+
+TASKS = ((5, 1), (5, 5), (20, 1), (20, 5))
+
+
+def on_tasks(model: FewShotClassifier, images: ImageSet) -> Iterator[Result]:
+    """The four usual tasks, 10,000 episodes of each, from all classes."""
+    yield from _on_tasks(model, images, embed_all(model, images))
+
+
+def on_tasks_and_recall(model: FewShotClassifier, images: ImageSet) -> Iterator[Result]:
+    """The four tasks, and how often the nearest neighbour of an image is of its class."""
+    embeddings = embed_all(model, images)
+    yield from _on_tasks(model, images, embeddings)
+    none = dict.fromkeys(("way", "shot", "query", "episodes"))
+    yield "recall@1", none | {"metric": "recall@1"}, recall_at_1(embeddings, images.labels)
+
+
+def _on_tasks(model: FewShotClassifier, images: ImageSet, embeddings: Tensor) -> Iterator[Result]:
+    for way, shot in TASKS:
+        settings: dict[str, Any] = dict(way=way, shot=shot, query=15, episodes=10_000)
+        accuracy = evaluate(model, images, **settings, seed=0, embeddings=embeddings)
+        yield f"{way}way-{shot}shot", settings | {"metric": "accuracy"}, accuracy
+
+
+def within_alphabets(model: FewShotClassifier, images: ImageSet) -> Iterator[Result]:
+    """2,000 episodes of :func:`fslib.episodes.within_groups`: one drawer's characters, of one alphabet."""
+    embeddings = embed_all(model, images)
+    trials = within_groups(images, way=20, episodes=2000)
+    settings: dict[str, Any] = dict(way=20, shot=1, query=1)
+    accuracy = evaluate(model, images, **settings, episodes=trials, embeddings=embeddings)
+    yield "20way-1shot", settings | dict(episodes=len(trials), metric="accuracy"), accuracy
+
+
+def with_views(measure: Measure, *copies: int) -> Measure:
+    """Measure several times, each picture's embedding averaged over so many warped copies (0: the picture alone)."""
+
+    def measured(model: FewShotClassifier, images: ImageSet) -> Iterator[Result]:
+        network = model.feature_extractor
+        try:
+            for number in copies:
+                model.feature_extractor = Views(network, number) if number else network
+                for task, settings, accuracy in measure(model, images):
+                    yield f"{task}-views{number}", settings | {"views": number}, accuracy
+        finally:
+            model.feature_extractor = network
+
+    return measured

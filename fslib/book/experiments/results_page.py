@@ -1,0 +1,143 @@
+"""What the results page calls the recipe, on whole data sets and within alphabets, and how it was chosen.
+
+It is the loss that did best in chapter 4, gentle warps in training, and views of each picture when it is measured.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fslib import data
+from fslib.backbones import Ensemble, ResNet12
+from fslib.book.experiments.measures import on_tasks, with_views, within_alphabets
+from fslib.book.experiments.networks import BATCHES, OMNIGLOT, metric_by_name, prototypical_conv4
+from fslib.book.experiments.registry import recipe
+from fslib.book.experiments.running import Plan
+from fslib.data import ImageSet
+from fslib.losses import SupConLoss
+from fslib.methods import FewShotClassifier, PrototypicalNetwork
+from fslib.training import Objective
+
+VIEWS = (0, 16)
+UNIT: dict[str, Any] = dict(unit=True, pools=4)
+
+
+@recipe("omniglot/supcon", **UNIT, temperature=0.05, **OMNIGLOT)
+@recipe("omniglot/supcon-warped", **UNIT, temperature=0.05, warp=1.0, **OMNIGLOT)
+def supcon(
+    run: Plan, unit: bool, pools: int, temperature: float, warp: float = 0.0, **fit: Any
+) -> None:
+    """The loss alone, and with warps at their full bounds."""
+    model = prototypical_conv4(unit=unit, pools=pools)
+    run.train(model, "train", objective=lambda _: SupConLoss(temperature), warp=warp, **fit)
+    run.measure(model, on_tasks)
+
+
+@recipe("omniglot/recipe", **UNIT, temperature=0.03, warp=0.5, **OMNIGLOT | dict(episodes=6000))
+def whole(
+    run: Plan, unit: bool, pools: int, temperature: float, warp: float, **fit: Any
+) -> None:
+    """The recipe on Omniglot."""
+    model = prototypical_conv4(unit=unit, pools=pools)
+    fit |= dict(objective=lambda _: SupConLoss(temperature), warp=warp)
+    run.train(model, "train+validation", **fit)
+    run.keep(model)
+    run.measure(model, with_views(on_tasks, *VIEWS))
+
+
+@recipe("glyphs/recipe", **UNIT, temperature=0.03, warp=0.5, **BATCHES)
+def on_glyphs(
+    run: Plan, unit: bool, pools: int, temperature: float, warp: float, **fit: Any
+) -> None:
+    """The recipe on Glyphs, beside glyphs/loss-supcon, which has neither warps nor views."""
+    model = prototypical_conv4(unit=unit, pools=pools)
+    run.train(model, "train", objective=lambda _: SupConLoss(temperature), warp=warp, **fit)
+    run.measure(model, with_views(on_tasks, *VIEWS))
+
+
+# The same scale as of that loss: on unit vectors the squared distance is 2 − 2 · cosine.
+@recipe("glyphs/recipe-prototypical-loss", unit=True, temperature=0.06, warp=0.5, **BATCHES)
+def with_own_loss(run: Plan, unit: bool, temperature: float, warp: float, **fit: Any) -> None:
+    """The recipe with a Prototypical Network's own loss."""
+    model = prototypical_conv4(unit=unit, temperature=temperature)
+    run.train(model, "train", warp=warp, **fit)
+    run.measure(model, with_views(on_tasks, *VIEWS))
+
+
+# Within alphabets -------------------------------------------------------------------------------------------
+
+
+def turned(split: str) -> ImageSet:
+    """The background alphabets, rotations as classes."""
+    return data.load("omniglot", split, protocol="lake", rotations=True)
+
+
+def upright(split: str) -> ImageSet:
+    """Characters of other alphabets as they were drawn."""
+    return data.load("omniglot", split, protocol="lake", rotations=False)
+
+
+def measure_within(run: Plan, model: FewShotClassifier) -> None:
+    """One drawer's characters of one alphabet, against another drawer's."""
+    how = "within alphabets"
+    run.measure(model, with_views(within_alphabets, *VIEWS), load=upright, how=how)
+
+
+OWN_ALPHABET = dict(unit=True, pools=3, temperature=0.03, warp=0.5)
+
+
+@recipe("omniglot/within-alphabet", **OWN_ALPHABET, **OMNIGLOT | dict(episodes=3000))
+def within(
+    run: Plan, unit: bool, pools: int, temperature: float, warp: float, **fit: Any
+) -> None:
+    """The recipe within an alphabet."""
+    model = prototypical_conv4(unit=unit, pools=pools)
+    fit |= dict(objective=lambda _: SupConLoss(temperature), warp=warp, load=turned)
+    run.train(model, "train+validation", **fit)
+    run.keep(model)
+    measure_within(run, model)
+
+
+GROUPS: dict[str, Any] = dict(way=30, shot=1, query=3, episodes=7000, learning_rate=2e-3, whole_groups=True)
+LOCAL: dict[str, Any] = dict(
+    width=16, metric="local_distance", temperature=0.03, similarity="local_similarity", warp=0.5, **GROUPS
+)
+IN_PLACE = LOCAL | dict(metric="cosine_distance", similarity="cosine_similarity")
+
+
+@recipe("omniglot/within-alphabet-local", **LOCAL)
+@recipe("omniglot/within-alphabet-in-place", **IN_PLACE)
+def local(
+    run: Plan, width: int, metric: str, temperature: float, similarity: str, warp: float, **fit: Any
+) -> None:
+    """Compared place by place, and what is left when no place may move."""
+    model = over_maps(width, metric)
+    fit |= dict(objective=lambda _: by(similarity, temperature), warp=warp, load=turned)
+    run.train(model, "train+validation", **fit)
+    measure_within(run, model)
+
+
+@recipe("omniglot/within-alphabet-ensemble", **LOCAL)
+def ensemble(
+    run: Plan, width: int, metric: str, temperature: float, similarity: str, warp: float, **fit: Any
+) -> None:
+    """Four of these networks, whose embeddings are joined."""
+    fit |= dict(objective=lambda _: by(similarity, temperature), warp=warp, load=turned)
+    models = []
+    for seed in run.members(4):
+        models.append(over_maps(width, metric))
+        run.train(models[-1], "train+validation", seed=seed, **fit)
+    models[0].feature_extractor = Ensemble([model.feature_extractor for model in models])
+    measure_within(run, models[0])
+
+
+def over_maps(width: int, metric: str) -> FewShotClassifier:
+    """A Prototypical Network over the maps of a narrow ResNet-12, of 7 × 7 places."""
+    widths = (width, 2 * width, 4 * width, 4 * width)
+    resnet12 = ResNet12(widths, unit=True, pools=2, mean=False)
+    return PrototypicalNetwork(resnet12, metric_by_name(metric))
+
+
+def by(similarity: str, temperature: float) -> Objective:
+    """The loss of the recipe, by a similarity of that name."""
+    return SupConLoss(temperature=temperature, similarity=metric_by_name(similarity))

@@ -1,0 +1,192 @@
+"""The file that the page reads holds the network of the ledger."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fslib import load
+from fslib.backbones import Conv4, FrozenConv4, ResNet12
+from fslib.book import export, ledger
+from fslib.methods import (
+    ConvRelation,
+    LogisticRegression,
+    MatchingNetwork,
+    PrototypicalNetwork,
+    RelationNetwork,
+    VectorRelation,
+)
+from fslib.storage import save
+from tests.page import LIVE
+from tests.pretend_gpu import MISSING, pretend_gpu
+
+LEDGER_MODELS = ledger.folder() / "omniglot"
+LEDGER_MODEL = LEDGER_MODELS / "prototypical-seed0.safetensors"
+
+
+def blocks(network):
+    return list(network.children())[:4]
+
+
+def lively(network: Conv4) -> Conv4:
+    """With batch norms that have seen something."""
+    network.train()
+    for _ in range(3):
+        network(torch.rand(8, 1, 28, 28))
+    for block in blocks(network):
+        nn.init.normal_(block[1].weight)
+        nn.init.normal_(block[1].bias)
+    return network.eval()
+
+
+def test_folding_changes_nothing():
+    torch.manual_seed(0)
+    network, images = lively(Conv4()), torch.rand(5, 1, 28, 28)
+    x = images
+    for block in blocks(network):
+        x = F.max_pool2d(F.conv2d(x, *export.fold(block), padding=1).relu(), 2)
+    torch.testing.assert_close(x.flatten(1), network(images), atol=1e-5, rtol=1e-4)
+
+
+def test_numbers_are_in_the_order_that_the_page_reads():
+    torch.manual_seed(0)
+    network = lively(Conv4())
+    numbers = np.frombuffer(export.to_bytes(network), "<f2")
+    weights, biases = export.fold(network[0])
+    first = numbers[:576].reshape(3, 3, 1, 64)
+    np.testing.assert_allclose(first[2, 1, 0, 7], weights[7, 0, 2, 1].item(), rtol=1e-3)
+    np.testing.assert_allclose(numbers[576:640], biases.detach(), rtol=1e-3, atol=1e-6)
+    weights, biases = export.fold(network[3])
+    np.testing.assert_allclose(numbers[-64:], biases.detach(), rtol=1e-3, atol=1e-6)
+    last = numbers[-64 - 9 * 64 * 64 : -64].reshape(3, 3, 64, 64)
+    np.testing.assert_allclose(last[0, 2, 5, 9], weights[9, 5, 0, 2].item(), rtol=1e-3)
+
+
+def test_relation_module_is_written_layer_by_layer():
+    torch.manual_seed(0)
+    module = VectorRelation(64, hidden=5)
+    nn.init.normal_(module[1].weight)
+    module.train()(torch.randn(40, 128))  # a batch norm that has seen something
+    module.eval()
+    numbers = torch.from_numpy(np.frombuffer(export.to_bytes(module), "<f2").astype(np.float32))
+    weights, biases, last, bias = numbers.split([5 * 128, 5, 5, 1])
+    pairs = torch.randn(7, 128)
+    scores = (pairs @ weights.reshape(5, 128).T + biases).relu() @ last + bias
+    torch.testing.assert_close(scores.sigmoid(), module(pairs), atol=2e-3, rtol=0)
+
+
+def test_relation_module_for_other_embeddings_is_refused():
+    with pytest.raises(ValueError, match="embeddings of 64 numbers, but this relation module is for 32"):
+        export.to_bytes(VectorRelation(32))
+
+
+@pytest.mark.parametrize(
+    "model, file, size",
+    [("prototypical", "conv4", "222,848"), ("relation-frozen", "relation", "16,642")],
+)
+def test_the_command_writes_what_is_committed(tmp_path, capsys, model, file, size):
+    export.main([str(LEDGER_MODELS / f"{model}-seed0.safetensors"), str(tmp_path / "network.bin")])
+    assert (tmp_path / "network.bin").read_bytes() == (LIVE / f"{file}.f16.bin").read_bytes()
+    assert f"{size} bytes" in capsys.readouterr().out
+
+
+def test_the_relation_module_was_trained_on_the_embedding_of_the_page():
+    shared, own = (
+        load(LEDGER_MODELS / f"{name}-seed0.safetensors").feature_extractor
+        for name in ("prototypical", "relation-frozen")
+    )
+    assert export.to_bytes(shared) == export.to_bytes(own)
+
+
+def test_another_network_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="page runs a Conv4"):
+        export.to_bytes(nn.Flatten())
+    save(PrototypicalNetwork(Conv4(channels=32)), tmp_path / "narrow.safetensors")
+    with pytest.raises(SystemExit, match="page runs a Conv4"):
+        export.main([str(tmp_path / "narrow.safetensors"), str(tmp_path / "out.bin")])
+    assert not (tmp_path / "out.bin").exists()
+
+
+def test_a_weight_beyond_float16_is_refused():
+    network = load(LEDGER_MODEL).feature_extractor
+    with torch.no_grad():
+        network[0][0].weight[0] = 1e9
+    with pytest.raises(ValueError, match="too large for float16"):
+        export.to_bytes(network)
+
+
+def test_a_missing_model_gets_a_sentence(tmp_path):
+    with pytest.raises(SystemExit, match="no saved classifier"):
+        export.main([str(tmp_path / "none.safetensors"), str(tmp_path / "out.bin")])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_weights_of_any_width_are_written(dtype):
+    for network in (Conv4(), VectorRelation(64)):
+        wanted = export.to_bytes(network.to(torch.bfloat16).float())
+        written = export.to_bytes(network.to(dtype))
+        numbers = (np.frombuffer(content, "<f2").astype(np.float32) for content in (wanted, written))
+        np.testing.assert_allclose(*numbers, rtol=2e-2, atol=1e-3)
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_a_network_on_a_gpu_is_written():
+    for network in (lively(Conv4()), VectorRelation(64)):
+        wanted = export.to_bytes(network)
+        with pretend_gpu():
+            assert export.to_bytes(network.cuda()) == wanted
+            network.cpu()
+
+
+@pytest.mark.parametrize("method", [PrototypicalNetwork, MatchingNetwork, LogisticRegression])
+@pytest.mark.parametrize("backbone", [Conv4, FrozenConv4])
+def test_the_network_of_any_method_is_written(tmp_path, method, backbone):
+    model = method(backbone())
+    save(model, tmp_path / "model.safetensors")
+    export.main([str(tmp_path / "model.safetensors"), str(tmp_path / "new" / "network.bin")])
+    assert (tmp_path / "new" / "network.bin").read_bytes() == export.to_bytes(model.feature_extractor)
+
+
+@pytest.mark.parametrize(
+    "model, says",
+    [
+        (lambda: PrototypicalNetwork(Conv4(pools=2)), "page runs a Conv4"),
+        (lambda: PrototypicalNetwork(Conv4(block="se")), "page runs a Conv4"),
+        (lambda: PrototypicalNetwork(ResNet12((2, 2, 2, 2))), "this is a ResNet12"),
+        (lambda: RelationNetwork(Conv4(pools=3, maps=True), ConvRelation()), "this is a ConvRelation"),
+        (lambda: RelationNetwork(Conv4(channels=8), VectorRelation(8)), "embeddings of 64 numbers"),
+    ],
+)
+def test_what_the_page_does_not_run_is_told_with_its_file(tmp_path, model, says):
+    save(model(), tmp_path / "other.safetensors")
+    with pytest.raises(SystemExit, match=rf"other\.safetensors: .*{says}"):
+        export.main([str(tmp_path / "other.safetensors"), str(tmp_path / "out.bin")])
+    assert not (tmp_path / "out.bin").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a model", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_what_is_no_model_is_named(tmp_path, content):
+    path = tmp_path / "x.safetensors"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(SystemExit, match=r"x\.safetensors") as refused:
+        export.main([str(path), str(tmp_path / "out.bin")])
+    assert "\n" not in refused.value.code and not (tmp_path / "out.bin").exists()
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for target in ("file/out.bin", "folder"):
+        with pytest.raises(SystemExit, match=rf"{target} cannot be written: ") as refused:
+            export.main([str(LEDGER_MODEL), str(tmp_path / target)])
+        assert "\n" not in refused.value.code
+    assert not list((tmp_path / "folder").iterdir())
+
+
+def test_a_model_is_not_written_over(tmp_path):
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(LEDGER_MODEL.read_bytes())
+    with pytest.raises(SystemExit, match="named like a model"):
+        export.main([str(model), str(model)])
+    assert model.read_bytes() == LEDGER_MODEL.read_bytes()
