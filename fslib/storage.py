@@ -146,7 +146,8 @@ def _check_unchanged(model: nn.Module, plan: Any) -> None:
             "save its state_dict instead."
         ) from error
     built, now = _settings(again), _settings(model)
-    parts = {name for name, _ in model.named_modules(remove_duplicate=False)} | model.state_dict().keys()
+    modules = dict(model.named_modules(remove_duplicate=False))
+    parts = {*modules, *model.state_dict(), *(f"{name}.forward".lstrip(".") for name in modules)}
     now = {path: text for path, text in now.items() if path in built or path in parts}  # no notes
     changed = config.differences(built, now)
     fixed = dict(again.named_buffers(remove_duplicate=False))

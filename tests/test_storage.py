@@ -297,6 +297,7 @@ CHANGES = {
     "activation": (lambda net: net[1].__setitem__(3, nn.LeakyReLU()), r"1\.3 was ReLU and is now LeakyReLU"),
     "appended": (lambda net: net.append(nn.ReLU()), r"5 was None and is now ReLU"),
     "with weights": (lambda net: net.append(nn.Linear(8, 8)), r"5\.weight was None and is now \(8, 8\)"),
+    "forward": (lambda net: _set(net, forward=lambda images: images), r"forward was None and is now"),
     "removed": (lambda net: net.__delitem__(3), r"now"),
     "padding": (lambda net: _set(net[0][0], padding_mode="circular"), r"padding_mode was zeros and is now circular"),
     "weight_norm": (lambda net: nn.utils.parametrizations.weight_norm(net[0][0]), r"0\.0\."),
