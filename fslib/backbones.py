@@ -5,15 +5,20 @@ Each keeps the arguments it was built with in ``config``, so that :func:`fslib.s
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 from urllib.error import URLError
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fslib import attention
+from fslib.devices import upload
+from fslib.metrics import directions
 
 
 class Conv4(nn.Sequential):
@@ -44,7 +49,8 @@ class Conv4(nn.Sequential):
         maps: bool = False,
         block: str | None = None,
     ):
-        _check_pools(pools)
+        channels, in_channels = whole("channels", channels), whole("in_channels", in_channels)
+        pools, unit, maps = _pools(pools), flag("unit", unit), flag("maps", maps)
         ins = [in_channels, channels, channels, channels]
         super().__init__(
             *(conv_block(ins[i], channels, pool=i < pools, block=block) for i in range(4)),
@@ -61,9 +67,8 @@ class Conv4(nn.Sequential):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
-        _check_images("Conv4", images, self.config["in_channels"])
-        embeddings = super().forward(images)
-        return F.normalize(embeddings.float(), dim=1) if self.config["unit"] else embeddings
+        embeddings = super().forward(_input(self, images, self.config["in_channels"]))
+        return directions(embeddings, dim=1) if self.config["unit"] else embeddings
 
 
 class FrozenConv4(Conv4):
@@ -124,7 +129,11 @@ class ResNet12(nn.Sequential):
         pools: int = 4,
         mean: bool = True,
     ):
-        _check_pools(pools)
+        if not isinstance(widths, Sequence) or isinstance(widths, str) or len(widths) != 4:
+            raise ValueError(f"widths must be the channels of four blocks, but is {widths!r}.")
+        widths = tuple(whole("Each of the widths", width) for width in widths)  # type: ignore[assignment]
+        in_channels, pools = whole("in_channels", in_channels), _pools(pools)
+        unit, mean = flag("unit", unit), flag("mean", mean)
         ins = [in_channels, *widths[:-1]]
         super().__init__(
             *(_Residual(ins[i], widths[i], block, pool=i < pools) for i in range(4)),
@@ -132,7 +141,7 @@ class ResNet12(nn.Sequential):
             nn.Flatten(),
         )
         self.config: dict[str, Any] = dict(
-            widths=tuple(widths),
+            widths=widths,
             in_channels=in_channels,
             block=block,
             unit=unit,
@@ -142,9 +151,8 @@ class ResNet12(nn.Sequential):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
-        _check_images("ResNet12", images, self.config["in_channels"])
-        embeddings = super().forward(images)
-        return F.normalize(embeddings.float(), dim=1) if self.config["unit"] else embeddings
+        embeddings = super().forward(_input(self, images, self.config["in_channels"]))
+        return directions(embeddings, dim=1) if self.config["unit"] else embeddings
 
 
 class _Residual(nn.Module):
@@ -188,11 +196,20 @@ class Ensemble(nn.Module):
         images (n, c, h, w) → embeddings (n, sum of the members' d), of length one.
 
     Raises:
-        ValueError: if there is no member.
+        ValueError: if there is no member, or a member is no network; on a call, if members give unlike embeddings.
     """
 
     def __init__(self, members: Sequence[nn.Module]):
         super().__init__()
+        if not isinstance(members, Sequence | nn.ModuleList) or isinstance(members, nn.Sequential):
+            raise ValueError(
+                f"An ensemble is built of a list of networks, but got a {type(members).__name__}."
+            )
+        for member in members:
+            if not isinstance(member, nn.Module):
+                raise ValueError(
+                    f"The members of an ensemble are networks, but one is a {type(member).__name__}."
+                )
         if not members:
             raise ValueError("An ensemble needs at least one member.")
         self.members = nn.ModuleList(members)
@@ -200,7 +217,12 @@ class Ensemble(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
-        embeddings = [F.normalize(member(images).float(), dim=1) for member in self.members]
+        embeddings = [directions(member(images), dim=1) for member in self.members]
+        if any(each.shape[2:] != embeddings[0].shape[2:] for each in embeddings):
+            shapes = ", ".join(str(tuple(each.shape)) for each in embeddings)
+            raise ValueError(
+                f"The members of an ensemble must give vectors, or maps of one height and width, but give {shapes}."
+            )
         return torch.cat(embeddings, dim=1) / len(embeddings) ** 0.5
 
 
@@ -219,7 +241,7 @@ class Pretrained(nn.Module):
         images (n, 1, h, w) or (n, 3, h, w), in 0 … 1 → embeddings (n, d), for ``"resnet18"`` d = 512.
 
     Raises:
-        ValueError: on a name that torchvision does not know.
+        ValueError: on a name that no classifier of torchvision has.
         FileNotFoundError: if the weights are neither here nor to be had.
     """
 
@@ -228,6 +250,7 @@ class Pretrained(nn.Module):
 
     def __init__(self, name: str = "resnet18", weights: str | None = "DEFAULT", side: int = 112):
         super().__init__()
+        side = whole("side", side)
         self.network = _without_head(name, weights)
         # Built again without weights, for the saved ones come after.
         self.config: dict[str, Any] = dict(name=name, weights=None, side=side)
@@ -237,11 +260,7 @@ class Pretrained(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
-        if images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise ValueError(
-                f"Pretrained takes images of shape (n, 1, h, w) or (n, 3, h, w), but got {tuple(images.shape)}."
-            )
-        paper = (1 - images).expand(-1, 3, -1, -1)
+        paper = (1 - _input(self, images, 1, 3, least=1)).expand(-1, 3, -1, -1)
         side = self.config["side"]
         large = F.interpolate(paper, (side, side), mode="bilinear", antialias=True)
         return self.network((large - self.mean) / self.std)
@@ -251,11 +270,13 @@ def _without_head(name: str, weights: str | None) -> nn.Module:
     """A model of torchvision whose last linear layer lets everything through."""
     from torchvision import models  # slow to import, and seldom needed
 
-    try:
-        network = models.get_model(name, weights=None)
-        known = models.get_model_weights(name)
-    except ValueError as error:
-        raise ValueError(f"torchvision has no model {name!r}; 'resnet18' is one.") from error
+    # Of classifiers alone: a detector would fetch weights of its own.
+    if str(name).lower() not in models.list_models(module=models):
+        raise ValueError(
+            f"torchvision has no model {name!r} that classifies pictures; 'resnet18' is one."
+        )
+    network = models.get_model(name, weights=None)
+    known = models.get_model_weights(name)
     if weights is not None:
         try:
             network.load_state_dict(known[weights].get_state_dict(progress=True, check_hash=True))
@@ -270,6 +291,10 @@ def _without_head(name: str, weights: str | None) -> nn.Module:
                 f"{address.rsplit('/', 1)[1]} into {torch.hub.get_dir()}/checkpoints, "
                 "or go on without them by weights=None."
             ) from error
+    if getattr(network, "aux_logits", False):  # further heads of Inception and GoogLeNet
+        network.aux_logits = False
+        for auxiliary in {"AuxLogits", "aux1", "aux2"} & dict(network.named_children()).keys():
+            setattr(network, auxiliary, None)
     linear = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise ValueError(f"{name} does not end in a linear layer that could be taken off; resnet18 does.")
@@ -279,14 +304,52 @@ def _without_head(name: str, weights: str | None) -> nn.Module:
     return network
 
 
-def _check_pools(pools: int) -> None:
-    if not 1 <= pools <= 4:
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """A setting that must be a whole number, as an ``int``; NumPy's are taken too.
+
+    Raises:
+        ValueError: if it is none, or below ``least``.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least or isinstance(value, bool):
+        raise ValueError(f"{name} must be a whole number, at least {least}, but is {value!r}.")
+    return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """A setting that must be true or false, as a ``bool``.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, but is {value!r}.")
+    return bool(value)
+
+
+def _pools(pools: Any) -> int:
+    if isinstance(pools, bool) or not isinstance(pools, Integral) or not 1 <= int(pools) <= 4:
         raise ValueError(f"Of four blocks, one to four can halve the picture, not {pools}.")
+    return int(pools)
 
 
-def _check_images(name: str, images: Tensor, channels: int) -> None:
-    if images.ndim != 4 or images.shape[1] != channels or min(images.shape[2:]) < 16:
+def _input(network: nn.Module, images: Tensor, *channels: int, least: int = 16) -> Tensor:
+    """Network input of so many channels and pixels a side, on the device and in the type of the network's weights."""
+    name = type(network).__name__
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        what = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(
-            f"{name} takes images of shape (n, {channels}, height, width), 16 pixels a side or more, "
+            f"{name} takes network input, a tensor of floats, but got {what}; "
+            "fslib.data.to_input makes it of pictures."
+        )
+    if images.ndim != 4 or images.shape[1] not in channels or min(images.shape[2:]) < least:
+        kinds = " or ".join(f"(n, {number}, height, width)" for number in channels)
+        raise ValueError(
+            f"{name} takes images of shape {kinds}, {least} pixels a side or more, "
             f"but got {tuple(images.shape)}."
         )
+    weight = next(network.parameters(), images)
+    return upload(images, weight.device).to(weight.dtype)

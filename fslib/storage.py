@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from fslib import augmentation, backbones, files, methods, metrics
+from fslib import augmentation, backbones, config, files, methods, metrics
 
 FORMAT = 1  # raise it when a file of the new kind cannot be read by older versions
 
@@ -53,6 +54,7 @@ METRICS: dict[str, Callable[..., Tensor]] = {
         metrics.local_distance,
     )
 }
+_DTYPES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"}
 _LARGEST = 100_000  # of a number in a file but a seed; wider networks than this nobody has saved
 
 
@@ -67,21 +69,24 @@ def save(
         dtype: of the stored weights; ``torch.float16`` halves the file. Default, as they are.
 
     Raises:
-        ValueError: if the model is not built of our parts alone, or a weight is not finite or too large for ``dtype``.
+        ValueError: if the model is not built of our parts alone, was changed after it was built so that it would not
+            come back the same, or has a weight that is not finite or too large for ``dtype``.
     """
     if type(model).__name__ not in CLASSIFIERS:
         raise ValueError(
             "Only a method of fslib.methods over networks of fslib.backbones can be saved, "
             f"but this is a {type(model).__name__}; save its state_dict instead."
         )
-    if dtype is not None and not dtype.is_floating_point:
+    if dtype is not None and dtype not in _DTYPES:
         raise ValueError(
-            f"Weights are stored in a floating type, such as torch.float16, but dtype is {dtype}."
+            f"Weights are stored in a floating type, such as torch.float16, but dtype is {dtype!r}."
         )
-    content = {"format": FORMAT, "model": _plan(model, [])}
+    plan = _plan(model, [])
+    _check_unchanged(model, plan)
+    content = json.dumps({"format": FORMAT, "model": plan}, default=_number)
     weights = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
     with files.atomic_write(path) as temporary:
-        temporary.write_bytes(serialize(weights, metadata={"fslib": json.dumps(content)}))
+        temporary.write_bytes(serialize(weights, metadata={"fslib": content}))
 
 
 def load(path: str | Path) -> methods.FewShotClassifier:
@@ -98,15 +103,15 @@ def load(path: str | Path) -> methods.FewShotClassifier:
         with safe_open(path, framework="pt") as stored:
             content = json.loads((stored.metadata() or {})["fslib"])
             version = content.get("format", 0)
+            if type(version) is not int or version < 0:
+                raise ValueError(f"there is no format {version}")
             if version <= FORMAT:
                 plan = content["model"] if version else content
-                shapes = {name: stored.get_slice(name).get_shape() for name in stored.keys()}
-                _check_shapes(plan, shapes)
+                _check_weights(plan, {name: stored.get_slice(name) for name in stored.keys()})
                 model = _classifier(plan)
-                weights = {name: stored.get_tensor(name) for name in stored.keys()}
-                if not all(w.isfinite().all() for w in weights.values() if w.is_floating_point()):
+                model.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})
+                if not all(weight.isfinite().all() for weight in model.state_dict().values()):
                     raise ValueError("a weight is not finite")
-                model.load_state_dict(weights)
     except Exception as error:  # whatever a damaged or tampered file leads to
         raise ValueError(
             f"{path} is not a classifier that fslib.save has written, or it is damaged."
@@ -115,7 +120,7 @@ def load(path: str | Path) -> methods.FewShotClassifier:
         raise ValueError(
             f"{path} was written by a newer fslib (format {version}, this one reads up to {FORMAT}); update fslib."
         )
-    return model.eval()
+    return model.to("cpu", torch.float32).eval()
 
 
 def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -123,11 +128,57 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     kept = tensor.detach().cpu()
     if dtype and kept.is_floating_point():
         kept = kept.to(dtype)
-    if kept.is_floating_point() and not kept.isfinite().all():
+    if kept.is_floating_point() and not kept.float().isfinite().all():  # it comes back in float32
         if tensor.isfinite().all():
-            raise ValueError(f"A number in {name} is too large for {dtype}; choose another dtype.")
+            wide = dtype or torch.float32
+            raise ValueError(f"A number in {name} is too large for {wide}; choose another dtype.")
         raise ValueError(f"A number in {name} is NaN or infinite; train with a lower learning rate.")
     return kept.clone(memory_format=torch.contiguous_format)
+
+
+def _check_unchanged(model: nn.Module, plan: Any) -> None:
+    """Raise if a model does not come back from its plan: somebody changed more than the weights of what was built."""
+    try:
+        again = _classifier(plan)
+    except Exception as error:
+        raise ValueError(
+            f"This model could not be built again ({error}), perhaps because it was changed after it was built; "
+            "save its state_dict instead."
+        ) from error
+    built, now = _settings(again), _settings(model)
+    modules = dict(model.named_modules(remove_duplicate=False))
+    parts = {*modules, *model.state_dict(), *(f"{name}.forward".lstrip(".") for name in modules)}
+    now = {path: text for path, text in now.items() if path in built or path in parts}  # no notes
+    changed = config.differences(built, now)
+    fixed = dict(again.named_buffers(remove_duplicate=False))
+    for name, buffer in model.named_buffers(remove_duplicate=False):
+        if name in fixed.keys() - again.state_dict().keys():  # exact but for a stay in half precision
+            now_there, then_there = (b.detach().cpu().float() for b in (buffer, fixed[name]))
+            if now_there.shape != then_there.shape or not torch.allclose(now_there, then_there, 0.01, 0.01):
+                changed.append(f"the numbers of {name} are others")
+    if changed:
+        raise ValueError(
+            f"This model was changed after it was built, and would not come back the same: {changed[0]}; "
+            "save its state_dict instead."
+        )
+
+
+def _settings(model: nn.Module) -> config.Settings:
+    """What decides the answers of a model beside the numbers in its weights, by the path to each."""
+    found = {name: str(tuple(weight.shape)) for name, weight in model.state_dict().items()}
+    for name, module in model.named_modules(remove_duplicate=False):
+        found[name] = type(module).__qualname__
+        for key, value in vars(module).items():
+            if not key.startswith("_") and key not in ("training", "config"):
+                found |= config.described(f"{name}.{key}".lstrip("."), value)
+    return found
+
+
+def _number(value: Any) -> Any:
+    """A setting that JSON does not know, as the plain number that it is."""
+    if isinstance(value, np.generic | np.ndarray | Tensor) and value.ndim == 0:
+        return value.item()
+    raise ValueError(f"A setting can be a number or a text, but one is a {type(value).__name__}.")
 
 
 def _plan(value: Any, planned: list[nn.Module]) -> Any:
@@ -165,7 +216,8 @@ def _classifier(plan: Any) -> methods.FewShotClassifier:
     """The classifier of a plan, with new weights."""
     if plan["module"] not in CLASSIFIERS:
         raise ValueError(f"{plan['module']} is no classifier")
-    return _build(plan, [])
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn, to be overwritten
+        return _build(plan, [])
 
 
 def _build(plan: Any, built: list[nn.Module]) -> Any:
@@ -189,9 +241,13 @@ def _build(plan: Any, built: list[nn.Module]) -> Any:
     return module
 
 
-def _check_shapes(plan: Any, shapes: dict[str, list[int]]) -> None:
-    """Raise unless the weights of a plan have these shapes; found out without making any."""
+def _check_weights(plan: Any, stored: dict[str, Any]) -> None:
+    """Raise unless the weights of a plan have these types and shapes; found out without making any."""
     with torch.device("meta"):
         wanted = _classifier(plan).state_dict()
-    if {name: list(weight.shape) for name, weight in wanted.items()} != shapes:
+    if wanted.keys() != stored.keys():
         raise ValueError("the weights are of another network")
+    for name, weight in wanted.items():
+        types = _DTYPES.values() if weight.is_floating_point() else {"I64"}
+        if stored[name].get_shape() != list(weight.shape) or stored[name].get_dtype() not in types:
+            raise ValueError(f"{name} is of another network")

@@ -1,7 +1,9 @@
 """Conv4 is the network of the papers, and says what it takes."""
 
+import copy
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,8 @@ from torchvision import models
 
 from fslib import metrics
 from fslib.backbones import Conv4, Ensemble, FrozenConv4, Pretrained, ResNet12
+from fslib.methods import ConvRelation, VectorRelation
+from tests.pretend_gpu import MISSING, pretend_gpu
 
 
 @pytest.mark.parametrize("side, expected", [(16, 64), (28, 64), (32, 256), (84, 1600)])
@@ -193,3 +197,136 @@ def test_pretrained_refuses_what_torchvision_does_not_know():
         Pretrained("resnet17")
     with pytest.raises(ValueError, match="resnet18 has no weights 'BEST'"):
         Pretrained("resnet18", weights="BEST")
+
+
+# Settings and inputs ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [2.5, "64", 0, -1, None, True, [64]], ids=repr)
+@pytest.mark.parametrize(
+    "build, name",
+    [
+        (lambda n: Conv4(channels=n), "channels"),
+        (lambda n: Conv4(in_channels=n), "in_channels"),
+        (lambda n: ResNet12((4, n, 4, 4)), "Each of the widths"),
+        (lambda n: ResNet12(in_channels=n), "in_channels"),
+        (lambda n: Pretrained(weights=None, side=n), "side"),
+        (lambda n: VectorRelation(n), "dim"),
+        (lambda n: VectorRelation(hidden=n), "hidden"),
+        (lambda n: ConvRelation(n), "channels"),
+        (lambda n: ConvRelation(hidden=n), "hidden"),
+    ],
+)
+def test_numbers_of_things_are_whole(build, name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number, at least 1, but is "):
+        build(value)
+
+
+@pytest.mark.parametrize("pools", [3.5, "3", None, -1, True])
+@pytest.mark.parametrize("build", [Conv4, ResNet12])
+def test_pools_are_one_to_four(build, pools):
+    with pytest.raises(ValueError, match="one to four can halve the picture, not"):
+        build(pools=pools)
+
+
+@pytest.mark.parametrize("widths", [(4, 4, 4), (4,) * 5, 64, "4444", None], ids=repr)
+def test_widths_are_four(widths):
+    with pytest.raises(ValueError, match="widths must be the channels of four blocks"):
+        ResNet12(widths)
+
+
+def test_a_flag_is_true_or_false():
+    for build, name in ((Conv4, "unit"), (Conv4, "maps"), (ResNet12, "unit"), (ResNet12, "mean")):
+        with pytest.raises(ValueError, match=f"{name} must be True or False, but is 'no'"):
+            build(**{name: "no"})
+
+
+def test_numbers_of_numpy_will_do():
+    assert Conv4(np.int64(4), np.int32(1), pools=np.int8(2), unit=np.True_).config["channels"] == 4
+    assert ResNet12(list(np.array([2, 2, 2, 3])))(torch.rand(2, 1, 16, 16)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("members", [Conv4(4), None, 3, {"a": Conv4(4)}], ids=lambda m: type(m).__name__)
+def test_an_ensemble_takes_a_list(members):
+    with pytest.raises(ValueError, match="built of a list of networks, but got a"):
+        Ensemble(members)
+
+
+def test_members_of_an_ensemble_are_networks_that_give_the_like():
+    with pytest.raises(ValueError, match="are networks, but one is a type"):
+        Ensemble([Conv4(4), Conv4])
+    for other in (Conv4(4, pools=3, maps=True), Conv4(4)):
+        with pytest.raises(ValueError, match=r"maps of one height and width, but give \(2, 4, 7, 7\), \(2, 4"):
+            Ensemble([Conv4(4, pools=2, maps=True), other])(torch.rand(2, 1, 28, 28))
+
+
+SMALL = {
+    "Conv4": Conv4(4),
+    "ResNet12": ResNet12((2, 2, 2, 3)),
+    "Pretrained": Pretrained(weights=None, side=32),
+}
+each_small = pytest.mark.parametrize("name", SMALL)
+
+
+@each_small
+@pytest.mark.parametrize(
+    "images",
+    [None, np.zeros((2, 1, 28, 28), "f"), torch.zeros(2, 1, 28, 28, dtype=torch.uint8), [[0.0]]],
+    ids=["None", "NumPy", "uint8", "list"],
+)
+def test_what_is_no_network_input_is_refused(name, images):
+    with pytest.raises(ValueError, match=f"{name} takes network input, .* fslib.data.to_input makes it of pictures"):
+        SMALL[name](images)
+
+
+@each_small
+@torch.no_grad()
+def test_other_floats_are_taken_in_the_type_of_the_weights(name):
+    torch.manual_seed(0)
+    network, images = SMALL[name].eval(), torch.rand(2, 1, 28, 28).half()
+    expected = network(images.float())
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        found = network(images.to(dtype))
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, network(images.to(dtype).float()))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(network(images.double()).float(), expected, rtol=0.1, atol=0.1)
+    assert copy.deepcopy(network).double()(images).dtype == torch.float64
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+@each_small
+@torch.no_grad()
+def test_pictures_on_another_device_come_to_the_network(name):
+    network = copy.deepcopy(SMALL[name]).eval()
+    with pretend_gpu():
+        assert network.to("cuda")(torch.rand(2, 1, 28, 28)).device.type == "cuda"
+
+
+@pytest.mark.parametrize("build", [Conv4, lambda **options: Conv4(maps=True, pools=3, **options), "ensemble"])
+@pytest.mark.parametrize("size", [1e-30, 1e25])
+@torch.no_grad()
+def test_unit_embeddings_of_any_size_keep_their_direction(build, size):
+    embeddings = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(Ensemble([_Answer(size * embeddings)])(None), F.normalize(embeddings, dim=1))
+    if build != "ensemble":
+        network = build(unit=True).eval()
+        expected = network(torch.ones(2, 1, 28, 28))
+        for part in network[3][1].weight, network[3][1].bias:
+            part.mul_(size)
+        torch.testing.assert_close(network(torch.ones(2, 1, 28, 28)), expected)
+
+
+def test_pretrained_refuses_a_detector_before_anything_is_fetched(monkeypatch):
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("fetches"))
+    for name in ("fasterrcnn_resnet50_fpn", "deeplabv3_resnet50", None):
+        with pytest.raises(ValueError, match=f"torchvision has no model {name!r} that classifies pictures"):
+            Pretrained(name, weights=None)
+
+
+@pytest.mark.filterwarnings("ignore:The default weight initialization")
+@pytest.mark.parametrize("name, dim", [("googlenet", 1024), ("inception_v3", 2048)])
+def test_networks_with_further_heads_give_embeddings_in_training_too(name, dim):
+    with torch.random.fork_rng():
+        network = Pretrained(name, weights=None, side=112)
+    assert network.train()(torch.rand(2, 1, 28, 28)).shape == (2, dim)

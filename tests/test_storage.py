@@ -1,9 +1,12 @@
 """A saved classifier comes back the same, or the file is refused in a sentence."""
 
+import copy
 import json
+import pickle
 import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -13,9 +16,14 @@ from torch import nn
 
 import fslib
 from fslib import metrics, storage
-from fslib.backbones import Conv4, Ensemble, ResNet12
+from fslib.augmentation import Views
+from fslib.backbones import Conv4, Ensemble, FrozenConv4, Pretrained, ResNet12
 from fslib.methods import (
+    ContextMatchingNetwork,
+    ConvRelation,
+    CosineClassifier,
     FewShotClassifier,
+    LogisticRegression,
     MatchingNetwork,
     PrototypicalNetwork,
     RelationNetwork,
@@ -274,3 +282,138 @@ def test_a_learned_metric_comes_back(options, tmp_path):
     fslib.save(model, tmp_path / "model.safetensors")
     loaded = fslib.load(tmp_path / "model.safetensors")
     assert torch.equal(scores(loaded), scores(model)) and loaded.metric.squared == model.metric.squared
+
+
+# Models that were changed after they were built ---------------------------------------------------
+
+
+def _set(module, **settings):
+    for name, value in settings.items():
+        setattr(module, name, value)
+
+
+CHANGES = {
+    "eps": (lambda net: _set(net[0][1], eps=0.1), r"feature_extractor\.0\.1\.eps was 1e-05 and is now 0\.1"),
+    "activation": (lambda net: net[1].__setitem__(3, nn.LeakyReLU()), r"1\.3 was ReLU and is now LeakyReLU"),
+    "appended": (lambda net: net.append(nn.ReLU()), r"5 was None and is now ReLU"),
+    "with weights": (lambda net: net.append(nn.Linear(8, 8)), r"5\.weight was None and is now \(8, 8\)"),
+    "forward": (lambda net: _set(net, forward=lambda images: images), r"forward was None and is now"),
+    "removed": (lambda net: net.__delitem__(3), r"now"),
+    "padding": (lambda net: _set(net[0][0], padding_mode="circular"), r"padding_mode was zeros and is now circular"),
+    "weight_norm": (lambda net: nn.utils.parametrizations.weight_norm(net[0][0]), r"0\.0\."),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_was_changed_after_it_was_built_is_not_lost(what, model, tmp_path):
+    change, says = CHANGES[what]
+    change(model.feature_extractor)
+    with pytest.raises(ValueError, match=rf"changed after it was built.*{says}.*state_dict instead"):
+        fslib.save(model, tmp_path / "model.safetensors")
+
+
+def test_settings_and_numbers_that_would_not_come_back(model, tmp_path):
+    model.temperature = float("nan")
+    with pytest.raises(ValueError, match=r"temperature is nan.*state_dict instead"):
+        fslib.save(model, tmp_path / "model.safetensors")
+    views = PrototypicalNetwork(Views(Conv4(4), copies=2))
+    views.feature_extractor.maps.add_(1)
+    with pytest.raises(ValueError, match=r"the numbers of feature_extractor\.maps are others"):
+        fslib.save(views, tmp_path / "model.safetensors")
+
+
+BUILT = {
+    "views": lambda: PrototypicalNetwork(Views(Conv4(4, unit=True), copies=2, seed=3)),
+    "mahalanobis": lambda: PrototypicalNetwork(Conv4(8), metrics.Mahalanobis(8, rank=3)),
+    "ensemble": lambda: PrototypicalNetwork(Ensemble([ResNet12((2, 2, 2, 3), block="se"), FrozenConv4(4)])),
+    "matching": lambda: MatchingNetwork(Conv4(4), Conv4(4, block="self"), scale=3.0),
+    "context": lambda: ContextMatchingNetwork(Conv4(4, block="cbam"), dim=4),
+    "relation": lambda: RelationNetwork(Conv4(4, pools=2, maps=True), ConvRelation(4)),
+    "logistic": lambda: LogisticRegression(Conv4(4), C=2.0),
+    "cosine": lambda: CosineClassifier(Conv4(4)),
+    "pretrained": lambda: PrototypicalNetwork(Pretrained("resnet18", weights=None, side=32)),
+}
+USES = {
+    "nothing": lambda model: model,
+    "frozen": lambda model: model.requires_grad_(False),
+    "half and back": lambda model: model.bfloat16().float(),
+    "double": lambda model: model.double(),
+    "placed": lambda model: model.to(memory_format=torch.channels_last),
+    "a note": lambda model: _set(model, note="the best"),
+    "copied": copy.deepcopy,
+    "pickled": lambda model: pickle.loads(pickle.dumps(model)),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("what", BUILT)
+def test_what_uses_change_nothing_is_saved(what, use, tmp_path):
+    model = BUILT[what]()
+    model = USES[use](model) or model
+    fslib.save(model, tmp_path / "model.safetensors")
+    model = model.float().eval()
+    torch.testing.assert_close(
+        scores(fslib.load(tmp_path / "model.safetensors")), scores(model), rtol=0.1, atol=0.05
+    )
+
+
+# What files may hold and settings may be ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [-1, float("nan"), True, None, 0.5, "1", [1], 2.5])
+def test_a_format_that_there_is_not_is_refused(version, model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    written(path, model, {"format": version, "model": over_conv4()})
+    with pytest.raises(ValueError, match=r"model\.safetensors is not a classifier"):
+        fslib.load(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64, torch.bool, torch.float8_e4m3fn])
+def test_weights_of_another_type_are_refused(dtype, tmp_path):
+    path, model = tmp_path / "model.safetensors", PrototypicalNetwork(Conv4(8))
+    weights = {k: v.to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    written(path, model, {"format": 1, "model": over_conv4()}, weights)
+    with pytest.raises(ValueError, match="damaged"):
+        fslib.load(path)
+
+
+def test_weights_that_float32_cannot_hold_are_refused(tmp_path):
+    path, model = tmp_path / "model.safetensors", PrototypicalNetwork(Conv4(8)).double()
+    model.feature_extractor[0][0].bias.data.fill_(1e300)
+    with pytest.raises(ValueError, match=r"bias is too large for torch\.float32"):
+        fslib.save(model, path)
+    written(path, model, {"format": 1, "model": over_conv4()})
+    with pytest.raises(ValueError, match="damaged"):
+        fslib.load(path)
+
+
+@pytest.mark.parametrize("dtype", ["float16", torch.float8_e4m3fn, torch.complex64, float])
+def test_types_that_weights_are_not_stored_in(dtype, model, tmp_path):
+    with pytest.raises(ValueError, match="stored in a floating type, such as"):
+        fslib.save(model, tmp_path / "model.safetensors", dtype)
+
+
+@pytest.mark.parametrize("arguments", [dict(pools=3.5), dict(unit="no"), dict(maps=2), dict(channels=8.0)], ids=str)
+def test_a_setting_of_another_kind_is_refused(arguments, tmp_path):
+    path = tmp_path / "model.safetensors"
+    plan = network_plan("Conv4", **dict(channels=8) | arguments)
+    written(path, PrototypicalNetwork(Conv4(8)), {"format": 1, "model": plan})
+    with pytest.raises(ValueError, match="damaged"):
+        fslib.load(path)
+
+
+@pytest.mark.parametrize("two", [np.float32(2), np.float64(2), np.int64(2), torch.tensor(2.0)], ids=repr)
+def test_settings_of_numpy_come_back_as_plain_numbers(two, tmp_path):
+    path = tmp_path / "model.safetensors"
+    fslib.save(PrototypicalNetwork(Conv4(np.int64(4), unit=np.True_), temperature=two), path)
+    loaded = fslib.load(path)
+    assert loaded.temperature == 2 and type(loaded.temperature) in (int, float)
+    assert loaded.feature_extractor.config["channels"] == 4
+
+
+def test_saving_and_loading_draw_no_random_numbers(model, tmp_path):
+    before = torch.get_rng_state()
+    fslib.save(model, tmp_path / "model.safetensors")
+    fslib.load(tmp_path / "model.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)

@@ -99,10 +99,9 @@ def script_of(character: str) -> str | None:
 @functools.cache
 def _cached(path: Path) -> tuple[Tensor, Tensor, list[int]]:
     """Images (classes, 20, 28, 28), faces (classes, 20) and code points, read from ``path`` or made there."""
-    if os.path.exists(path):
-        images, faces, characters = _read(path)
-    else:
-        images, faces, characters = make()
+    kept = _read(path) if os.path.exists(path) else None
+    images, faces, characters = kept or make()
+    if not kept:
         try:
             with files.atomic_write(path) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, images=images, faces=faces, characters=characters)
@@ -115,8 +114,8 @@ def _cached(path: Path) -> tuple[Tensor, Tensor, list[int]]:
     return torch.from_numpy(images), torch.from_numpy(faces), characters.tolist()
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What :func:`make` made, from the file in which it was kept."""
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """What :func:`make` made, from the file in which it was kept; ``None``, with a warning, of a damaged one."""
     try:
         with np.load(path) as stored:
             images, faces, characters = (stored[name] for name in ("images", "faces", "characters"))
@@ -126,9 +125,10 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     except PermissionError:  # names the file
         raise
     except Exception as error:  # zipfile, zlib, NumPy and Python each have their own
-        raise OSError(
-            f"The cached data set {path} is damaged; delete it, and it is made again."
-        ) from error
+        warnings.warn(
+            f"The cached data set {path} is damaged ({error}); it is made again.", stacklevel=2
+        )
+        return None
     return images, faces, characters
 
 

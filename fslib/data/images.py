@@ -64,22 +64,30 @@ def to_input(images: Any) -> Tensor:
 def shrink(pictures: Iterable[np.ndarray]) -> np.ndarray:
     """Shrink uint8 pictures, each (h, w), to (n, 28, 28) by Pillow's antialiased bilinear filter.
 
-    Those that are not square are first laid in the middle of a square of paper, which keeps their proportions.
+    Those that are not square lie in the middle of a square of paper, which keeps their proportions. What would be
+    thinner than one pixel of the result is drawn as thick as one.
     """
-    squares = [Image.fromarray(_square(p)) for p in pictures]
-    small = [np.asarray(p.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for p in squares]
+    small = [_shrunk(picture) for picture in pictures]
     return np.stack(small) if small else np.empty((0, SIDE, SIDE), np.uint8)
 
 
-def _square(picture: np.ndarray) -> np.ndarray:
+def _shrunk(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape
     if height == width:
-        return picture
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    square = np.full((side, side), 255, np.uint8)
-    square[top : top + height, left : left + width] = picture
-    return square
+        return _resized(picture, SIDE, SIDE)
+    if height > width:
+        return _shrunk(picture.T).T
+    # First along, then across: so a strip of any length is laid on little paper.
+    strip = _resized(picture, height, SIDE)
+    side = min(width, SIDE * height)
+    top = (side - height) // 2
+    paper = np.full((side, SIDE), 255, np.uint8)
+    paper[top : top + height] = strip
+    return _resized(paper, SIDE, SIDE)
+
+
+def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _stacked(pictures: Sequence[Any]) -> Tensor:
@@ -149,6 +157,8 @@ def tensor_of(array: Any) -> Tensor:
 
 def _read(path: str | os.PathLike) -> np.ndarray:
     """The greys of a picture in a file; see :func:`_grey`."""
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+        raise OSError(f"{os.fspath(path)} is not a file.")
     try:
         picture = Image.open(path)
     except FileNotFoundError as error:
@@ -202,7 +212,8 @@ class ImageSet(torch.utils.data.Dataset):
         class_names: one name a class.
         class_groups: the writing system each class belongs to.
         domains: who or what made each image (the drawer, the face of the font), (n,).
-        transform: from uint8 images, (..., c, h, w), to network input; by default, :func:`to_input`.
+        transform: from uint8 images, (..., c, h, w), to network input, floats (..., any shape) in a tensor or an
+            array, those of float64 made float32; by default, :func:`to_input`.
 
     Raises:
         ValueError: if these do not go together.
@@ -260,8 +271,24 @@ class ImageSet(torch.utils.data.Dataset):
 
         Returns:
             Network input, by default (..., 1, 28, 28); see :func:`to_input`.
+
+        Raises:
+            IndexError: if there is no such image.
+            ValueError: if these are no indices, or the ``transform`` gives no floats, or not one for each image.
         """
-        return self.transform(self.images[self._positions(indices)])
+        images = self.images[self._positions(indices)]
+        inputs = self.transform(images)
+        if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
+            inputs = tensor_of(inputs.astype(np.float32)).to(images.device)
+        if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+            kind = getattr(inputs, "dtype", type(inputs).__name__)
+            raise ValueError(f"A transform gives floats, one input an image, but this one {kind}.")
+        if inputs.shape[: images.ndim - 3] != images.shape[:-3]:
+            raise ValueError(
+                f"A transform gives one input an image, but of images {tuple(images.shape)} this one makes "
+                f"{tuple(inputs.shape)}."
+            )
+        return inputs.float() if inputs.dtype == torch.float64 else inputs
 
     def _positions(self, indices: Any) -> slice | Tensor:
         """Indices of any kind as PyTorch takes them, on the device of the images."""
@@ -317,6 +344,12 @@ class ImageSet(torch.utils.data.Dataset):
 
     def _classes(self, classes: Any) -> list[int]:
         """Numbers of classes that were asked for by number or name."""
+        array, kind = _array(classes)
+        if kind == "bool" and array.ndim == 1:
+            raise ValueError(
+                "Classes are selected by a list of their numbers or names, but this is a mask; "
+                "torch.as_tensor(mask).nonzero().flatten() gives the numbers."
+            )
         try:
             chosen = _numbers(classes, self.class_names).tolist()
         except ValueError as error:

@@ -74,12 +74,12 @@ class MatchingNetwork(FewShotClassifier):
         support, query = self.in_context(support, query)
         attention = self.log_attention(support, query)
         with full_precision(attention):
-            votes = members(labels, attention.device).mT > 0  # (..., classes, n)
-            return (
-                attention[..., None, :]
-                .masked_fill(~votes[..., None, :, :], -torch.inf)
-                .logsumexp(-1)
-            )
+            of_class = members(labels, attention.device).to(attention.dtype)
+            # In units of the greatest vote of its class, so that no class underflows.
+            greatest = greatest_of_class(attention.detach(), of_class)
+            unit = greatest.clamp_min(torch.finfo(attention.dtype).min)
+            votes = (attention - unit.gather(-1, _positions(of_class, attention))).exp() @ of_class
+            return votes.log() + unit
 
     def log_attention(self, support: Tensor, query: Tensor) -> Tensor:
         """Logarithm of the attention of each query to each example, (..., m, n)."""
@@ -93,7 +93,7 @@ class MatchingNetwork(FewShotClassifier):
 
     def workspace(self, way: int, shot: int, query: int, dim: int) -> int:
         """Numbers that comparing one episode holds at a time."""
-        return super().workspace(way, shot, query, dim) + 2 * way * query * way * shot * way
+        return super().workspace(way, shot, query, dim) + 4 * way * query * way * shot
 
 
 class ContextMatchingNetwork(MatchingNetwork):
@@ -154,3 +154,14 @@ class ContextMatchingNetwork(MatchingNetwork):
             attention = (hidden.view_as(query) @ support.mT).softmax(-1)
             read = (attention @ support).flatten(0, 1)
         return hidden.view_as(query)
+
+
+def greatest_of_class(values: Tensor, of_class: Tensor) -> Tensor:
+    """The greatest value of each class, from (..., m, n) and :func:`members` (..., n, classes): (..., m, classes)."""
+    least = values.new_full((*values.shape[:-1], of_class.shape[-1]), -torch.inf)
+    return least.scatter_reduce(-1, _positions(of_class, values), values, "amax")
+
+
+def _positions(of_class: Tensor, values: Tensor) -> Tensor:
+    """The class of each of the values (..., m, n), by its column in :func:`members`."""
+    return of_class.argmax(-1).unsqueeze(-2).expand_as(values)

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fslib.backbones import conv_block
+from fslib.backbones import conv_block, whole
 from fslib.devices import upload
 from fslib.methods.base import FewShotClassifier, members
+from fslib.methods.matching import greatest_of_class
 from fslib.methods.prototypical import prototypes
 from fslib.metrics import full_precision
 
@@ -97,7 +98,7 @@ class RelationNetwork(FewShotClassifier):
         axes = 3 if self.maps else 1
         support, labels, query = self._ready(support, support_labels, query, axes)
         if self.aggregate.startswith("score"):
-            join = _mean_of_scores if self.aggregate == "score mean" else _greatest
+            join = _mean_of_scores if self.aggregate == "score mean" else greatest_of_class
             return join(self._pairs(support, query), members(labels, support.device))
         classes = prototypes(support.flatten(-axes), labels)
         if self.aggregate == "sum":
@@ -235,6 +236,7 @@ class ConvRelation(RelationModule):
     """
 
     def __init__(self, channels: int = 64, hidden: int = 8):
+        channels, hidden = whole("channels", channels), whole("hidden", hidden)
         super().__init__(
             *conv_block(2 * channels, channels),
             *conv_block(channels, channels, pool=False),
@@ -266,6 +268,7 @@ class VectorRelation(RelationModule):
     """
 
     def __init__(self, dim: int = 64, hidden: int = 64):
+        dim, hidden = whole("dim", dim), whole("hidden", hidden)
         super().__init__(
             nn.Linear(2 * dim, hidden),
             nn.BatchNorm1d(hidden),
@@ -336,12 +339,6 @@ def _mean_of_scores(logits: Tensor, of_class: Tensor) -> Tensor:
         sums = [x.sigmoid() @ of_class.to(logits.dtype) for x in (logits, -logits)]
         near, far = (x.clamp_min(torch.finfo(x.dtype).tiny).log() for x in sums)
         return near - far
-
-
-def _greatest(logits: Tensor, of_class: Tensor) -> Tensor:
-    """The greatest logit of each class, from (..., m, n) and (..., n, classes)."""
-    others = of_class.mT[..., None, :, :] == 0
-    return logits[..., None, :].masked_fill(others, -torch.inf).amax(-1)
 
 
 def _of_right_class(targets: Tensor, scores: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import nn
 
 from fslib import metrics
 from fslib.methods import ContextMatchingNetwork, MatchingNetwork
+from tests.test_metrics import Largest
 
 LABELS = torch.tensor([7, -2, 7, 300, -2, 7])
 
@@ -163,3 +164,28 @@ def test_queries_do_not_see_each_other_even_in_context():
 def test_another_dimension_is_refused():
     with pytest.raises(ValueError, match="built for embeddings of 64 numbers, not 8"):
         ContextMatchingNetwork(nn.Identity())(torch.randn(6, 8), LABELS, torch.randn(4, 8))
+
+
+def test_many_classes_take_memory_for_examples_and_not_for_classes_times_examples():
+    labels, support, query = torch.arange(60).repeat_interleave(2), torch.randn(120, 4), torch.randn(50, 4)
+    with Largest() as largest:
+        MatchingNetwork(nn.Identity()).compare(support, labels, query)
+    assert largest.numbers <= 120 * 60  # the members; attention of each class by itself is 50 * 60 * 120
+
+
+@pytest.mark.parametrize("scale", [10.0, 1e4])
+def test_a_class_that_gets_hardly_a_vote_keeps_its_score_and_gradient(scale):
+    torch.manual_seed(0)
+    model = MatchingNetwork(nn.Identity(), scale=scale)
+    support, query = (torch.randn(2, n, 8, requires_grad=True) for n in (6, 5))
+    weights = torch.randn(2, 5, 3)
+    attention = model.log_attention(support, query)
+    of_class = LABELS == LABELS.unique()[:, None]
+    expected = attention[..., None, :].masked_fill(~of_class, -torch.inf).logsumexp(-1)
+    found = model.compare(support, LABELS, query)
+    assert found.isfinite().all() and (scale == 10 or found.min() < -1000)
+    torch.testing.assert_close(found, expected)
+    inputs = support, query
+    slopes = [torch.autograd.grad((weights * x).sum(), inputs, retain_graph=True) for x in (found, expected)]
+    for ours, theirs in zip(*slopes):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * scale)

@@ -9,6 +9,9 @@ from torch import nn
 
 from fslib.backbones import Conv4
 from fslib.methods import ConvRelation, RelationModule, RelationNetwork, VectorRelation
+from fslib.methods.base import members
+from fslib.methods.matching import greatest_of_class
+from tests.test_metrics import Largest
 
 LABELS = torch.tensor([7, -2, 7, 300, -2, 7])
 AGGREGATES = ("mean", "sum", "score mean", "score max")
@@ -255,3 +258,15 @@ def test_a_relation_module_of_several_scores_a_pair_is_refused():
         model(torch.randn(6, 8), LABELS, torch.randn(4, 8))
     with pytest.raises(ValueError, match="must be a module from pairs"):
         RelationNetwork(nn.Identity(), lambda pairs: pairs.sum(1))
+
+
+def test_the_greatest_score_of_each_class_takes_no_memory_for_all_classes():
+    torch.manual_seed(0)
+    logits = torch.randn(50, 120, requires_grad=True)
+    of_class = members(torch.arange(60).repeat(2))
+    with Largest() as largest:
+        found = greatest_of_class(logits, of_class)
+    assert largest.numbers <= 120 * 60  # each class by itself takes 50 * 60 * 120
+    assert torch.equal(found, logits.unflatten(1, (2, 60)).amax(1))
+    found.sum().backward()
+    assert torch.equal(logits.grad, (logits == found.repeat(1, 2)).float())
