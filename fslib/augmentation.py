@@ -45,12 +45,7 @@ def random_warp(
     Raises:
         ValueError: if the images are no tensor of floats of that shape, or a bound or the generator makes no sense.
     """
-    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
-        of = f" of {images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else ""
-        raise ValueError(
-            "Warps take network input, a tensor of floats of shape (n, c, h, w), as to_input gives it, "
-            f"but this is {type(images).__name__}{of}."
-        )
+    _check_images(images)
     if generator is not None and not isinstance(generator, torch.Generator):
         raise ValueError(
             f"The generator is one of PyTorch's, as torch.Generator().manual_seed(3), but is {generator!r}."
@@ -124,6 +119,7 @@ class Views(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
+        _check_images(images)
         images = images.to(self.maps.device)
         embeddings = self.feature_extractor(images)
         for each in self.maps:
@@ -131,6 +127,15 @@ class Views(nn.Module):
             grid = F.affine_grid(maps, list(images.shape), align_corners=False)
             embeddings = embeddings + self.feature_extractor(_sample(images, grid))
         return embeddings / (1 + len(self.maps))
+
+
+def _check_images(images: Tensor) -> None:
+    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
+        of = f" of {images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else ""
+        raise ValueError(
+            "Warps take network input, a tensor of floats of shape (n, c, h, w), as to_input gives it, "
+            f"but this is {type(images).__name__}{of}."
+        )
 
 
 def _affine_maps(

@@ -94,7 +94,8 @@ def _set(path: str, value: set | frozenset, seen: dict) -> Iterator[tuple[str, s
 
 
 def _array(path: str, value: Tensor | np.ndarray, seen: dict) -> Iterator[tuple[str, str]]:
-    yield path, _digest(value)
+    """By its content; a weight, which training changes, by its shape."""
+    yield path, str(tuple(value.shape)) if isinstance(value, nn.Parameter) else _digest(value)
 
 
 def _module(path: str, module: nn.Module, seen: dict) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ from fslib.augmentation import Views, random_warp
 from fslib.backbones import Conv4, FrozenConv4
 from fslib.config import described, differences
 from fslib.data import ImageSet
-from fslib.methods import MatchingNetwork, PrototypicalNetwork
+from fslib.methods import ContextMatchingNetwork, MatchingNetwork, PrototypicalNetwork
 
 
 def scaled(factor):
@@ -208,9 +208,11 @@ def test_numbers_of_numpy_are_numbers():
 
 
 def test_weights_that_training_changes_decide_nothing():
-    first, second = Conv4(8), Conv4(8)
-    second.train()(torch.rand(2, 1, 28, 28))
-    assert not differences(described("net", first), described("net", second))
+    for build in (Conv4, lambda: ContextMatchingNetwork(Conv4(8), dim=8)):
+        first, second = build(), build()
+        second.train()
+        (second if build is Conv4 else second.feature_extractor)(torch.rand(2, 1, 28, 28))
+        assert not differences(described("net", first), described("net", second))
 
 
 def test_a_difference_is_named_by_its_path():
