@@ -296,7 +296,7 @@ def evaluate(
     )
     labels, targets = first.support_labels, upload(first.query_labels, where)
     # All at once: small pieces would lie scattered in freed memory.
-    accuracies, broken = torch.empty(len(drawn), device=where), []
+    accuracies = torch.empty(len(drawn), device=where)
     identities = [_identity(getattr(data, "class_names", ()), getattr(data, "labels", data)) for _ in range(2)]
     with borrowed(model, where), evaluation_mode(model), torch.inference_mode():
         for start in tqdm(range(0, len(drawn), chunk), disable=not progress):
@@ -305,9 +305,10 @@ def evaluate(
                 identity.update(part.long().numpy().tobytes())
             scores = model.compare(embeddings[stack.support], labels, embeddings[stack.query])
             _check_scores(scores, (*stack.query.shape, first.way))
-            broken.append(_without_answer(scores).any())
-            accuracies[start : start + chunk] = (scores.argmax(-1) == targets).float().mean(-1)
-        if torch.stack(broken).any():
+            right = (scores.argmax(-1) == targets).float()
+            right.masked_fill_(_without_answer(scores), torch.nan)
+            accuracies[start : start + chunk] = right.mean(-1)
+        if accuracies.isnan().any():
             raise ValueError(
                 "Some scores are NaN, or infinite for several classes at once, and such a query has no answer: look "
                 f"for a division by zero, or for numbers too large, in the compare of {type(model).__name__}."

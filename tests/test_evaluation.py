@@ -494,6 +494,33 @@ def test_recall_refuses_in_a_sentence(arguments, says):
         evaluation.recall_at_1(*arguments)
 
 
+AFTER_TRAINING = """
+import torch
+from fslib.backbones import Conv4
+from fslib.data import ImageSet
+from fslib.evaluation import evaluate
+from fslib.methods import PrototypicalNetwork
+from fslib.training import fit
+
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+
+torch.set_num_threads(1)
+labels = torch.arange(100).repeat_interleave(20)
+images = torch.randint(0, 256, (len(labels), 1, 28, 28), dtype=torch.uint8)
+data = ImageSet("Noise", images, labels, [str(c) for c in range(100)])
+fit(PrototypicalNetwork(Conv4()), data, way=20, episodes=5, progress=False, device="cpu")
+before = peak()
+evaluate(PrototypicalNetwork(torch.nn.Flatten()), data, way=10, shot=5, episodes=10_000)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux")
+def test_nothing_small_lies_scattered_in_memory_that_a_training_left():
+    assert int(subprocess.check_output([sys.executable, "-c", AFTER_TRAINING], text=True)) < 300_000
+
+
 # The command --------------------------------------------------------------------------------------
 
 
