@@ -506,10 +506,10 @@ def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 
 torch.set_num_threads(1)
-labels = torch.arange(100).repeat_interleave(20)
+labels = torch.arange(360).repeat_interleave(20)
 images = torch.randint(0, 256, (len(labels), 1, 28, 28), dtype=torch.uint8)
-data = ImageSet("Noise", images, labels, [str(c) for c in range(100)])
-fit(PrototypicalNetwork(Conv4()), data, way=20, episodes=5, progress=False, device="cpu")
+data = ImageSet("Noise", images, labels, [str(c) for c in range(360)])
+fit(PrototypicalNetwork(Conv4()), data, way=20, episodes=10, progress=False, device="cpu")
 before = peak()
 evaluate(PrototypicalNetwork(torch.nn.Flatten()), data, way=10, shot=5, episodes=10_000)
 print(peak() - before)
