@@ -13,6 +13,9 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export IPYTHONDIR := $(CURDIR)/$(BUILD)/home/ipython
 export JUPYTER_CONFIG_DIR := $(CURDIR)/$(BUILD)/home/jupyter
 
+# The book and the tests are about the project's own ledger.
+unexport FSLIB_RESULTS
+
 .PHONY: book test pretend gpu browser serve bench lint address clean
 .DELETE_ON_ERROR:
 

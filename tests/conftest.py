@@ -1,11 +1,14 @@
 """What several test files share."""
 
+import os
+
 import pytest
 import torch
 
 from fslib import data
 from fslib.data import ImageSet
 
+os.environ.pop("FSLIB_RESULTS", None)  # the tests are about the project's own ledger
 torch.set_num_threads(1)  # pytest-xdist runs a process for each core
 
 
