@@ -373,7 +373,10 @@ def test_a_format_that_there_is_not_is_refused(version, model, tmp_path):
 def test_weights_of_another_type_are_refused(dtype, tmp_path):
     path, model = tmp_path / "model.safetensors", PrototypicalNetwork(Conv4(8))
     weights = {k: v.to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    written(path, model, {"format": 1, "model": over_conv4()}, weights)
+    try:
+        written(path, model, {"format": 1, "model": over_conv4()}, weights)
+    except KeyError:
+        pytest.skip(f"this version of safetensors writes no {dtype}")
     with pytest.raises(ValueError, match="damaged"):
         fslib.load(path)
 
