@@ -3,7 +3,7 @@
 Every method here does two things. It *embeds* images without knowing the task, and it *compares* queries with
 a support set. The modules follow that split: :mod:`fslib.data` and :mod:`fslib.episodes` make tasks,
 :mod:`fslib.backbones` embed, :mod:`fslib.metrics` and :mod:`fslib.methods` compare, :mod:`fslib.training` fits,
-and :mod:`fslib.evaluation` measures. What serves the book alone is :mod:`fslib.book`.
+and :mod:`fslib.evaluation` measures. What serves the book alone is in ``fslib.book``.
 """
 
 import importlib

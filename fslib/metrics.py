@@ -172,7 +172,7 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
 def directions(x: Tensor, dim: int = -1) -> Tensor:
     """Vectors scaled to length one, whatever their length; zero remains zero.
 
-    Unlike :func:`torch.nn.functional.normalize`, it keeps the directions of vectors of any size that their type can
+    Unlike ``torch.nn.functional.normalize``, it keeps the directions of vectors of any size that their type can
     hold, those whose squares overflow or vanish too.
 
     Args:
