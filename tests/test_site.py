@@ -25,7 +25,7 @@ if not (SITE / "index.html").exists():
     pytest.skip("no site is built: `make book` first", allow_module_level=True)
 
 PAGES = sorted(p for p in SITE.rglob("*.html") if "_static" not in p.parts and p != SITE / "index.html")
-WRITTEN = [page for page in PAGES if page.parent.name in ("book", "chapters")]  # Sphinx makes the others
+WRITTEN = [page for page in PAGES if page.parent in (SITE / "book", SITE / "chapters")]  # Sphinx makes the others
 URLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]["urls"]
 ADDRESS = URLS["Documentation"].rstrip("/") + "/"
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(SITE).as_posix())
