@@ -305,8 +305,10 @@ def evaluate(
                 identity.update(part.long().numpy().tobytes())
             scores = model.compare(embeddings[stack.support], labels, embeddings[stack.query])
             _check_scores(scores, (*stack.query.shape, first.way))
-            right = (scores.argmax(-1) == targets).float()
-            right.masked_fill_(_without_answer(scores), torch.nan)
+            best, answers = scores.max(-1)
+            right = (answers == targets).float()
+            if not best.isfinite().all():
+                right.masked_fill_(_without_answer(scores, best), torch.nan)
             accuracies[start : start + chunk] = right.mean(-1)
         if accuracies.isnan().any():
             raise ValueError(
@@ -470,10 +472,9 @@ def _checked(embeddings: Tensor, data: ImageSet) -> Tensor:
     return check_finite(embeddings.detach())
 
 
-def _without_answer(scores: Tensor) -> Tensor:
+def _without_answer(scores: Tensor, best: Tensor) -> Tensor:
     """Which queries have no answer: a score is NaN, or the best is infinite and not the only one."""
-    best = scores.amax(-1, keepdim=True)
-    return scores.isnan().any(-1) | (best.isinf().squeeze(-1) & ((scores == best).sum(-1) > 1))
+    return best.isnan() | (best.isinf() & ((scores == best[..., None]).sum(-1) > 1))
 
 
 def _check_scores(scores: Tensor, shape: tuple[int, ...]) -> None:
