@@ -12,7 +12,7 @@ tensor(0.5625)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,26 +44,31 @@ def triplet_all(embeddings: Tensor, labels: Any, margin: float = 0.2) -> Tensor:
 
 def triplet_hard(embeddings: Tensor, labels: Any, margin: float = 0.2) -> Tensor:
     """The triplet loss over the hardest triplet of each anchor, as :func:`fslib.mining.batch_hard` chooses it."""
-    labels = _labels(embeddings, labels)
-    distances = euclidean(embeddings, embeddings)
-    farthest, nearest, complete = mining.hardest_of_each(distances, labels)
-    positive, negative = (
-        distances.gather(1, chosen[:, None])[:, 0] for chosen in (farthest, nearest)
-    )
-    return _mean(losses.triplet(positive, negative, margin, reduction="none"), complete)
+    return mined_triplets(embeddings, labels, losses.TripletLoss(margin), "hard")
 
 
-def triplet_semi_hard(
-    embeddings: Tensor, labels: Any, margin: float = 0.2
-) -> Tensor:
+def triplet_semi_hard(embeddings: Tensor, labels: Any, margin: float = 0.2) -> Tensor:
     """The triplet loss over FaceNet's semi-hard triplets, as :func:`fslib.mining.semi_hard_nearest` chooses them."""
+    return mined_triplets(embeddings, labels, losses.TripletLoss(margin), "semi-hard")
+
+
+def mined_triplets(
+    embeddings: Tensor, labels: Any, loss: losses.TripletLoss, how: Literal["hard", "semi-hard"]
+) -> Tensor:
+    """A triplet loss, with its metric, margin and reduction, over mined triplets that are listed nowhere."""
     labels = _labels(embeddings, labels)
-    distances = euclidean(embeddings, embeddings)
-    negative, chosen = mining.semi_hard_of_each(distances, labels)
-    costs = losses.triplet(distances, distances.gather(1, negative), margin, reduction="none")
-    return _mean(
-        costs, chosen | distances.isnan()
-    )  # what is no number is never chosen, nor may it be hidden
+    distances = loss.metric(embeddings, embeddings)
+    if how == "hard":
+        farthest, nearest, chosen = mining.hardest_of_each(distances, labels)
+        near, far = (distances.gather(1, of[:, None])[:, 0] for of in (farthest, nearest))
+    else:
+        negative, chosen = mining.semi_hard_of_each(distances, labels)
+        near, far = distances, distances.gather(1, negative)
+        chosen = chosen | distances.isnan()  # what is no number is never chosen, nor may it be hidden
+    costs = losses.triplet(near, far, loss.margin, reduction="none").where(chosen, 0)
+    if loss.reduction == "sum":
+        return costs.sum()
+    return _mean(costs, chosen if loss.reduction == "mean" else costs != 0)
 
 
 @losses.in_full_precision

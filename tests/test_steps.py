@@ -72,6 +72,13 @@ def test_pairs_and_triplets_are_those_of_the_batch(batch):
         torch.testing.assert_close(OnBatch(loss).step(model, batch), loss(x[anchor[:, 0]], x[anchor[:, 1]]))
 
 
+@pytest.mark.parametrize("how", ["hard", "semi-hard"])
+def test_what_is_no_number_is_not_hidden_by_mining(batch, how):
+    model = network()
+    nn.init.constant_(model.feature_extractor[1].bias, torch.nan)
+    assert OnBatch(losses.TripletLoss(), how).step(model, batch).isnan()
+
+
 def test_weights_of_a_step_are_trained(tiny):
     step = OnBatch(losses.ArcFaceLoss(8, 8))
     before = step.loss.weight.detach().clone()

@@ -49,7 +49,7 @@ class Batches:
         if self.augment is not None:
             options = {"generator": self._generator(i)} if self.draws else {}
             images = self._checked(self.augment(images, **options), len(drawn))
-        return Batch(images, self.labels[drawn], episode, i, self.bfloat16)
+        return Batch(images, self.labels[drawn], episode, self.bfloat16)
 
     def _generator(self, i: int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed((self.sampler.seed * 1_000_003 + i) % 2**63)

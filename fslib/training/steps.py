@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from fslib import losses, mining
+from fslib import losses, mining, objectives
 from fslib.devices import autocast, upload
 from fslib.episodes import Episode
 from fslib.methods import FewShotClassifier
@@ -30,7 +30,6 @@ class Batch:
         images: network input, augmented, support first, (n, c, h, w).
         labels: the class of each image in the data set, (n,), on the CPU.
         episode: which images these are; its labels are those of the episode, on the CPU.
-        number: of the step, from 0.
         bfloat16: whether networks run in bfloat16.
         embeddings: of the images, (n, d), once they are embedded.
         scores: of the queries, (queries, way), if the step has them; else the loop compares for the history.
@@ -39,7 +38,6 @@ class Batch:
     images: Tensor
     labels: Tensor
     episode: Episode
-    number: int = 0
     bfloat16: bool = False
     embeddings: Tensor | None = None
     scores: Tensor | None = None
@@ -110,7 +108,7 @@ class OnBatch(nn.Module):
         """The loss of the batch."""
         embeddings = batch.embed(model)
         if isinstance(self.loss, losses.TripletLoss):
-            return _of_triplets(self.loss, embeddings, batch.labels, self.mining)
+            return objectives.mined_triplets(embeddings, batch.labels, self.loss, self.mining)
         if isinstance(self.loss, losses.ContrastiveLoss):
             first, second, same = _uploaded(mining.all_pairs(batch.labels), embeddings.device)
             return self.loss(embeddings[first], embeddings[second], same)
@@ -125,23 +123,6 @@ def as_step(step: Any) -> Step:
     if step is None:
         return Episodic()
     return step if hasattr(step, "step") else OnBatch(step)
-
-
-def _of_triplets(loss: losses.TripletLoss, embeddings: Tensor, labels: Tensor, how: Mining) -> Tensor:
-    """The loss of mined triplets, listed nowhere, so that no device is waited for."""
-    distances = loss.metric(embeddings, embeddings)
-    labels = upload(labels, embeddings.device)
-    if how == "hard":
-        farthest, nearest, complete = mining.hardest_of_each(distances, labels)
-        near, far = (distances.gather(1, chosen[:, None])[:, 0] for chosen in (farthest, nearest))
-    else:
-        negative, complete = mining.semi_hard_of_each(distances, labels)
-        near, far = distances, distances.gather(1, negative)
-    costs = losses.triplet(near, far, loss.margin, reduction="none").where(complete, 0)
-    if loss.reduction == "sum":
-        return costs.sum()
-    counted = complete if loss.reduction == "mean" else costs > 0
-    return costs.sum() / counted.sum().clamp_min(1)
 
 
 def _two_of_each(labels: Tensor) -> tuple[Tensor, Tensor]:
