@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 from numbers import Real
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fslib.config import whole
 from fslib.devices import upload
 
 
@@ -52,7 +52,7 @@ def random_warp(
         )
     _check_bounds(rotation=rotation, scale=scale, shear=shear, shift=shift, elastic=elastic)
     if size is not None:
-        size = _whole("size", size, 1, 2**31)
+        size = whole("size", size)
     if not (n := len(images)):
         return images if size is None else images.new_empty(0, images.shape[1], size, size)
     shape = images.shape[-2:] if size is None else torch.Size([size, size])
@@ -101,8 +101,8 @@ class Views(nn.Module):
         seed: int = 0,
     ):
         super().__init__()
-        copies = _whole("copies", copies, 1, 2**31)
-        seed = _whole("seed", seed, 0, 2**63)
+        copies = whole("copies", copies)
+        seed = whole("seed", seed, 0, 2**63)
         if not callable(feature_extractor):
             raise ValueError(
                 f"Views are of a module from images to embeddings, but got {feature_extractor!r}."
@@ -168,18 +168,6 @@ def _check_bounds(**bounds: float) -> None:
             raise ValueError(
                 f"{name} is a bound, finite and at least 0 (of scale below 1), but is {bound}."
             )
-
-
-def _whole(name: str, value: int, least: int, limit: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = -1
-    if not least <= number < limit:
-        raise ValueError(
-            f"{name} must be a whole number, at least {least} and below {limit}, but is {value}."
-        )
-    return number
 
 
 def _sample(images: Tensor, grid: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ Each keeps the arguments it was built with in ``config``, so that :func:`fslib.s
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fslib import attention
+from fslib.config import whole
 from fslib.devices import upload
 from fslib.metrics import directions
 
@@ -302,21 +302,6 @@ def _without_head(name: str, weights: str | None) -> nn.Module:
     parent, _, name = head.rpartition(".")
     setattr(network.get_submodule(parent), name, nn.Identity())
     return network
-
-
-def whole(name: str, value: Any, least: int = 1) -> int:
-    """A setting that must be a whole number, as an ``int``; NumPy's are taken too.
-
-    Raises:
-        ValueError: if it is none, or below ``least``.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least or isinstance(value, bool):
-        raise ValueError(f"{name} must be a whole number, at least {least}, but is {value!r}.")
-    return number
 
 
 def flag(name: str, value: Any) -> bool:

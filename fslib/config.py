@@ -9,6 +9,8 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
+import math
+import operator
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -24,6 +26,22 @@ _OF_DIGEST = {"name", "images", "labels", "class_names", "class_groups", "domain
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 # Their functions and classes are told apart by name; everybody else's by what they do.
 _LIBRARIES = {"fslib", "torch", "torchvision", "numpy", "builtins", "functools", "math", "PIL", "scipy"}
+
+
+def whole(name: str, value: Any, least: int = 1, below: float = math.inf) -> int:
+    """A setting that must be a whole number, as an ``int``; NumPy's are taken too.
+
+    Raises:
+        ValueError: if it is none, or too small or large.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if not least <= number < below or isinstance(value, bool | np.bool_):
+        limit = "" if below == math.inf else f" and below {below}"
+        raise ValueError(f"{name} must be a whole number, at least {least}{limit}, but is {value!r}.")
+    return number
 
 
 def described(name: str, value: Any) -> Settings:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from fslib import files
+from fslib.config import whole
 from fslib.data import ImageSet
 from fslib.labels import as_labels
 
@@ -173,7 +174,7 @@ class EpisodeSampler:
     ):
         labels = as_labels(getattr(labels, "labels", labels)).cpu().numpy()
         way, shot, query, episodes = (
-            _whole(name, value)
+            whole(name, value)
             for name, value in dict(way=way, shot=shot, query=query, episodes=episodes).items()
         )
         self.classes, sizes = np.unique(labels, return_counts=True)
@@ -187,7 +188,7 @@ class EpisodeSampler:
                 f"but class {self.classes[sizes.argmin()]} has only {sizes.min()}; lower shot or query."
             )
         self.way, self.shot, self.query, self.episodes = way, shot, query, episodes
-        self.seed = _checked_seed(seed)
+        self.seed = whole("A seed", seed, 0, 2**63)
         self._groups = None if groups is None else _groups(groups, len(self.classes))
         # The examples of class c are those of a sorted list from its start on, as many as its size.
         self._sorted = labels.argsort(kind="stable")
@@ -279,7 +280,7 @@ def within_groups(data: ImageSet, way: int = 20, episodes: int = 2000, seed: int
         >>> within_groups(test).query.shape     # doctest: +SKIP
         torch.Size([2000, 20])
     """
-    way, episodes, seed = _whole("way", way), _whole("episodes", episodes), _checked_seed(seed)
+    way, episodes, seed = whole("way", way), whole("episodes", episodes), whole("A seed", seed, 0, 2**63)
     pictures = _by_drawer(data)
     group_of = _groups(data.class_groups, len(data.class_names))
     groups = [np.flatnonzero(group_of == group) for group in np.unique(group_of)]
@@ -327,26 +328,6 @@ def _random(seed: int, index: int) -> np.random.Generator:
     The generator is counter-based: each episode number starts its own stream, with nothing to run through first.
     """
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, index]))
-
-
-def _whole(name: str, value: Any, least: int = 1) -> int:
-    """The value as an integer, refused if it is not a whole number or too small."""
-    if isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} must be a whole number, but is {value}.")
-    try:
-        number = operator.index(value)
-    except TypeError as error:
-        raise ValueError(f"{name} must be a whole number, but is {value!r}.") from error
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, but is {number}.")
-    return number
-
-
-def _checked_seed(seed: Any) -> int:
-    """The seed as an integer that PyTorch's generators take too."""
-    if (number := _whole("A seed", seed, least=0)) >= 2**63:
-        raise ValueError(f"A seed must be below 2**63, but is {number}.")
-    return number
 
 
 def _groups(groups: Any, classes: int) -> np.ndarray:

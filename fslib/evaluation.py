@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from fslib import data as data_sets
 from fslib import storage
 from fslib.backbones import Conv4
+from fslib.config import whole
 from fslib.data import ImageSet
 from fslib.devices import (
     borrowed,
@@ -218,7 +219,7 @@ def embed_all(
             f"What is measured is a method of fslib.methods over a network, but this is a {type(model).__name__}; "
             "methods.PrototypicalNetwork(network) makes one."
         )
-    _check_whole("batch", batch)
+    batch = whole("batch", batch)
     if not isinstance(data, ImageSet):
         raise ValueError(
             f"embed_all embeds an ImageSet, as fslib.data.load gives, but got a {type(data).__name__}."
@@ -283,7 +284,7 @@ def evaluate(
         51.60 % ± 0.55 (1,000 episodes)
     """
     if chunk is not None:
-        _check_whole("chunk", chunk)
+        chunk = whole("chunk", chunk)
     drawn = _drawn(data, episodes, dict(way=way, shot=shot, query=query), seed)
     if embeddings is None:
         embeddings = embed_all(model, data, device)
@@ -445,11 +446,6 @@ def _drawn(
             f"but {asked} is asked for; leave it out."
         )
     return stack
-
-
-def _check_whole(name: str, value: Any) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number, at least 1, but is {value}.")
 
 
 def _check_way(way: int) -> None:

@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fslib.config import whole
 from fslib.devices import upload
 from fslib.labels import as_labels
 from fslib.metrics import Metric, cosine_similarity, euclidean, expect, full_precision
@@ -371,11 +372,8 @@ class _ClassWeights(nn.Module):
 
     def __init__(self, classes: int, dim: int):
         super().__init__()
-        for name, value in (("number of classes", classes), ("dimension", dim)):
-            if not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(f"The {name} must be a whole number, at least 1, but is {value}.")
-        self.classes = int(classes)
-        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(self.classes, int(dim))))
+        self.classes, dim = whole("The number of classes", classes), whole("The dimension", dim)
+        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(self.classes, dim)))
 
     def _beside_weights(self, embeddings: Tensor) -> Tensor:
         """The embeddings, checked, on the device of the weights."""

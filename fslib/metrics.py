@@ -21,13 +21,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from fslib.config import whole
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 Kind = Literal["distance", "similarity"]
@@ -272,11 +273,7 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Ten
     Raises:
         ValueError: if d is not a multiple of side², or side and reach are not whole numbers of at least 1 and 0.
     """
-    for name, value, least in (("side", side, 1), ("reach", reach, 0)):
-        if not isinstance(value, numbers.Integral) or value < least:
-            raise ValueError(
-                f"The {name} must be a whole number, at least {least}, but is {value}."
-            )
+    side, reach = whole("The side", side), whole("The reach", reach, least=0)
     if x.shape[-1] % side**2:
         raise ValueError(
             f"Vectors of {x.shape[-1]} numbers are not maps of {side} × {side}, flattened."

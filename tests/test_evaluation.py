@@ -430,7 +430,7 @@ def test_scores_that_are_no_answers_are_refused(tiny, compare_, says):
     [
         (dict(way=1), "way must be at least 2"),
         (dict(way=5.0), "way must be a whole number"),
-        (dict(episodes=0), "episodes must be at least 1"),
+        (dict(episodes=0), "episodes must be a whole number, at least 1"),
         (dict(seed=-1), "seed"),
         (dict(chunk=2.5), "chunk must be a whole number"),
         (dict(device="gpu"), "There is no device 'gpu' here"),

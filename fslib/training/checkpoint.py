@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fslib import files
-from fslib.config import Settings, differences
+from fslib.config import Settings, differences, whole
 from fslib.devices import random_state, set_random_state
 
 
@@ -61,9 +61,7 @@ class Run:
         device: torch.device,
         save_every: int = 100,
     ):
-        if not isinstance(save_every, int) or save_every < 1:
-            raise ValueError(f"save_every must be a whole number, at least 1, but is {save_every}.")
-        self.parts, self.device, self.save_every = parts, device, save_every
+        self.parts, self.device, self.save_every = parts, device, whole("save_every", save_every)
         self.path = Path(path) if path else None
         if self.path:
             _check_writable(self.path)  # before the training, not after hours of it
