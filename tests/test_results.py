@@ -63,9 +63,7 @@ def test_records_of_code_that_no_commit_holds_are_named():
     open_code = [record(f"toy/a-{way}way-seed1", "abc1234+") for way in (5, 20)]
     text = ledger_pages.gaps([record(), *open_code, record("toy/b-seed0", "")])
     assert text.startswith("3 of 4 records were measured with a package that no commit holds")
-    assert "| 2: `toy/a-…way-seed1` | abc1234+ | `make toy/a` |" in text
-    assert "| 1: `toy/b-seed0` | none | `make toy/b` |" in text
-    assert "toy/a-seed0" not in text
+    assert text.splitlines()[2:4] == ["- 2 of `make toy/a`, abc1234+", "- 1 of `make toy/b`, no commit"]
 
 
 def test_records_without_a_precision_are_counted():
@@ -73,7 +71,7 @@ def test_records_without_a_precision_are_counted():
     del old["precision"], timed["precision"]
     text = ledger_pages.gaps([record(), old, old | {"precision": None}, timed])
     assert "\n2 of 4 records do not say in which precision" in text
-    assert text.startswith("0 of 4 records") and "|" not in text
+    assert text.startswith("0 of 4 records") and "\n- " not in text
 
 
 def test_the_status_page_shows_what_records_leave_open(tmp_path):

@@ -6,7 +6,7 @@ else's figures, a list of cells. `{ledger-runs}` lists every command that has fi
 what records leave open: of which code they are, and in which precision.
 """
 
-from itertools import takewhile
+from collections import Counter
 from typing import ClassVar
 
 import yaml
@@ -65,43 +65,27 @@ class LedgerGaps(MarkdownDirective):
 
 
 def gaps(records: list[ledger.Record]) -> str:
-    """What records do not say: those of code that no commit holds by name, those without a precision counted."""
-    open_code: dict[tuple[str, str], list[str]] = {}
-    for record in records:
-        if record["commit"].endswith("+") or not record["commit"]:
-            open_code.setdefault((record["command"], record["commit"]), []).append(record["id"])
+    """What records do not say: those of code that no commit holds by command, those without a precision counted."""
+    open_code = Counter(
+        (record["command"], record["commit"])
+        for record in records
+        if record["commit"].endswith("+") or not record["commit"]
+    )
     silent = sum(not record.get("precision") and "bfloat16" not in record for record in records)
-    of_open_code = sum(map(len, open_code.values()))
     lines = [
-        f"{of_open_code:,} of {len(records):,} records were measured with a package that no commit holds: "
+        f"{open_code.total():,} of {len(records):,} records were measured with a package that no commit holds: "
         "it had been changed since the commit that the record names, which is marked by a +, or there was none."
     ]
-    if open_code:
-        lines += ["", "| records | commit | command |", "|:--|:--|:--|"]
-        lines += [
-            f"| {len(ids)}: {_in_short(ids)} | {commit or 'none'} | `{command}` |"
-            for (command, commit), ids in sorted(open_code.items())
-        ]
+    lines += [""] + [
+        f"- {number} of `{command}`, {commit or 'no commit'}"
+        for (command, commit), number in sorted(open_code.items())
+    ]
     lines += [
         "",
         f"{silent:,} of {len(records):,} records do not say in which precision the network was trained, for they are "
         "older than that rule. A mean is taken over such records or over others, never over both.",
     ]
     return "\n".join(lines)
-
-
-def _in_short(ids: list[str]) -> str:
-    """What several ids have in common, with an ellipsis for the rest."""
-    if len(ids) == 1:
-        return f"`{ids[0]}`"
-    start = _shared_start(ids)
-    end = _shared_start([id[len(start) :][::-1] for id in ids])[::-1]
-    return f"`{start}…{end}`"
-
-
-def _shared_start(words: list[str]) -> str:
-    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*words, strict=False))
-    return "".join(letters[0] for letters in alike)
 
 
 def setup(app):
