@@ -1,7 +1,7 @@
 """Blocks that let a network weigh its own features: drop-in modules, (n, c, h, w) → (n, c, h, w).
 
-:class:`SqueezeExcitation` weighs channels, :class:`CBAM` channels and then places, and :class:`SelfAttention` lets
-every place of a picture look at every other. :class:`fslib.backbones.Conv4` and :class:`fslib.backbones.ResNet12`
+:class:`SqueezeExcitation` weighs channels, :class:`CBAM` channels and then locations, and :class:`SelfAttention` lets
+every location of a picture attend to every other. :class:`fslib.backbones.Conv4` and :class:`fslib.backbones.ResNet12`
 put one into each of their blocks when asked by its name in :data:`BLOCKS`.
 """
 
@@ -24,42 +24,42 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 8):
         super().__init__()
-        self.weigh = _narrow(channels, reduction)
+        self.channel_mlp = _narrow(channels, reduction)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Weigh the channels of feature maps."""
-        return maps * self.weigh(maps.mean((2, 3), keepdim=True)).sigmoid()
+        return maps * self.channel_mlp(maps.mean((2, 3), keepdim=True)).sigmoid()
 
 
 class CBAM(nn.Module):
-    """Weigh each channel, then each place (Woo et al., *Convolutional Block Attention Module*, 2018).
+    """Weigh each channel, then each location (Woo et al., *Convolutional Block Attention Module*, 2018).
 
     The weight of a channel is σ(W z_mean + W z_max), W two layers that both summaries share (equation 2). The weight
-    of a place is the sigmoid of a convolution over the mean and the maximum across channels (equation 3).
+    of a location is the sigmoid of a convolution over the mean and the maximum across channels (equation 3).
 
     Args:
         channels: c.
         reduction: how many times narrower the hidden layer for the channels is.
-        kernel: side of the convolution over places.
+        kernel: side of the convolution over locations.
     """
 
     def __init__(self, channels: int, reduction: int = 8, kernel: int = 7):
         super().__init__()
-        self.weigh = _narrow(channels, reduction)
-        self.look = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+        self.channel_mlp = _narrow(channels, reduction)
+        self.spatial = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Weigh the channels, then the places of feature maps."""
+        """Weigh the channels, then the locations of feature maps."""
         mean, greatest = maps.mean((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
-        maps = maps * (self.weigh(mean) + self.weigh(greatest)).sigmoid()
+        maps = maps * (self.channel_mlp(mean) + self.channel_mlp(greatest)).sigmoid()
         across = torch.cat([maps.mean(1, keepdim=True), maps.amax(1, keepdim=True)], 1)
-        return maps * self.look(across).sigmoid()
+        return maps * self.spatial(across).sigmoid()
 
 
 class SelfAttention(nn.Module):
-    """Add to each place what it asks of all places of the picture.
+    """Self-attention over the locations of a picture: to each is added what it reads from all of them.
 
-    x + γ · W softmax(QKᵀ/√d) V, with one query, key and value for each place (Vaswani et al., 2017, equation 1; on
+    x + γ · W softmax(QKᵀ/√d) V, with one query, key and value for each location (Vaswani et al., 2017, equation 1; on
     feature maps: Zhang et al., *SAGAN*, 2019). γ starts at zero, so that the block starts by doing nothing.
 
     Args:
@@ -70,17 +70,17 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, reduction: int = 8):
         super().__init__()
         self.dim = max(1, channels // reduction)
-        self.ask = nn.Conv2d(channels, 3 * self.dim, 1)
-        self.answer = nn.Conv2d(self.dim, channels, 1)
+        self.qkv = nn.Conv2d(channels, 3 * self.dim, 1)
+        self.proj = nn.Conv2d(self.dim, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Let all places of feature maps attend to all."""
+        """Let all locations of feature maps attend to all."""
         queries, keys, values = (
-            self.ask(maps).flatten(2).mT.split(self.dim, -1)
+            self.qkv(maps).flatten(2).mT.split(self.dim, -1)
         )  # (n, h·w, dim) each
         attended = F.scaled_dot_product_attention(queries, keys, values)
-        return maps + self.gamma * self.answer(attended.mT.unflatten(2, maps.shape[2:]))
+        return maps + self.gamma * self.proj(attended.mT.unflatten(2, maps.shape[2:]))
 
 
 #: Blocks by the name a backbone takes.

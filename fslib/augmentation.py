@@ -1,4 +1,4 @@
-"""Random warps: the same character, written by another hand."""
+"""Random warps, as if another writer had drawn the character, for training and for test-time augmentation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fslib.config import whole
+from fslib.config import Configured, whole
+from fslib.deprecation import renamed_in
 from fslib.devices import upload
 
 
@@ -68,8 +69,8 @@ def random_warp(
     return _sample(images.to(exact), grid.to(exact)).to(images.dtype)
 
 
-class Views(nn.Module):
-    """Look at each picture several times: the mean of the embeddings of the picture and of warped copies.
+class TestTimeAugmentation(Configured, nn.Module):
+    """Test-time augmentation: the mean of the embeddings of a picture and of warped copies of it.
 
     What a network makes of a picture depends a little on how it lies in its frame. The mean over copies that lie
     otherwise depends on that less. All pictures go through the same few affine maps, drawn once, so an embedding
@@ -105,14 +106,12 @@ class Views(nn.Module):
         seed = whole("seed", seed, 0, 2**63)
         if not callable(feature_extractor):
             raise ValueError(
-                f"Views are of a module from images to embeddings, but got {feature_extractor!r}."
+                f"Test-time augmentation is of a module from images to embeddings, but got {feature_extractor!r}."
             )
         _check_bounds(rotation=rotation, scale=scale, shear=shear, shift=shift)
         self.feature_extractor = feature_extractor
-        self.config = dict(
-            feature_extractor=feature_extractor, copies=copies, rotation=rotation, scale=scale,
-            shear=shear, shift=shift, seed=seed,
-        )  # fmt: skip
+        self.copies, self.rotation, self.scale = copies, rotation, scale
+        self.shear, self.shift, self.seed = shear, shift, seed
         generator = torch.Generator().manual_seed(seed)
         maps = _affine_maps(copies, rotation, scale, shear, shift, generator)
         self.register_buffer("maps", maps, persistent=False)
@@ -172,3 +171,6 @@ def _check_bounds(**bounds: float) -> None:
 
 def _sample(images: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+__getattr__ = renamed_in(__name__, globals(), Views="TestTimeAugmentation")

@@ -1,13 +1,14 @@
 """Networks that embed images.
 
-Each keeps the arguments it was built with in ``config``, so that :func:`fslib.save` can build it again.
+What each makes of its last feature maps is its ``pooling``: one vector, ``"flatten"`` for all numbers side by side or
+``"mean"`` for the mean over locations; or the maps themselves, ``"none"``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.error import URLError
 
 import numpy as np
@@ -16,12 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fslib import attention
-from fslib.config import whole
+from fslib.config import Configured, whole
+from fslib.deprecation import renamed
 from fslib.devices import upload
 from fslib.metrics import directions
 
+Pooling = Literal["flatten", "mean", "none"]
 
-class Conv4(nn.Sequential):
+
+class Conv4(Configured, nn.Sequential):
     """Four blocks of 3 × 3 convolution, batch norm, ReLU and 2 × 2 max-pooling; then flatten.
 
     The standard small network of few-shot learning, from Vinyals et al. (2016, section 4.1.1). Each block halves the
@@ -30,45 +34,40 @@ class Conv4(nn.Sequential):
     Args:
         channels: of every block.
         in_channels: of the images.
-        unit: scale every embedding to length one, so that embeddings lie on a sphere.
+        normalize: scale every embedding to length one, so that embeddings lie on a sphere.
         pools: how many blocks, the first ones, halve the picture.
-        maps: give feature maps instead of flattening them, as a convolutional relation module wants.
+        pooling: ``"flatten"``, ``"mean"``, or ``"none"`` for feature maps, as a convolutional relation module wants.
         block: name of an attention block of :data:`fslib.attention.BLOCKS`, put at the end of every block.
 
     Shape:
         images (n, in_channels, h, w) with h, w ≥ 16 → embeddings (n, channels · ⌊h/16⌋ · ⌊w/16⌋); with fewer pools the
-        divisor is 2 to their number; with ``maps``, (n, channels, ⌊h/16⌋, ⌊w/16⌋).
+        divisor is 2 to their number. With the mean, (n, channels); without pooling, (n, channels, ⌊h/16⌋, ⌊w/16⌋).
     """
 
+    @renamed(unit="normalize", maps=("pooling", {True: "none", False: "flatten"}))
     def __init__(
         self,
         channels: int = 64,
         in_channels: int = 1,
-        unit: bool = False,
+        normalize: bool = False,
         pools: int = 4,
-        maps: bool = False,
+        pooling: Pooling = "flatten",
         block: str | None = None,
     ):
         channels, in_channels = whole("channels", channels), whole("in_channels", in_channels)
-        pools, unit, maps = _pools(pools), flag("unit", unit), flag("maps", maps)
+        pools, normalize = _pools(pools), flag("normalize", normalize)
         ins = [in_channels, channels, channels, channels]
         super().__init__(
             *(conv_block(ins[i], channels, pool=i < pools, block=block) for i in range(4)),
-            nn.Identity() if maps else nn.Flatten(),
+            *_pooled(pooling),
         )
-        self.config: dict[str, Any] = dict(
-            channels=channels,
-            in_channels=in_channels,
-            unit=unit,
-            pools=pools,
-            maps=maps,
-            block=block,
-        )
+        self.channels, self.in_channels, self.normalize = channels, in_channels, normalize
+        self.pools, self.pooling, self.block = pools, pooling, block
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
-        embeddings = super().forward(_input(self, images, self.config["in_channels"]))
-        return directions(embeddings, dim=1) if self.config["unit"] else embeddings
+        embeddings = super().forward(_input(self, images, self.in_channels))
+        return directions(embeddings, dim=1) if self.normalize else embeddings
 
 
 class FrozenConv4(Conv4):
@@ -100,59 +99,53 @@ def conv_block(
     return nn.Sequential(*layers)
 
 
-class ResNet12(nn.Sequential):
-    """Four residual blocks of three convolutions each; then, by default, the mean over places.
+class ResNet12(Configured, nn.Sequential):
+    """Four residual blocks of three convolutions each; then, by default, the mean over locations.
 
     The larger standard network of few-shot learning (Lee et al., *MetaOptNet*, 2019, section 4.1), without its
-    DropBlock: in each block three 3 × 3 convolutions with batch norm, a 1 × 1 convolution around them, leaky ReLU,
+    DropBlock: in each block three 3 × 3 convolutions with batch norm, a 1 × 1 convolution as the shortcut, leaky ReLU,
     2 × 2 max-pooling.
 
     Args:
         widths: channels of each block.
         in_channels: of the images.
         block: name of an attention block of :data:`fslib.attention.BLOCKS`, put before the sum in every block.
-        unit: scale every embedding to length one, so that embeddings lie on a sphere.
+        normalize: scale every embedding to length one, so that embeddings lie on a sphere.
         pools: how many blocks, the first ones, halve the picture.
-        mean: take the mean over places, as in the paper; else flatten the maps.
+        pooling: ``"mean"`` as in the paper, ``"flatten"`` or ``"none"``.
 
     Shape:
-        images (n, in_channels, h, w) with h, w ≥ 16 → embeddings (n, widths[-1]); without ``mean``, (n, widths[-1] ·
+        images (n, in_channels, h, w) with h, w ≥ 16 → embeddings (n, widths[-1]); flattened, (n, widths[-1] ·
         ⌊h/2^pools⌋ · ⌊w/2^pools⌋).
     """
 
+    @renamed(unit="normalize", mean=("pooling", {True: "mean", False: "flatten"}))
     def __init__(
         self,
         widths: tuple[int, int, int, int] = (64, 160, 320, 640),
         in_channels: int = 1,
         block: str | None = None,
-        unit: bool = False,
+        normalize: bool = False,
         pools: int = 4,
-        mean: bool = True,
+        pooling: Pooling = "mean",
     ):
         if not isinstance(widths, Sequence) or isinstance(widths, str) or len(widths) != 4:
             raise ValueError(f"widths must be the channels of four blocks, but is {widths!r}.")
         widths = tuple(whole("Each of the widths", width) for width in widths)  # type: ignore[assignment]
         in_channels, pools = whole("in_channels", in_channels), _pools(pools)
-        unit, mean = flag("unit", unit), flag("mean", mean)
+        normalize = flag("normalize", normalize)
         ins = [in_channels, *widths[:-1]]
         super().__init__(
             *(_Residual(ins[i], widths[i], block, pool=i < pools) for i in range(4)),
-            nn.AdaptiveAvgPool2d(1) if mean else nn.Identity(),
-            nn.Flatten(),
+            *_pooled(pooling),
         )
-        self.config: dict[str, Any] = dict(
-            widths=widths,
-            in_channels=in_channels,
-            block=block,
-            unit=unit,
-            pools=pools,
-            mean=mean,
-        )
+        self.widths, self.in_channels, self.normalize = widths, in_channels, normalize
+        self.pools, self.pooling, self.block = pools, pooling, block
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
-        embeddings = super().forward(_input(self, images, self.config["in_channels"]))
-        return directions(embeddings, dim=1) if self.config["unit"] else embeddings
+        embeddings = super().forward(_input(self, images, self.in_channels))
+        return directions(embeddings, dim=1) if self.normalize else embeddings
 
 
 class _Residual(nn.Module):
@@ -161,17 +154,17 @@ class _Residual(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, block: str | None, pool: bool):
         super().__init__()
         slope = 0.1
-        self.path = nn.Sequential(
+        self.residual = nn.Sequential(
             *_convolution(in_channels, out_channels, 3), nn.LeakyReLU(slope),
             *_convolution(out_channels, out_channels, 3), nn.LeakyReLU(slope),
             *_convolution(out_channels, out_channels, 3),
             attention.block(block, out_channels),
         )  # fmt: skip
-        self.around = nn.Sequential(*_convolution(in_channels, out_channels, 1))
+        self.shortcut = nn.Sequential(*_convolution(in_channels, out_channels, 1))
         self.after = nn.Sequential(nn.LeakyReLU(slope), nn.MaxPool2d(2) if pool else nn.Identity())
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.after(self.path(maps) + self.around(maps))
+        return self.after(self.residual(maps) + self.shortcut(maps))
 
 
 def _convolution(in_channels: int, out_channels: int, kernel: int) -> tuple[nn.Module, nn.Module]:
@@ -179,15 +172,15 @@ def _convolution(in_channels: int, out_channels: int, kernel: int) -> tuple[nn.M
     return conv, nn.BatchNorm2d(out_channels)
 
 
-class Ensemble(nn.Module):
+class Ensemble(Configured, nn.Module):
     """Several networks, of which each embeds every image; their embeddings lie side by side.
 
     Networks of one kind, trained from other first weights on other batches, err in part on other images, and few-shot
     classifiers differ much from one to the next; so an ensemble mostly errs less than its members (Dvornik et al.,
     *Diversity with Cooperation*, 2019). Here every member has the same weight, its embedding scaled to length one over
     the root of their number: the cosine similarity of two joined embeddings is the mean of the members' cosines.
-    Flattened maps become maps of more channels, and :func:`fslib.metrics.local_similarity` moves a place of all members
-    together.
+    Flattened maps become maps of more channels, and :func:`fslib.metrics.local_similarity` moves what they have at one
+    location together.
 
     Args:
         members: at least one, from images to embeddings (n, d), as flattened maps or other vectors.
@@ -213,7 +206,6 @@ class Ensemble(nn.Module):
         if not members:
             raise ValueError("An ensemble needs at least one member.")
         self.members = nn.ModuleList(members)
-        self.config: dict[str, Any] = dict(members=list(members))
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
@@ -226,7 +218,7 @@ class Ensemble(nn.Module):
         return torch.cat(embeddings, dim=1) / len(embeddings) ** 0.5
 
 
-class Pretrained(nn.Module):
+class Pretrained(Configured, nn.Module):
     """A classifier of torchvision without its last layer, with the weights it learned on ImageNet.
 
     It takes our network input, ink = 1, and makes of it what the network was trained on: dark on white, three
@@ -252,8 +244,8 @@ class Pretrained(nn.Module):
         super().__init__()
         side = whole("side", side)
         self.network = _without_head(name, weights)
-        # Built again without weights, for the saved ones come after.
-        self.config: dict[str, Any] = dict(name=name, weights=None, side=side)
+        self.name, self.side = name, side
+        self.weights = None  # built again without, for the saved ones come after
         mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -261,8 +253,7 @@ class Pretrained(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
         paper = (1 - _input(self, images, 1, 3, least=1)).expand(-1, 3, -1, -1)
-        side = self.config["side"]
-        large = F.interpolate(paper, (side, side), mode="bilinear", antialias=True)
+        large = F.interpolate(paper, (self.side, self.side), mode="bilinear", antialias=True)
         return self.network((large - self.mean) / self.std)
 
 
@@ -313,6 +304,15 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} must be True or False, but is {value!r}.")
     return bool(value)
+
+
+def _pooled(pooling: Pooling) -> list[nn.Module]:
+    """The layers after the last block."""
+    if pooling not in get_args(Pooling):
+        known = ", ".join(map(repr, get_args(Pooling)))
+        raise ValueError(f"pooling must be one of {known}, but is {pooling!r}.")
+    mean = [nn.AdaptiveAvgPool2d(1)] if pooling == "mean" else []
+    return [*mean, nn.Identity() if pooling == "none" else nn.Flatten()]
 
 
 def _pools(pools: Any) -> int:

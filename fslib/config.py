@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
+import inspect
 import math
 import operator
 import types
@@ -26,6 +27,16 @@ _OF_DIGEST = {"name", "images", "labels", "class_names", "class_groups", "domain
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 # Their functions and classes are told apart by name; everybody else's by what they do.
 _LIBRARIES = {"fslib", "torch", "torchvision", "numpy", "builtins", "functools", "math", "PIL", "scipy"}
+
+
+class Configured:
+    """What is built again from what it was built with: keep each argument in an attribute of its name."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it was built with, by the names of the arguments, so that :func:`fslib.save` can build it again."""
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return {name: getattr(self, name) for name in names}
 
 
 def whole(name: str, value: Any, least: int = 1, below: float = math.inf) -> int:

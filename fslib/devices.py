@@ -162,7 +162,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         set_random_state(before, device)
 
 
-def place(model: nn.Module, device: torch.device) -> nn.Module:
+def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a model to the device, its weights in the order of memory in which convolutions are fastest."""
     return model.to(device).to(memory_format=torch.channels_last)
 

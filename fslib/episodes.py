@@ -3,6 +3,14 @@
 Episode number i of a sampler depends on the seed and on i alone. So an episode can be replayed without drawing
 those before it, two models meet the very same episodes, and interrupted training goes on where it stopped.
 
+Support and query go by these names everywhere:
+
+=========================  ============================================
+``shot``, ``query``        arguments: how many examples of each class
+``episode.support, query`` which examples, as indices into the data set
+``episode.shot, n_query``  how many examples of each class they are
+=========================  ============================================
+
 Within one program, then, the seed is all there is to keep. Episodes that another program drew, or that another is to
 meet, go through a file: :func:`save` and :func:`load`.
 """
@@ -41,7 +49,7 @@ class Episode:
     Attributes:
         classes: the labels, in the data set, of the classes drawn, shape (..., way).
         support: indices of the support examples, grouped by class, shape (..., way · shot).
-        query: indices of the query examples, grouped by class, shape (..., way · queries).
+        query: indices of the query examples, grouped by class, shape (..., way · n_query).
     """
 
     classes: Tensor
@@ -69,9 +77,14 @@ class Episode:
         return self.support.shape[-1] // self.way
 
     @property
-    def queries(self) -> int:
+    def n_query(self) -> int:
         """Query examples of each class."""
         return self.query.shape[-1] // self.way
+
+    @property
+    def queries(self) -> int:
+        """Another name of :attr:`n_query`."""
+        return self.n_query
 
     @property
     def support_labels(self) -> Tensor:
@@ -80,8 +93,8 @@ class Episode:
 
     @property
     def query_labels(self) -> Tensor:
-        """Class of each query within the episode, 0 … way − 1, shape (way · queries,)."""
-        return torch.arange(self.way, device=self.classes.device).repeat_interleave(self.queries)
+        """Class of each query within the episode, 0 … way − 1, shape (way · n_query,)."""
+        return torch.arange(self.way, device=self.classes.device).repeat_interleave(self.n_query)
 
     @property
     def _single(self) -> bool:
@@ -249,19 +262,18 @@ class EpisodeSampler:
 
 
 def within_groups(data: ImageSet, way: int = 20, episodes: int = 2000, seed: int = 0) -> Episode:
-    """One-shot episodes within a writing system, from one hand to another, in the manner of Lake et al. (2015).
+    """One-shot episodes within a writing system, from one writer to another, in the manner of Lake et al. (2015).
 
     The classes of an episode are characters of one alphabet. One person drew the support, one picture of each, and
     another person drew the queries, one of each. Both are harder than classes and examples drawn from everywhere:
-    characters of an alphabet resemble each other, and the two sides share no hand. A drawer is what the literature
-    also calls a writer.
+    characters of an alphabet resemble each other, and the two sides share no writer.
 
     The rule: groups take turns, in order of their names, so episode i is of group i mod (number of groups). From the
-    seed and i come ``way`` different classes of that group, and then two different drawers, all equally likely. These
-    are other trials than the twenty of Lake et al., whose characters and drawers are fixed, from ten alphabets.
+    seed and i come ``way`` different classes of that group, and then two different writers, all equally likely. These
+    are other trials than the twenty of Lake et al., whose characters and writers are fixed, from ten alphabets.
 
     Args:
-        data: with ``class_groups`` and ``domains``, and one picture of each class by each drawer. Of Omniglot, load it
+        data: with ``class_groups`` and ``domains``, and one picture of each class by each writer. Of Omniglot, load it
             with ``rotations=False``; else the turned alphabets take turns too.
         way: classes in an episode, N.
         episodes: how many.
@@ -271,8 +283,8 @@ def within_groups(data: ImageSet, way: int = 20, episodes: int = 2000, seed: int
         A stack of episodes with one support and one query example of each class, for ``evaluate(…, query=1)``.
 
     Raises:
-        ValueError: if a number is below 1, the data does not tell groups and drawers, a group has fewer than ``way``
-            classes, or a drawer did not draw each class once.
+        ValueError: if a number is below 1, the data does not tell groups and writers, a group has fewer than ``way``
+            classes, or a writer did not draw each class once.
 
     Example:
         >>> from fslib import data
@@ -281,7 +293,7 @@ def within_groups(data: ImageSet, way: int = 20, episodes: int = 2000, seed: int
         torch.Size([2000, 20])
     """
     way, episodes, seed = whole("way", way), whole("episodes", episodes), whole("A seed", seed, 0, 2**63)
-    pictures = _by_drawer(data)
+    pictures = _by_writer(data)
     group_of = _groups(data.class_groups, len(data.class_names))
     groups = [np.flatnonzero(group_of == group) for group in np.unique(group_of)]
     smallest = min(groups, key=len)
@@ -291,33 +303,33 @@ def within_groups(data: ImageSet, way: int = 20, episodes: int = 2000, seed: int
             f"but {data.class_groups[smallest[0]]} has only {len(smallest)}."
         )
     classes = np.empty((episodes, way), dtype=np.int64)
-    drawers = np.empty((2, episodes, 1), dtype=np.int64)
+    writers = np.empty((2, episodes, 1), dtype=np.int64)
     for i in range(episodes):
         random = _random(seed, i)
         classes[i] = random.choice(groups[i % len(groups)], way, replace=False)
-        drawers[:, i, 0] = random.choice(pictures.shape[1], 2, replace=False)
-    support, query = pictures[classes, drawers]
+        writers[:, i, 0] = random.choice(pictures.shape[1], 2, replace=False)
+    support, query = pictures[classes, writers]
     return Episode(*map(torch.from_numpy, (classes, support, query)))
 
 
-def _by_drawer(data: ImageSet) -> np.ndarray:
-    """The picture of each class by each drawer, as indices into the data set, (classes, drawers)."""
+def _by_writer(data: ImageSet) -> np.ndarray:
+    """The picture of each class by each writer, as indices into the data set, (classes, writers)."""
     if data.domains is None or not data.class_groups:
         raise ValueError(
-            f"{data.name} does not tell the group of each class and the drawer of each picture "
+            f"{data.name} does not tell the group of each class and the writer of each picture "
             "(class_groups and domains); Omniglot does."
         )
-    drawers, drawer = data.domains.unique(return_inverse=True)
-    if len(drawers) < 2:
-        raise ValueError(f"{data.name} has a single drawer; support and queries need one each.")
-    cells = data.labels * len(drawers) + drawer
-    shape = len(data.class_names), len(drawers)
+    writers, writer = data.domains.unique(return_inverse=True)
+    if len(writers) < 2:
+        raise ValueError(f"{data.name} has a single writer; support and queries need one each.")
+    cells = data.labels * len(writers) + writer
+    shape = len(data.class_names), len(writers)
     drawn = cells.bincount(minlength=shape[0] * shape[1]).view(shape)
     if (drawn != 1).any():
         c, d = (drawn != 1).nonzero()[0].tolist()
         raise ValueError(
-            "Each class must have one picture by each drawer, numbered alike in all groups, "
-            f"but {data.class_names[c]} has {drawn[c, d]} by drawer {drawers[d]}."
+            "Each class must have one picture by each writer, numbered alike in all groups, "
+            f"but {data.class_names[c]} has {drawn[c, d]} by writer {writers[d]}."
         )
     return cells.argsort().view(shape).numpy()
 
@@ -419,7 +431,7 @@ def save(episodes: Episode | EpisodeSampler, path: str | Path, data: ImageSet) -
     about = _identity(data) | dict(
         way=stack.way,
         shot=stack.shot,
-        query=stack.queries,
+        query=stack.n_query,
         episodes=len(stack),
         seed=getattr(episodes, "seed", None),
     )

@@ -24,6 +24,7 @@ from fslib import storage
 from fslib.backbones import Conv4
 from fslib.config import whole
 from fslib.data import ImageSet
+from fslib.deprecation import renamed_in
 from fslib.devices import (
     borrowed,
     default_device,
@@ -31,7 +32,7 @@ from fslib.devices import (
     evaluation_mode,
     kept_memory,
     known_device,
-    place,
+    to_device,
     upload,
 )
 from fslib.episodes import Episode, EpisodeSampler, check_episodes
@@ -181,16 +182,16 @@ def ci95(values: Tensor) -> float:
     return student95(n - 1) * values.cpu().double().std().item() / math.sqrt(n)
 
 
-def student95(freedom: int) -> float:
-    """The 97.5 % point of Student's t with that many degrees of freedom."""
-    if freedom <= 6:
-        return (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469)[freedom - 1]
-    z, f = 1.959964, freedom  # Abramowitz and Stegun, 1964, 26.7.5
+def student95(df: int) -> float:
+    """The 97.5 % point of Student's t with ``df`` degrees of freedom."""
+    if df <= 6:
+        return (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469)[df - 1]
+    z = 1.959964  # Abramowitz and Stegun, 1964, 26.7.5
     return (
         z
-        + (z**3 + z) / (4 * f)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * f**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * f**3)
+        + (z**3 + z) / (4 * df)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * df**3)
     )
 
 
@@ -283,8 +284,7 @@ def evaluate(
         >>> print(evaluate(model, data.load("glyphs", "test"), episodes=1000))     # doctest: +SKIP
         51.60 % ± 0.55 (1,000 episodes)
     """
-    if chunk is not None:
-        chunk = whole("chunk", chunk)
+    chunk = None if chunk is None else whole("chunk", chunk)
     drawn = _drawn(data, episodes, dict(way=way, shot=shot, query=query), seed)
     if embeddings is None:
         embeddings = embed_all(model, data, device)
@@ -292,35 +292,22 @@ def evaluate(
     where = known_device(device) or device_of(model) or embeddings.device
     embeddings = upload(embeddings, where)
     first = drawn[0]
-    chunk = chunk or _chunk(
-        model, first.way, first.shot, first.queries, embeddings.shape[1:].numel(), where
-    )
-    labels, targets = first.support_labels, upload(first.query_labels, where)
+    dim = embeddings.shape[1:].numel()
+    chunk = chunk or _chunk(model, first.way, first.shot, first.n_query, dim, where)
+    targets = upload(first.query_labels, where)
     # All at once: small pieces would lie scattered in freed memory.
     accuracies = torch.empty(len(drawn), device=where)
-    identities = [_identity(getattr(data, "class_names", ()), getattr(data, "labels", data)) for _ in range(2)]
+    identity = _Identity(data)
     with borrowed(model, where), evaluation_mode(model), torch.inference_mode():
         for start in tqdm(range(0, len(drawn), chunk), disable=not progress):
             stack = drawn[start : start + chunk]
-            for identity, part in zip(identities, (stack.support, stack.query)):
-                identity.update(part.long().numpy().tobytes())
-            scores = model.compare(embeddings[stack.support], labels, embeddings[stack.query])
-            _check_scores(scores, (*stack.query.shape, first.way))
-            best, answers = scores.max(-1)
-            right = (answers == targets).float()
-            if not best.isfinite().all():
-                right.masked_fill_(_without_answer(scores, best), torch.nan)
-            accuracies[start : start + chunk] = right.mean(-1)
-        if accuracies.isnan().any():
-            raise ValueError(
-                "Some scores are NaN, or infinite for several classes at once, and such a query has no answer: look "
-                f"for a division by zero, or for numbers too large, in the compare of {type(model).__name__}."
-            )
-    digest = "".join(identity.hexdigest()[:8] for identity in identities)
-    return Accuracy(accuracies.cpu(), transductive=model.transductive, drawn=digest)
+            identity.update(stack)
+            accuracies[start : start + chunk] = _shares_right(model, embeddings, stack, targets)
+        _check_answered(model, accuracies)
+    return Accuracy(accuracies.cpu(), transductive=model.transductive, drawn=identity.digest())
 
 
-def compare(
+def compare_models(
     models: Mapping[str, FewShotClassifier],
     data: ImageSet,
     *,
@@ -348,14 +335,14 @@ def compare(
         >>> network, test = backbones.Conv4(), data.load("glyphs", "test")
         >>> models = {"means": methods.PrototypicalNetwork(network), "votes": methods.MatchingNetwork(network)}
         >>> space = embed_all(models["means"], test)     # doctest: +SKIP
-        >>> compare(models, test, shot=5, episodes=1000, embeddings=space)     # doctest: +SKIP
+        >>> compare_models(models, test, shot=5, episodes=1000, embeddings=space)     # doctest: +SKIP
         means          58.95 % ± 0.59 (1,000 episodes)
         votes          59.66 % ± 0.59 (1,000 episodes)
         votes − means  +0.71 ± 0.37 points (1,000 paired episodes)
     """
     if not isinstance(models, Mapping) or len(models) < 2:
         raise ValueError(
-            'A comparison needs two models or more, with names: compare({"one": …, "other": …}, …).'
+            'A comparison needs two models or more, with names: compare_models({"one": …, "other": …}, …).'
         )
     if not isinstance(embeddings, Mapping):
         embeddings = {} if embeddings is None else dict.fromkeys(models, embeddings)
@@ -418,6 +405,21 @@ def _identity(names: Sequence[str], labels: Any) -> Any:
     return digest
 
 
+class _Identity:
+    """Tells stacks of episodes apart: a digest of what they are drawn from, and of the images on either side."""
+
+    def __init__(self, data: ImageSet):
+        names, labels = getattr(data, "class_names", ()), getattr(data, "labels", data)
+        self.support, self.query = _identity(names, labels), _identity(names, labels)
+
+    def update(self, stack: Episode) -> None:
+        self.support.update(stack.support.long().numpy().tobytes())
+        self.query.update(stack.query.long().numpy().tobytes())
+
+    def digest(self) -> str:
+        return self.support.hexdigest()[:8] + self.query.hexdigest()[:8]
+
+
 def _drawn(
     data: ImageSet,
     episodes: int | Episode | EpisodeSampler,
@@ -438,11 +440,11 @@ def _drawn(
     stack = Episode(*(part.cpu() for part in (stack.classes, stack.support, stack.query)))
     check_episodes(stack, data.labels)
     _check_way(stack.way)
-    has = dict(way=stack.way, shot=stack.shot, query=stack.queries)
+    has = dict(way=stack.way, shot=stack.shot, query=stack.n_query)
     if any(n not in (None, has[name]) for name, n in task.items()):
         asked = ", ".join(f"{name}={n}" for name, n in task.items() if n is not None)
         raise ValueError(
-            f"These episodes have way={stack.way}, shot={stack.shot} and query={stack.queries}, "
+            f"These episodes have way={stack.way}, shot={stack.shot} and query={stack.n_query}, "
             f"but {asked} is asked for; leave it out."
         )
     return stack
@@ -466,6 +468,27 @@ def _checked(embeddings: Tensor, data: ImageSet) -> Tensor:
             else f"Embeddings must be of shape (n, d), but have shape {tuple(embeddings.shape)}."
         )
     return check_finite(embeddings.detach())
+
+
+def _shares_right(
+    model: FewShotClassifier, embeddings: Tensor, stack: Episode, targets: Tensor
+) -> Tensor:
+    """Of each episode the share of its queries that are right, NaN if one has no answer, (episodes,)."""
+    scores = model.compare(embeddings[stack.support], stack.support_labels, embeddings[stack.query])
+    _check_scores(scores, (*stack.query.shape, stack.way))
+    best, answers = scores.max(-1)
+    right = (answers == targets).float()
+    if not best.isfinite().all():
+        right.masked_fill_(_without_answer(scores, best), torch.nan)
+    return right.mean(-1)
+
+
+def _check_answered(model: FewShotClassifier, accuracies: Tensor) -> None:
+    if accuracies.isnan().any():
+        raise ValueError(
+            "Some scores are NaN, or infinite for several classes at once, and such a query has no answer: look for a "
+            f"division by zero, or for numbers too large, in the compare of {type(model).__name__}."
+        )
 
 
 def _without_answer(scores: Tensor, best: Tensor) -> Tensor:
@@ -493,7 +516,7 @@ def _chunk(
     """Episodes that fit into :data:`CHUNK_BYTES`, or on a GPU into :data:`CHUNK_BYTES_ON_GPU`."""
     on_cpu = device is None or device.type == "cpu"
     size = CHUNK_BYTES if on_cpu else CHUNK_BYTES_ON_GPU
-    return max(1, size // (4 * model.workspace(way, shot, query, dim)))
+    return max(1, size // (4 * model.memory_per_episode(way, shot, query, dim)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -523,7 +546,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         images = data_sets.load(name, split)
         classifier = _classifier(model)
-        place(classifier, default_device())
+        to_device(classifier, default_device())
         accuracy = evaluate(classifier, images, **chosen)
     except (ValueError, OSError) as error:
         raise SystemExit(f"{parser.prog}: {error}") from error
@@ -542,6 +565,8 @@ def _classifier(model: str) -> FewShotClassifier:
         return untrained[model](Conv4())
     return storage.load(model)
 
+
+__getattr__ = renamed_in(__name__, globals(), compare="compare_models")
 
 if __name__ == "__main__":
     main()

@@ -28,7 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fslib.config import whole
+from fslib.config import Configured, whole
+from fslib.deprecation import renamed
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 Kind = Literal["distance", "similarity"]
@@ -51,7 +52,7 @@ def full_precision(x: Tensor) -> contextlib.AbstractContextManager[Any]:
 def kind(metric: Any) -> Kind | None:
     """Whether a metric is a distance or a similarity; ``None`` of a function that this module does not know.
 
-    >>> kind(cosine_distance), kind(functools.partial(local_similarity, reach=2)), kind(torch.cdist)
+    >>> kind(cosine_distance), kind(functools.partial(local_similarity, max_displacement=2)), kind(torch.cdist)
     ('distance', 'similarity', None)
     """
     while isinstance(metric, functools.partial):
@@ -247,65 +248,69 @@ def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
     return _all_pairs(x, y, expanded, subtracted)
 
 
+@renamed(reach="max_displacement")
 @_of("similarity")
-def local_similarity(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Tensor:
-    """Cosine similarity of feature maps whose places may move a little.
+def local_similarity(x: Tensor, y: Tensor, side: int = 7, max_displacement: int = 1) -> Tensor:
+    """Cosine similarity of feature maps that tolerates deformation: local features may move a little.
 
-    A stroke of one drawing lies a little beside the same stroke of another. So each place i of a map is compared with
-    the places j of the other around it, and the best counts,
+    A stroke of one drawing lies a little beside the same stroke of another. So each location i of a map is compared
+    with the locations j of the other around it, and the best counts,
 
-        s(x, y) = ½ Σ_i max_j x_i · y_j + ½ Σ_j max_i x_i · y_j,   i and j at most ``reach`` apart along both axes,
+        s(x, y) = ½ Σ_i max_j x_i · y_j + ½ Σ_j max_i x_i · y_j,   |i − j| ≤ ``max_displacement`` along both axes,
 
     where x and y have length one as a whole. It follows the image distortion model of Keysers et al. (*Deformation
-    Models for Image Recognition*, 2007), with learned features in the place of grey values, and both ways.
+    Models for Image Recognition*, 2007), with learned features instead of grey values, and both ways.
 
     Args:
         x: (..., n, d), each vector c maps of side × side, flattened; so d = c · side².
         y: (..., m, d)
         side: of the maps; 7 of a picture of 28 × 28 that was halved twice. Maps of a multiple of it are not noticed.
-        reach: how far a place may move, in places; with 0 it is the cosine similarity.
+        max_displacement: how far a local feature may move, in locations; with 0 it is the cosine similarity.
 
     Returns:
-        Similarities, shape (..., n, m), from −1 to 2 · reach + 1. But for rounding none lies below the cosine; some lie
-        above one, where a place finds a neighbour that answers it more strongly than its like. The zero vector has
-        similarity zero to any other.
+        Similarities, shape (..., n, m), from −1 to 2 · max_displacement + 1. But for rounding none lies below the
+        cosine; some lie above one, where a location finds a neighbour that answers it more strongly than its like. The
+        zero vector has similarity zero to any other.
 
     Raises:
-        ValueError: if d is not a multiple of side², or side and reach are not whole numbers of at least 1 and 0.
+        ValueError: if d is not a multiple of side², or side and max_displacement are not whole numbers of at least 1
+            and 0.
     """
-    side, reach = whole("The side", side), whole("The reach", reach, least=0)
+    side = whole("side", side)
+    max_displacement = whole("max_displacement", max_displacement, least=0)
     if x.shape[-1] % side**2:
         raise ValueError(
             f"Vectors of {x.shape[-1]} numbers are not maps of {side} × {side}, flattened."
         )
-    around = _neighbours(int(side), int(reach))
+    around = _neighbours(side, max_displacement)
 
-    def places(x: Tensor) -> tuple[Tensor, ...]:
-        """Vectors of length one, place by place, (..., n, c) each."""
+    def local(x: Tensor) -> tuple[Tensor, ...]:
+        """The features at each location, of vectors of length one, (..., n, c) each."""
         return directions(x).unflatten(-1, (-1, side**2)).movedim(-1, 0).contiguous().unbind()
 
     def best(x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
-        """Σ_i max_j x_i · y_j, place by place, x_i (..., n, c) and y_j (..., m, c)."""
-        beside = (torch.stack([y[j] for j in places], -3) for places in around)
+        """Σ_i max_j x_i · y_j, by location, x_i (..., n, c) and y_j (..., m, c)."""
+        beside = (torch.stack([y[j] for j in nearby], -3) for nearby in around)
         found = [(x_i[..., None, :, :] @ y_j.mT).amax(-3) for x_i, y_j in zip(x, beside)]
         return torch.stack(found).sum(0)
 
-    x_at = places(x)
-    y_at = x_at if y is x else places(y)
+    x_at = local(x)
+    y_at = x_at if y is x else local(y)
     there = best(x_at, y_at)
     # Among themselves, as in a loss, the way back is the same: half the work of a training step's comparison.
     back = there if y is x else best(y_at, x_at)
-    # Σ_j max_i x_i · y_j ≤ Σ_j ‖y_j‖ max_i ‖x_i‖, where each x_i counts for at most (2 · reach + 1)² places j.
-    return _bounded((there + back.mT) / 2, -1, 2 * reach + 1)
+    # Σ_j max_i x_i · y_j ≤ Σ_j ‖y_j‖ max_i ‖x_i‖, where x_i is nearest to at most (2 · max_displacement + 1)² of j.
+    return _bounded((there + back.mT) / 2, -1, 2 * max_displacement + 1)
 
 
+@renamed(reach="max_displacement")
 @_of("distance")
-def local_distance(x: Tensor, y: Tensor, side: int = 7, reach: int = 1) -> Tensor:
-    """One minus :func:`local_similarity`, shape (..., n, m), from −2 · reach to 2.
+def local_distance(x: Tensor, y: Tensor, side: int = 7, max_displacement: int = 1) -> Tensor:
+    """One minus :func:`local_similarity`, shape (..., n, m), from −2 · max_displacement to 2.
 
     It may fall below zero, and a vector need not be the nearest to itself.
     """
-    return 1 - local_similarity(x, y, side, reach)
+    return 1 - local_similarity(x, y, side, max_displacement)
 
 
 @_of("distance")
@@ -337,7 +342,7 @@ def mahalanobis(x: Tensor, y: Tensor, matrix: Tensor, squared: bool = False) -> 
     return _distances(x, y, lambda v: (v @ matrix.to(v), v), squared)
 
 
-class Mahalanobis(nn.Module):
+class Mahalanobis(Configured, nn.Module):
     """A Mahalanobis distance to learn: the Euclidean distance after a linear map, ‖L(x − y)‖.
 
     M = LᵀL is positive semi-definite whatever L is, so any step of gradient descent is allowed (Goldberger et al.,
@@ -366,8 +371,7 @@ class Mahalanobis(nn.Module):
             raise ValueError(f"The rank must lie between 1 and the dimension {dim}, but is {rank}.")
         start = torch.eye(dim) if rank == dim else nn.init.orthogonal_(torch.empty(rank, dim))
         self.factor = nn.Parameter(start)
-        self.squared = squared
-        self.config = dict(dim=dim, rank=rank, squared=squared)
+        self.dim, self.rank, self.squared = dim, rank, squared
 
     @property
     def matrix(self) -> Tensor:
@@ -555,12 +559,12 @@ def _root(squared: Tensor) -> Tensor:
 
 
 @functools.cache
-def _neighbours(side: int, reach: int) -> list[list[int]]:
-    """For each place of a map, the places at most ``reach`` away along both axes."""
-    places = [divmod(place, side) for place in range(side**2)]
+def _neighbours(side: int, max_displacement: int) -> list[list[int]]:
+    """For each location of a map, those at most so far away along both axes."""
+    locations = [divmod(location, side) for location in range(side**2)]
     return [
-        [j for j, (u, v) in enumerate(places) if max(abs(u - row), abs(v - column)) <= reach]
-        for row, column in places
+        [j for j, (u, v) in enumerate(locations) if max(abs(u - row), abs(v - column)) <= max_displacement]
+        for row, column in locations
     ]
 
 

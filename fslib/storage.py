@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fslib import augmentation, backbones, config, files, methods, metrics
 
-FORMAT = 1  # raise it when a file of the new kind cannot be read by older versions
+FORMAT = 2  # raise it when a file of the new kind cannot be read by older versions
 
 CLASSIFIERS: dict[str, type[nn.Module]] = {
     kind.__name__: kind
@@ -37,7 +37,7 @@ PARTS: dict[str, type[nn.Module]] = {
         backbones.ResNet12,
         backbones.Ensemble,
         backbones.Pretrained,
-        augmentation.Views,
+        augmentation.TestTimeAugmentation,
         methods.ConvRelation,
         methods.VectorRelation,
         metrics.Mahalanobis,
@@ -107,9 +107,12 @@ def load(path: str | Path) -> methods.FewShotClassifier:
                 raise ValueError(f"there is no format {version}")
             if version <= FORMAT:
                 plan = content["model"] if version else content
-                _check_weights(plan, {name: stored.get_slice(name) for name in stored.keys()})
+                names = {name: name for name in stored.keys()}
+                if version < 2:
+                    plan, names = _with_names_of_2(plan), {_name_of_2(name): name for name in names}
+                _check_weights(plan, {new: stored.get_slice(name) for new, name in names.items()})
                 model = _classifier(plan)
-                model.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})
+                model.load_state_dict({new: stored.get_tensor(name) for new, name in names.items()})
                 if not all(weight.isfinite().all() for weight in model.state_dict().values()):
                     raise ValueError("a weight is not finite")
     except Exception as error:  # whatever a damaged or tampered file leads to
@@ -186,6 +189,8 @@ def _plan(value: Any, planned: list[nn.Module]) -> Any:
 
     A module that comes again is named by its number among those ``planned``, in the order in which they are built.
     """
+    if isinstance(value, list | tuple | nn.ModuleList):
+        return [_plan(each, planned) for each in value]
     if isinstance(value, nn.Module):
         for number, module in enumerate(planned):
             if module is value:
@@ -200,8 +205,6 @@ def _plan(value: Any, planned: list[nn.Module]) -> Any:
         plan = {"module": name, "arguments": {k: _plan(v, planned) for k, v in arguments.items()}}
         planned.append(value)
         return plan
-    if isinstance(value, list | tuple):
-        return [_plan(each, planned) for each in value]
     if callable(value):
         name = getattr(value, "__name__", "")
         if METRICS.get(name) is not value:
@@ -239,6 +242,36 @@ def _build(plan: Any, built: list[nn.Module]) -> Any:
     module = (CLASSIFIERS | PARTS)[plan["module"]](**arguments)
     built.append(module)
     return module
+
+
+# What has another name since format 2: modules, arguments with their values, and the parts of blocks.
+_MODULES_OF_2 = {"Views": "TestTimeAugmentation"}
+_ARGUMENTS_OF_2: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "unit": lambda value: {"normalize": value},
+    "maps": lambda value: {"pooling": "none" if value else "flatten"},  # of a Conv-4
+    "mean": lambda value: {"pooling": "mean" if value else "flatten"},  # of a ResNet-12
+}
+_PARTS_OF_2 = {
+    "weigh": "channel_mlp", "look": "spatial", "ask": "qkv", "answer": "proj", "path": "residual", "around": "shortcut",
+}  # fmt: skip
+
+
+def _with_names_of_2(plan: Any) -> Any:
+    """A plan of format 1 in today's names."""
+    if isinstance(plan, list):
+        return [_with_names_of_2(each) for each in plan]
+    if not isinstance(plan, dict) or "module" not in plan:
+        return plan
+    arguments: dict[str, Any] = {}
+    for name, value in plan["arguments"].items():
+        of_network = plan["module"] in ("Conv4", "FrozenConv4", "ResNet12")
+        renamed = _ARGUMENTS_OF_2.get(name) if of_network else None
+        arguments |= renamed(value) if renamed else {name: _with_names_of_2(value)}
+    return {"module": _MODULES_OF_2.get(plan["module"], plan["module"]), "arguments": arguments}
+
+
+def _name_of_2(weight: str) -> str:
+    return ".".join(_PARTS_OF_2.get(part, part) for part in weight.split("."))
 
 
 def _check_weights(plan: Any, stored: dict[str, Any]) -> None:

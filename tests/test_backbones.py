@@ -51,7 +51,7 @@ def test_is_the_network_of_the_papers_to_the_last_bit_and_gradient():
 
 def test_unit_embeddings_keep_their_direction():
     torch.manual_seed(0)
-    free, unit = Conv4(channels=8), Conv4(channels=8, unit=True)
+    free, unit = Conv4(channels=8), Conv4(channels=8, normalize=True)
     unit.load_state_dict(free.state_dict())
     images = torch.rand(6, 1, 28, 28)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_training_leaves_a_frozen_network_as_it_is():
 
 @pytest.mark.parametrize("pools, side", [(4, 1), (3, 3), (2, 7), (1, 14)])
 def test_maps_keep_their_places(pools, side):
-    network = Conv4(channels=8, pools=pools, maps=True)
+    network = Conv4(channels=8, pools=pools, pooling="none")
     maps = network(torch.rand(2, 1, 28, 28))
     assert maps.shape == (2, 8, side, side)
     flat = Conv4(channels=8, pools=pools)
@@ -88,7 +88,7 @@ def test_maps_keep_their_places(pools, side):
 
 
 def test_unit_maps_have_length_one_at_every_place():
-    maps = Conv4(channels=8, pools=3, maps=True, unit=True)(torch.rand(2, 1, 28, 28))
+    maps = Conv4(channels=8, pools=3, pooling="none", normalize=True)(torch.rand(2, 1, 28, 28))
     torch.testing.assert_close(maps.norm(dim=1), torch.ones(2, 3, 3))
 
 
@@ -116,7 +116,7 @@ def test_resnet12_embeds_and_learns():
 
 
 def test_resnet12_can_embed_on_the_unit_sphere():
-    plain, unit = ResNet12((4, 8, 8, 16)).eval(), ResNet12((4, 8, 8, 16), unit=True).eval()
+    plain, unit = ResNet12((4, 8, 8, 16)).eval(), ResNet12((4, 8, 8, 16), normalize=True).eval()
     unit.load_state_dict(plain.state_dict())
     images = torch.rand(3, 1, 28, 28)
     embeddings = plain(images)
@@ -125,17 +125,21 @@ def test_resnet12_can_embed_on_the_unit_sphere():
 
 def test_resnet12_can_give_its_maps():
     images = torch.rand(3, 1, 28, 28)
-    maps, mean = (ResNet12((4, 8, 8, 16), pools=2, mean=mean).eval() for mean in (False, True))
-    mean.load_state_dict(maps.state_dict())
-    assert maps(images).shape == (3, 16 * 7 * 7)
-    torch.testing.assert_close(maps(images).view(3, 16, 49).mean(-1), mean(images))
+    maps, flat, mean = (
+        ResNet12((4, 8, 8, 16), pools=2, pooling=pooling).eval() for pooling in ("none", "flatten", "mean")
+    )
+    for network in (flat, mean):
+        network.load_state_dict(maps.state_dict())
+    assert maps(images).shape == (3, 16, 7, 7)
+    assert torch.equal(flat(images), maps(images).flatten(1))
+    torch.testing.assert_close(mean(images), maps(images).mean((2, 3)))
     with pytest.raises(ValueError, match="one to four can halve the picture, not 5"):
         ResNet12(pools=5)
 
 
 def test_the_cosine_of_an_ensemble_is_the_mean_of_its_members():
     torch.manual_seed(0)
-    members = [Conv4(channels=4), Conv4(channels=6, unit=True), ResNet12((2, 2, 2, 3), mean=False)]
+    members = [Conv4(channels=4), Conv4(channels=6, normalize=True), ResNet12((2, 2, 2, 3), pooling="flatten")]
     images = torch.rand(5, 1, 28, 28)
     joined = Ensemble(members).eval()(images)
     torch.testing.assert_close(joined.norm(dim=1), torch.ones(5))
@@ -236,13 +240,39 @@ def test_widths_are_four(widths):
 
 
 def test_a_flag_is_true_or_false():
-    for build, name in ((Conv4, "unit"), (Conv4, "maps"), (ResNet12, "unit"), (ResNet12, "mean")):
-        with pytest.raises(ValueError, match=f"{name} must be True or False, but is 'no'"):
-            build(**{name: "no"})
+    for build in (Conv4, ResNet12):
+        with pytest.raises(ValueError, match="normalize must be True or False, but is 'no'"):
+            build(normalize="no")
+
+
+@pytest.mark.parametrize("pooling", ["max", True, None])
+@pytest.mark.parametrize("build", [Conv4, ResNet12])
+def test_poolings_are_known(build, pooling):
+    with pytest.raises(ValueError, match=f"pooling must be one of 'flatten', 'mean', 'none', but is {pooling!r}"):
+        build(pooling=pooling)
+
+
+@pytest.mark.parametrize(
+    "build, former, now",
+    [
+        (Conv4, dict(unit=True), dict(normalize=True)),
+        (Conv4, dict(maps=True), dict(pooling="none")),
+        (Conv4, dict(maps=False), dict(pooling="flatten")),
+        (ResNet12, dict(unit=True), dict(normalize=True)),
+        (ResNet12, dict(mean=False), dict(pooling="flatten")),
+    ],
+)
+def test_former_options_work_and_say_so(build, former, now):
+    (option,) = now
+    with pytest.warns(DeprecationWarning, match=option):
+        network = build(**former)
+    assert network.config == build().config | now
+    with pytest.raises(ValueError, match=f"is the former name of {option}; give one of them"):
+        build(**former, **now)
 
 
 def test_numbers_of_numpy_will_do():
-    assert Conv4(np.int64(4), np.int32(1), pools=np.int8(2), unit=np.True_).config["channels"] == 4
+    assert Conv4(np.int64(4), np.int32(1), pools=np.int8(2), normalize=np.True_).config["channels"] == 4
     assert ResNet12(list(np.array([2, 2, 2, 3])))(torch.rand(2, 1, 16, 16)).shape == (2, 3)
 
 
@@ -255,9 +285,9 @@ def test_an_ensemble_takes_a_list(members):
 def test_members_of_an_ensemble_are_networks_that_give_the_like():
     with pytest.raises(ValueError, match="are networks, but one is a type"):
         Ensemble([Conv4(4), Conv4])
-    for other in (Conv4(4, pools=3, maps=True), Conv4(4)):
+    for other in (Conv4(4, pools=3, pooling="none"), Conv4(4)):
         with pytest.raises(ValueError, match=r"maps of one height and width, but give \(2, 4, 7, 7\), \(2, 4"):
-            Ensemble([Conv4(4, pools=2, maps=True), other])(torch.rand(2, 1, 28, 28))
+            Ensemble([Conv4(4, pools=2, pooling="none"), other])(torch.rand(2, 1, 28, 28))
 
 
 SMALL = {
@@ -303,14 +333,14 @@ def test_pictures_on_another_device_come_to_the_network(name):
         assert network.to("cuda")(torch.rand(2, 1, 28, 28)).device.type == "cuda"
 
 
-@pytest.mark.parametrize("build", [Conv4, lambda **options: Conv4(maps=True, pools=3, **options), "ensemble"])
+@pytest.mark.parametrize("build", [Conv4, lambda **options: Conv4(pooling="none", pools=3, **options), "ensemble"])
 @pytest.mark.parametrize("size", [1e-30, 1e25])
 @torch.no_grad()
 def test_unit_embeddings_of_any_size_keep_their_direction(build, size):
     embeddings = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(Ensemble([_Answer(size * embeddings)])(None), F.normalize(embeddings, dim=1))
     if build != "ensemble":
-        network = build(unit=True).eval()
+        network = build(normalize=True).eval()
         expected = network(torch.ones(2, 1, 28, 28))
         for part in network[3][1].weight, network[3][1].bias:
             part.mul_(size)

@@ -17,7 +17,7 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from fslib import losses, metrics, objectives
-from fslib.augmentation import Views, random_warp
+from fslib.augmentation import TestTimeAugmentation, random_warp
 from fslib.backbones import Conv4, FrozenConv4
 from fslib.config import described, differences
 from fslib.data import ImageSet
@@ -136,9 +136,9 @@ PAIRS = {
     "function": (plus_one, plus_two),
     "metric": (PrototypicalNetwork(nn.Flatten()), PrototypicalNetwork(nn.Flatten(), metrics.euclidean)),
     "scale of warps": (functools.partial(random_warp, scale=0.1), functools.partial(random_warp, scale=0.2)),
-    "unit embeddings": (Conv4(8), Conv4(8, unit=True)),
+    "unit embeddings": (Conv4(8), Conv4(8, normalize=True)),
     "class of a network": (Conv4(8), FrozenConv4(8)),
-    "fixed maps": (Views(Conv4(8), seed=0), Views(Conv4(8), seed=1)),
+    "fixed maps": (TestTimeAugmentation(Conv4(8), seed=0), TestTimeAugmentation(Conv4(8), seed=1)),
     "query network": (MatchingNetwork(nn.Flatten()), MatchingNetwork(nn.Flatten(), nn.Flatten())),
     "own attribute": (Mine(1), Mine(2)),
     "object": (Callable(0.1), Callable(0.2)),

@@ -854,10 +854,10 @@ def fake(monkeypatch, tmp_path):
         random = np.random.default_rng(0)
         for part in known:
             with zipfile.ZipFile(folder / f"{part}.zip", "w") as archive:
-                for character, drawer in product(known[part], range(4)):
+                for character, writer in product(known[part], range(4)):
                     stream = io.BytesIO()
                     Image.fromarray(random.integers(0, 2, (105, 105)) > 0).save(stream, "png")
-                    archive.writestr(f"{part}/{character}/0001_{drawer + 1:02}.png", stream.getvalue())
+                    archive.writestr(f"{part}/{character}/0001_{writer + 1:02}.png", stream.getvalue())
                 if not zipped:
                     archive.extractall(folder)
             if not zipped:

@@ -393,13 +393,13 @@ def test_index_out_of_range_is_refused(index):
 
 @pytest.fixture
 def drawn() -> ImageSet:
-    """Three groups of 5, 6 and 9 classes in mixed order, each class once by 7 drawers, in mixed order."""
+    """Three groups of 5, 6 and 9 classes in mixed order, each class once by 7 writers, in mixed order."""
     random = np.random.default_rng(0)
     groups = random.permutation([*"aaaaabbbbbbccccccccc"]).tolist()
     cells = torch.from_numpy(random.permutation(20 * 7))
-    labels, drawers = cells // 7, 10 * (cells % 7)  # drawers need not be numbered without gaps
+    labels, writers = cells // 7, 10 * (cells % 7)  # writers need not be numbered without gaps
     names = [f"{group}{c}" for c, group in enumerate(groups)]
-    return ImageSet("Drawn", torch.zeros(140, 1, 28, 28, dtype=torch.uint8), labels, names, groups, drawers)
+    return ImageSet("Drawn", torch.zeros(140, 1, 28, 28, dtype=torch.uint8), labels, names, groups, writers)
 
 
 def test_within_groups_many_classes_do_not_overflow_small_integers(drawn):
@@ -407,7 +407,7 @@ def test_within_groups_many_classes_do_not_overflow_small_integers(drawn):
     assert within_groups(small, way=5, episodes=30) == within_groups(drawn, way=5, episodes=30)
 
 
-def test_within_groups_groups_and_drawers_may_be_named(drawn):
+def test_within_groups_groups_and_writers_may_be_named(drawn):
     named = dataclasses.replace(
         drawn, class_groups=np.array(drawn.class_groups), domains=[f"{d:02}" for d in drawn.domains.tolist()]
     )
@@ -436,7 +436,7 @@ def test_within_groups_the_seed_and_the_number_alone_decide(drawn):
     assert len({tuple(episode.support.tolist()) for episode in stack}) > 55
 
 
-def test_within_groups_classes_and_pairs_of_drawers_are_drawn_evenly(drawn):
+def test_within_groups_classes_and_pairs_of_writers_are_drawn_evenly(drawn):
     stack = within_groups(drawn, way=3, episodes=6000)
     # A group has every third episode.
     share = 3 / torch.tensor([drawn.class_groups.count(group) for group in drawn.class_groups])
@@ -455,7 +455,7 @@ def test_within_groups_classes_and_pairs_of_drawers_are_drawn_evenly(drawn):
     [
         (dict(domains=None), {}, r"Drawn does not tell the group .* \(class_groups and domains\); Omniglot does"),
         (dict(class_groups=()), {}, r"Drawn does not tell the group of each class"),
-        (dict(domains=torch.zeros(140).long()), {}, "Drawn has a single drawer"),
+        (dict(domains=torch.zeros(140).long()), {}, "Drawn has a single writer"),
         ({}, dict(way=6), "6-way episode within a group needs 6 classes of each, but a has only 5"),
         ({}, dict(seed=-1), "seed must be a whole number, at least 0"),
         ({}, dict(way=0), "way must be a whole number, at least 1, but is 0"),
@@ -468,11 +468,11 @@ def test_what_gives_no_episodes_within_groups_is_refused(drawn, change, task, me
 
 
 @pytest.mark.parametrize("missing, number", [(True, 0), (False, 2)])
-def test_a_class_that_a_drawer_left_out_or_drew_twice_is_named(drawn, missing, number):
+def test_a_class_that_a_writer_left_out_or_drew_twice_is_named(drawn, missing, number):
     cell = (drawn.labels == 4) & (drawn.domains == 20)
     kept = torch.arange(140)[~cell] if missing else torch.cat([torch.arange(140), cell.nonzero()[0]])
     parts = {name: getattr(drawn, name)[kept] for name in ("images", "labels", "domains")}
-    with pytest.raises(ValueError, match=rf"but {drawn.class_names[4]} has {number} by drawer 20\."):
+    with pytest.raises(ValueError, match=rf"but {drawn.class_names[4]} has {number} by writer 20\."):
         within_groups(dataclasses.replace(drawn, **parts), way=5)
 
 

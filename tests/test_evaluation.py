@@ -19,7 +19,7 @@ from fslib import evaluation, metrics, storage
 from fslib.backbones import Conv4
 from fslib.data import ImageSet
 from fslib.episodes import EpisodeSampler
-from fslib.evaluation import Accuracy, ci95, compare, embed_all, evaluate
+from fslib.evaluation import Accuracy, ci95, compare_models, embed_all, evaluate
 from fslib.methods import MatchingNetwork, PrototypicalNetwork
 
 TASK = dict(way=5, shot=2, query=3, seed=1)
@@ -197,7 +197,7 @@ def models(tiny) -> dict[str, PrototypicalNetwork]:
 
 def test_a_comparison_is_two_measurements_and_a_paired_t_interval(tiny):
     task = dict(**TASK, episodes=60, device="cpu")
-    comparison = compare(models(tiny), tiny, **task)
+    comparison = compare_models(models(tiny), tiny, **task)
     assert list(comparison) == ["means", "votes", "other"]
     for name, model in models(tiny).items():
         assert torch.equal(comparison[name].per_episode, evaluate(model, tiny, **task).per_episode)
@@ -213,7 +213,7 @@ def test_a_comparison_is_two_measurements_and_a_paired_t_interval(tiny):
 
 
 def test_a_model_differs_from_itself_by_nothing(tiny):
-    comparison = compare({"one": network(), "again": network()}, tiny, **TASK, episodes=50, device="cpu")
+    comparison = compare_models({"one": network(), "again": network()}, tiny, **TASK, episodes=50, device="cpu")
     assert (comparison.differences["again"].mean, comparison.differences["again"].ci95) == (0, 0)
     assert comparison["one"].ci95 > 0
 
@@ -232,7 +232,8 @@ def test_a_comparison_prints_as_a_table():
 
 def test_pairing_narrows_the_interval_of_a_small_change(tiny):
     model = network()
-    comparison = compare({n: model for n in "ab"}, tiny, **TASK, episodes=200, embeddings=slightly_changed(model, tiny))
+    embeddings = slightly_changed(model, tiny)
+    comparison = compare_models(dict.fromkeys("ab", model), tiny, **TASK, episodes=200, embeddings=embeddings)
     apart = math.hypot(*(accuracy.ci95 for accuracy in comparison.values()))
     assert 0 < comparison.differences["b"].ci95 < 0.7 * apart
 
@@ -246,11 +247,11 @@ def slightly_changed(model, tiny):
 
 def test_embeddings_are_given_for_all_models_or_by_name(tiny):
     both, task = models(tiny), dict(**TASK, episodes=30, device="cpu")
-    expected = compare(both, tiny, **task)
+    expected = compare_models(both, tiny, **task)
     embeddings = {name: embed_all(model, tiny, "cpu") for name, model in both.items()}
-    partly = compare(both, tiny, **task, embeddings={"other": embeddings["other"]})
+    partly = compare_models(both, tiny, **task, embeddings={"other": embeddings["other"]})
     alike = {name: both[name] for name in ("means", "votes")}
-    shared = compare(alike, tiny, **task, embeddings=embeddings["means"])
+    shared = compare_models(alike, tiny, **task, embeddings=embeddings["means"])
     for comparison in (partly, shared):
         assert all(torch.equal(a.per_episode, expected[name].per_episode) for name, a in comparison.items())
 
@@ -259,12 +260,12 @@ def test_what_cannot_be_compared_is_refused(tiny):
     model = network()
     for too_few in ({}, {"alone": model}, [model, model]):
         with pytest.raises(ValueError, match="needs two models or more, with names"):
-            compare(too_few, tiny)
+            compare_models(too_few, tiny)
     pair = {"one": model, "two": model}
     with pytest.raises(ValueError, match="embeddings of 'tow', but the models are one, two"):
-        compare(pair, tiny, embeddings={"tow": torch.zeros(96, 4)})
+        compare_models(pair, tiny, embeddings={"tow": torch.zeros(96, 4)})
     with pytest.raises(ValueError, match="each of the 96 images, but there are 95"):
-        compare(pair, tiny, **TASK, embeddings={"one": torch.zeros(96, 4), "two": torch.zeros(95, 4)})
+        compare_models(pair, tiny, **TASK, embeddings={"one": torch.zeros(96, 4), "two": torch.zeros(95, 4)})
     with pytest.raises(ValueError, match="episode by episode, but these are of 3 episodes and 4 episodes"):
         Accuracy(torch.zeros(3)) - Accuracy(torch.zeros(4))
 
@@ -303,7 +304,7 @@ def test_a_comparison_on_ten_thousand_20_way_episodes_stays_within_the_memory_of
     embeddings = torch.randn(400, 8)
     stack = EpisodeSampler(data, way=20, shot=1, query=15, episodes=100)[:][torch.arange(10_000) % 100]
     with PeakMemory() as memory:
-        comparison = compare(
+        comparison = compare_models(
             {"one": network(), "two": network()}, data, way=20, episodes=stack, embeddings=embeddings
         )
     assert len(comparison.differences["two"].per_episode) == 10_000

@@ -17,7 +17,7 @@ from fslib.book import ledger
 PACKAGE = Path(fslib.__file__).parent
 # From the lowest to the highest. Modules in one pair of brackets are parts of one idea, and may import each other.
 FLOORS = [
-    [["files"], ["devices"], ["config"], ["labels"]],
+    [["files"], ["devices"], ["config"], ["labels"], ["deprecation"]],
     [["metrics"], ["augmentation"]],
     [["data"], ["losses", "mining", "objectives"], ["backbones", "attention"]],
     [["episodes"], ["methods"]],

@@ -995,7 +995,7 @@ def test_a_similarity_is_no_distance(loss):
     with pytest.raises(ValueError, match=f"{loss.__name__} takes a distance, but cosine_similarity is a similarity"):
         loss(metric=metrics.cosine_similarity)
     with pytest.raises(ValueError, match="local_similarity is a similarity; local_distance is a distance"):
-        loss(metric=functools.partial(metrics.local_similarity, reach=2))
+        loss(metric=functools.partial(metrics.local_similarity, max_displacement=2))
     for metric in (metrics.Mahalanobis(3), metrics.cosine_distance, torch.cdist):
         assert loss(metric=metric).metric is metric
 

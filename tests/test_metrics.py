@@ -134,8 +134,8 @@ def test_local_similarity_is_its_formula(side, reach):
 def test_without_reach_it_is_the_cosine():
     torch.manual_seed(0)
     x, y = torch.randn(2, 6, 3 * 49), torch.randn(5, 3 * 49)
-    torch.testing.assert_close(metrics.local_similarity(x, y, reach=0), metrics.cosine_similarity(x, y))
-    torch.testing.assert_close(metrics.local_distance(x, y, reach=0), metrics.cosine_distance(x, y))
+    torch.testing.assert_close(metrics.local_similarity(x, y, max_displacement=0), metrics.cosine_similarity(x, y))
+    torch.testing.assert_close(metrics.local_distance(x, y, max_displacement=0), metrics.cosine_distance(x, y))
 
 
 def test_among_themselves_is_as_with_others_the_same():
@@ -172,9 +172,9 @@ def test_local_similarity_has_a_gradient_and_full_precision():
     "settings, message",
     [
         (dict(side=3), "Vectors of 98 numbers are not maps of 3 × 3, flattened"),
-        (dict(side=0), "The side must be a whole number, at least 1, but is 0"),
-        (dict(reach=-1), "The reach must be a whole number, at least 0, but is -1"),
-        (dict(reach=0.5), "The reach must be a whole number, at least 0, but is 0.5"),
+        (dict(side=0), "side must be a whole number, at least 1, but is 0"),
+        (dict(max_displacement=-1), "max_displacement must be a whole number, at least 0, but is -1"),
+        (dict(max_displacement=0.5), "max_displacement must be a whole number, at least 0, but is 0.5"),
     ],
 )
 def test_vectors_that_are_no_maps_are_refused(settings, message):
@@ -556,10 +556,10 @@ def test_local_similarity_keeps_its_bounds(reach):
     spike[0, 2, 2] = 1.0
     x = torch.cat([torch.randn(50, 25), spike.flatten(1), torch.ones(1, 25), torch.zeros(1, 25)])
     for y in (x, -x):
-        values = metrics.local_similarity(x, y, side=5, reach=reach)
+        values = metrics.local_similarity(x, y, side=5, max_displacement=reach)
         assert values.max() <= 2 * reach + 1 and values.min() >= -1
         assert (values >= metrics.cosine_similarity(x, y) - 1e-6).all()
-    assert (metrics.local_similarity(x, torch.zeros(1, 25), side=5, reach=reach) == 0).all()
+    assert (metrics.local_similarity(x, torch.zeros(1, 25), side=5, max_displacement=reach) == 0).all()
 
 
 def test_what_is_no_number_stays_so_and_leaves_the_others_alone():
@@ -752,7 +752,7 @@ def test_a_metric_knows_what_it_is():
     [
         (metrics.cosine_similarity, "distance", "cosine_similarity is a similarity; cosine_distance is a distance"),
         (
-            functools.partial(metrics.local_similarity, reach=2),
+            functools.partial(metrics.local_similarity, max_displacement=2),
             "distance",
             "local_similarity is a similarity; local_distance is a distance",
         ),

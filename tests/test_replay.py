@@ -101,7 +101,7 @@ METHODS = {
     "relation, score mean": lambda: RelationNetwork(network(), VectorRelation(DIM, 6), "score mean"),
     "relation, score max": lambda: RelationNetwork(network(), VectorRelation(DIM, 6), "score max", "bce"),
     "relation, maps": lambda: RelationNetwork(
-        network(pools=3, maps=True), ConvRelation(DIM, 6), criterion="bce"
+        network(pools=3, pooling="none"), ConvRelation(DIM, 6), criterion="bce"
     ),
     "relation, own module": lambda: RelationNetwork(network(), sequence(DIM), criterion="bce"),
 }  # fmt: skip

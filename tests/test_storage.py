@@ -16,7 +16,7 @@ from torch import nn
 
 import fslib
 from fslib import metrics, storage
-from fslib.augmentation import Views
+from fslib.augmentation import TestTimeAugmentation
 from fslib.backbones import Conv4, Ensemble, FrozenConv4, Pretrained, ResNet12
 from fslib.methods import (
     ContextMatchingNetwork,
@@ -34,7 +34,7 @@ from fslib.methods import (
 @pytest.fixture
 def model() -> PrototypicalNetwork:
     torch.manual_seed(0)
-    trained = PrototypicalNetwork(Conv4(channels=8, unit=True), metrics.euclidean, temperature=3.0)
+    trained = PrototypicalNetwork(Conv4(channels=8, normalize=True), metrics.euclidean, temperature=3.0)
     trained(torch.rand(5, 1, 28, 28), torch.arange(5), torch.rand(5, 1, 28, 28))  # moves the batch statistics
     return trained.eval()
 
@@ -53,7 +53,7 @@ def test_round_trip_is_exact(model, tmp_path):
 
 def test_round_trip_of_an_ensemble_is_exact(tmp_path):
     torch.manual_seed(0)
-    members = [Conv4(channels=4), ResNet12((2, 2, 2, 3), mean=False, pools=2)]
+    members = [Conv4(channels=4), ResNet12((2, 2, 2, 3), pooling="flatten", pools=2)]
     model = PrototypicalNetwork(Ensemble(members), metrics.cosine_distance).eval()
     fslib.save(model, tmp_path / "model.safetensors")
     assert torch.equal(scores(fslib.load(tmp_path / "model.safetensors")), scores(model))
@@ -167,8 +167,8 @@ TAMPERED = {
     "no such option": network_plan("Conv4", command="rm"),
     "a network without a head": network_plan("Pretrained", name="squeezenet1_0", weights=None),
     "weights to be fetched": network_plan("Pretrained", name="resnet18", weights="DEFAULT"),
-    "a seed of 80 bits": network_plan("Views", feature_extractor=CONV4, seed=2**80),
-    "millions of copies": network_plan("Views", feature_extractor=CONV4, copies=10**9),
+    "a seed of 80 bits": network_plan("TestTimeAugmentation", feature_extractor=CONV4, seed=2**80),
+    "millions of copies": network_plan("TestTimeAugmentation", feature_extractor=CONV4, copies=10**9),
     "a network of gigabytes": network_plan("Conv4", channels=50_000),
     "a metric that is a module": over_conv4(metric={"metric": "torch"}),
     "a metric that is a class": over_conv4(metric={"metric": "Mahalanobis"}),
@@ -223,10 +223,69 @@ def test_files_of_before_are_read(model, tmp_path):
     assert torch.equal(scores(fslib.load(path)), scores(model))
 
 
+# Of format 1: what is built today, by then's arguments, with then's names of weights.
+FORMER = {
+    "Conv4": (
+        lambda: PrototypicalNetwork(Conv4(4, normalize=True, block="cbam")),
+        network_plan("Conv4", channels=4, in_channels=1, unit=True, pools=4, maps=False, block="cbam"),
+        {"channel_mlp": "weigh", "spatial": "look"},
+    ),
+    "feature maps": (
+        lambda: RelationNetwork(Conv4(4, pools=2, pooling="none", block="self"), ConvRelation(4)),
+        {
+            "module": "RelationNetwork",
+            "arguments": {
+                "feature_extractor": {
+                    "module": "Conv4",
+                    "arguments": {"channels": 4, "pools": 2, "maps": True, "block": "self"},
+                },
+                "relation_module": {"module": "ConvRelation", "arguments": {"channels": 4, "hidden": 8}},
+                "maps": True,
+            },
+        },
+        {"qkv": "ask", "proj": "answer"},
+    ),
+    "ResNet12": (
+        lambda: PrototypicalNetwork(ResNet12((2, 2, 2, 3), block="se", pools=2, pooling="flatten")),
+        network_plan("ResNet12", widths=[2, 2, 2, 3], block="se", unit=False, pools=2, mean=False),
+        {"residual": "path", "shortcut": "around", "channel_mlp": "weigh"},
+    ),
+    "views of an ensemble": (
+        lambda: PrototypicalNetwork(TestTimeAugmentation(Ensemble([Conv4(4), Conv4(4, normalize=True)]), copies=2)),
+        network_plan(
+            "Views",
+            copies=2,
+            feature_extractor={
+                "module": "Ensemble",
+                "arguments": {
+                    "members": [
+                        {"module": "Conv4", "arguments": {"channels": 4, "unit": unit}} for unit in (False, True)
+                    ]
+                },
+            },
+        ),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("build, plan, names", FORMER.values(), ids=FORMER)
+def test_former_names_in_files_are_understood(build, plan, names, tmp_path):
+    torch.manual_seed(3)
+    model = build().eval()
+    weights = {
+        ".".join(names.get(part, part) for part in name.split(".")): weight.clone()
+        for name, weight in model.state_dict().items()
+    }
+    assert (weights.keys() != model.state_dict().keys()) == bool(names)
+    written(tmp_path / "model.safetensors", model, {"format": 1, "model": plan}, weights)
+    assert torch.equal(scores(fslib.load(tmp_path / "model.safetensors")), scores(model))
+
+
 def test_a_newer_file_says_so(model, tmp_path):
     path = tmp_path / "model.safetensors"
     written(path, model, {"format": storage.FORMAT + 1, "recipe": "nobody knows"})
-    with pytest.raises(ValueError, match=r"written by a newer fslib \(format 2, .* up to 1\); update fslib"):
+    with pytest.raises(ValueError, match=r"written by a newer fslib \(format 3, .* up to 2\); update fslib"):
         fslib.load(path)
 
 
@@ -316,19 +375,19 @@ def test_settings_and_numbers_that_would_not_come_back(model, tmp_path):
     model.temperature = float("nan")
     with pytest.raises(ValueError, match=r"temperature is nan.*state_dict instead"):
         fslib.save(model, tmp_path / "model.safetensors")
-    views = PrototypicalNetwork(Views(Conv4(4), copies=2))
+    views = PrototypicalNetwork(TestTimeAugmentation(Conv4(4), copies=2))
     views.feature_extractor.maps.add_(1)
     with pytest.raises(ValueError, match=r"the numbers of feature_extractor\.maps are others"):
         fslib.save(views, tmp_path / "model.safetensors")
 
 
 BUILT = {
-    "views": lambda: PrototypicalNetwork(Views(Conv4(4, unit=True), copies=2, seed=3)),
+    "views": lambda: PrototypicalNetwork(TestTimeAugmentation(Conv4(4, normalize=True), copies=2, seed=3)),
     "mahalanobis": lambda: PrototypicalNetwork(Conv4(8), metrics.Mahalanobis(8, rank=3)),
     "ensemble": lambda: PrototypicalNetwork(Ensemble([ResNet12((2, 2, 2, 3), block="se"), FrozenConv4(4)])),
     "matching": lambda: MatchingNetwork(Conv4(4), Conv4(4, block="self"), scale=3.0),
     "context": lambda: ContextMatchingNetwork(Conv4(4, block="cbam"), dim=4),
-    "relation": lambda: RelationNetwork(Conv4(4, pools=2, maps=True), ConvRelation(4)),
+    "relation": lambda: RelationNetwork(Conv4(4, pools=2, pooling="none"), ConvRelation(4)),
     "logistic": lambda: LogisticRegression(Conv4(4), C=2.0),
     "cosine": lambda: CosineClassifier(Conv4(4)),
     "pretrained": lambda: PrototypicalNetwork(Pretrained("resnet18", weights=None, side=32)),
@@ -397,11 +456,13 @@ def test_types_that_weights_are_not_stored_in(dtype, model, tmp_path):
         fslib.save(model, tmp_path / "model.safetensors", dtype)
 
 
-@pytest.mark.parametrize("arguments", [dict(pools=3.5), dict(unit="no"), dict(maps=2), dict(channels=8.0)], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [dict(pools=3.5), dict(normalize="no"), dict(pooling="max"), dict(channels=8.0)], ids=str
+)
 def test_a_setting_of_another_kind_is_refused(arguments, tmp_path):
     path = tmp_path / "model.safetensors"
     plan = network_plan("Conv4", **dict(channels=8) | arguments)
-    written(path, PrototypicalNetwork(Conv4(8)), {"format": 1, "model": plan})
+    written(path, PrototypicalNetwork(Conv4(8)), {"format": storage.FORMAT, "model": plan})
     with pytest.raises(ValueError, match="damaged"):
         fslib.load(path)
 
@@ -409,7 +470,7 @@ def test_a_setting_of_another_kind_is_refused(arguments, tmp_path):
 @pytest.mark.parametrize("two", [np.float32(2), np.float64(2), np.int64(2), torch.tensor(2.0)], ids=repr)
 def test_settings_of_numpy_come_back_as_plain_numbers(two, tmp_path):
     path = tmp_path / "model.safetensors"
-    fslib.save(PrototypicalNetwork(Conv4(np.int64(4), unit=np.True_), temperature=two), path)
+    fslib.save(PrototypicalNetwork(Conv4(np.int64(4), normalize=np.True_), temperature=two), path)
     loaded = fslib.load(path)
     assert loaded.temperature == 2 and type(loaded.temperature) in (int, float)
     assert loaded.feature_extractor.config["channels"] == 4

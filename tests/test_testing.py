@@ -27,7 +27,7 @@ METHODS = {
     "matching, two networks": lambda: MatchingNetwork(Conv4(8), Conv4(8)),
     "matching in context": lambda: ContextMatchingNetwork(Conv4(8), dim=8, steps=2),
     "relation over vectors": lambda: RelationNetwork(Conv4(8), VectorRelation(8)),
-    "relation over maps": lambda: RelationNetwork(Conv4(8, pools=3, maps=True), ConvRelation(8), "sum", "bce"),
+    "relation over maps": lambda: RelationNetwork(Conv4(8, pools=3, pooling="none"), ConvRelation(8), "sum", "bce"),
     "relation, mean of scores": lambda: RelationNetwork(Conv4(8), VectorRelation(8), "score mean"),
     "relation, greatest score": lambda: RelationNetwork(Conv4(8), VectorRelation(8), "score max"),
     "logistic regression": lambda: LogisticRegression(Conv4(8), steps=20),

@@ -541,9 +541,9 @@ def squeeze_excitation(weigh: Callable[..., Tensor]) -> str | None:
         if _close(answer, maps * right.sigmoid()):
             return None
         wrong = {
-            "squeeze by the mean over places, not by the maximum.": maps
+            "squeeze by the mean over locations, not by the maximum.": maps
             * weights(maps.amax((2, 3))).sigmoid(),
-            "squeeze by the mean over places, not by the sum.": maps
+            "squeeze by the mean over locations, not by the sum.": maps
             * weights(maps.sum((2, 3))).sigmoid(),
             "you leave out the ReLU between the two layers.": maps
             * widen(narrow(maps.mean((2, 3))))[..., None, None].sigmoid(),
@@ -555,13 +555,13 @@ def squeeze_excitation(weigh: Callable[..., Tensor]) -> str | None:
         }
         return next(
             (problem for problem, value in wrong.items() if _close(answer, value)),
-            "mean over places, first layer, ReLU, second layer, sigmoid, times the maps.",
+            "mean over locations, first layer, ReLU, second layer, sigmoid, times the maps.",
         )
 
 
 @_check
 def self_attention(attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str | None:
-    """Exercise 5.4: what every place reads, from queries, keys and values."""
+    """Exercise 5.4: what every location reads, from queries, keys and values."""
     queries, keys, values = 2 * torch.randn(6, 16), 2 * torch.randn(9, 16), torch.randn(9, 5)
     answer = _given(attend(queries.clone(), keys.clone(), values.clone()))
     if problem := _shape_problem(answer, (6, 5)):

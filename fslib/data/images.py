@@ -211,7 +211,7 @@ class ImageSet(torch.utils.data.Dataset):
             stand in ``class_names``.
         class_names: one name a class.
         class_groups: the writing system each class belongs to.
-        domains: who or what made each image (the drawer, the face of the font), (n,).
+        domains: who or what made each image (the writer, the face of the font), (n,).
         transform: from uint8 images, (..., c, h, w), to network input, floats (..., any shape) in a tensor or an
             array, those of float64 made float32; by default, :func:`to_input`.
 

@@ -43,7 +43,7 @@ def load(splits: Sequence[str], protocol: str = "vinyals", rotations: bool = Tru
 
     Returns:
         Images (n, 1, 28, 28); ``class_groups`` holds the alphabets, a turned one being another, and ``domains`` the
-        number of the drawer within the alphabet, 0 … 19.
+        number of the writer within the alphabet, 0 … 19.
     """
     if protocol not in ("vinyals", "lake"):
         raise ValueError(f"There is no protocol {protocol!r}; there are 'vinyals' and 'lake'.")

@@ -9,15 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fslib.config import Configured
+from fslib.deprecation import renamed_in
 from fslib.devices import device_of, upload
 from fslib.labels import as_labels
 
 
-class FewShotClassifier(nn.Module):
+class FewShotClassifier(Configured, nn.Module):
     """Embed images without knowing the task; compare queries with a support set.
 
-    A method is a subclass that writes :meth:`compare`. Because :meth:`embed` knows no task, an evaluation embeds
-    every image once and compares thousands of episodes in a few tensor operations.
+    A method is a subclass that writes :meth:`compare`, and keeps each of its arguments in an attribute of that name.
+    Because :meth:`embed` knows no task, an evaluation embeds every image once and compares thousands of episodes in a
+    few tensor operations.
 
     Args:
         feature_extractor: any module from images to embeddings, (n, ...) → (n, d). Feature maps are flattened.
@@ -41,11 +44,6 @@ class FewShotClassifier(nn.Module):
                 f"but got a {type(feature_extractor).__name__}."
             )
         self.feature_extractor = feature_extractor
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it was built with, by the names of its arguments, so that :func:`fslib.save` can build it again."""
-        return dict(feature_extractor=self.feature_extractor)
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed images, (n, ...) → (n, d), each on its own, on the device of the model."""
@@ -81,7 +79,7 @@ class FewShotClassifier(nn.Module):
         scores = self.compare(support, support_labels, query)
         return self.loss(scores, targets), scores
 
-    def workspace(self, way: int, shot: int, query: int, dim: int) -> int:
+    def memory_per_episode(self, way: int, shot: int, query: int, dim: int) -> int:
         """Numbers that comparing one episode holds at a time.
 
         An evaluation compares as many episodes at once as fit into its memory by this count. Here it is gathered
@@ -161,14 +159,14 @@ def vectors(embeddings: Tensor) -> Tensor:
     return embeddings.flatten(1)
 
 
-def class_positions(labels: Tensor) -> Tensor:
-    """Position of each label among the sorted distinct labels of its episode: [7, 3, 7] → [1, 0, 1].
+def relabel(labels: Tensor) -> Tensor:
+    """Labels as 0 … classes − 1, in the order of the sorted distinct labels of an episode: [7, 3, 7] → [1, 0, 1].
 
     Args:
         labels: integers, (..., n). Every episode must hold the same number of distinct labels.
 
     Returns:
-        Positions 0 … classes − 1, shape (..., n).
+        Integers of the same shape.
     """
     ordered, order = labels.sort(-1)
     steps = (ordered.diff(dim=-1) != 0).cumsum(-1)
@@ -180,8 +178,8 @@ def class_positions(labels: Tensor) -> Tensor:
     return torch.zeros_like(ranks).scatter(-1, order, ranks)
 
 
-def members(labels: Tensor, device: torch.device | None = None) -> Tensor:
-    """Which class each example is of, as ones and zeros: labels (..., n) → (..., n, classes), in float32.
+def one_hot(labels: Tensor, device: torch.device | None = None) -> Tensor:
+    """The class of each example as ones and zeros: labels (..., n) → (..., n, classes), in float32.
 
     The classes are counted where the labels are, and the result is on ``device``. So labels on the CPU keep no other
     device waiting.
@@ -191,8 +189,8 @@ def members(labels: Tensor, device: torch.device | None = None) -> Tensor:
         torch._check(classes.shape[0] > 0)  # so that an exported graph knows
         found = labels[:, None] == classes
     else:
-        positions = class_positions(labels)
-        found = positions[..., None] == torch.arange(int(positions.max()) + 1, device=labels.device)
+        columns = relabel(labels)
+        found = columns[..., None] == torch.arange(int(columns.max()) + 1, device=labels.device)
     return upload(found.float(), device or labels.device)
 
 
@@ -232,3 +230,6 @@ def check_above_zero(name: str, value: float) -> None:
     """Raise unless a setting is a number above zero and finite."""
     if isinstance(value, bool | str) or not 0 < value < math.inf:  # so that NaN is refused too
         raise ValueError(f"{name} must be above zero and finite, but is {value}.")
+
+
+__getattr__ = renamed_in(__name__, globals(), members="one_hot", class_positions="relabel")

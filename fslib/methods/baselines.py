@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fslib.methods.base import FewShotClassifier, check_above_zero, members
+from fslib.methods.base import FewShotClassifier, check_above_zero, one_hot
 from fslib.metrics import directions, full_precision
 
 
@@ -35,11 +33,6 @@ class LogisticRegression(FewShotClassifier):
         check_above_zero("C", C)
         self.C, self.steps = C, steps
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it was built with."""
-        return super().config | dict(C=self.C, steps=self.steps)
-
     @torch.no_grad()
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Logits of each query, (..., m, classes)."""
@@ -48,7 +41,7 @@ class LogisticRegression(FewShotClassifier):
             examples, queries = directions(support), directions(query)
             center = examples.mean(-2, keepdim=True)  # the intercept takes up what this moves
             examples, queries = examples - center, queries - center
-            weights, intercept = self._fit(examples, members(labels, support.device).to(examples.dtype))
+            weights, intercept = self._fit(examples, one_hot(labels, support.device).to(examples.dtype))
             return queries @ (examples.mT @ weights) + intercept
 
     def _fit(self, examples: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,18 +84,13 @@ class CosineClassifier(FewShotClassifier):
         check_above_zero("scale", scale)
         self.scale, self.steps = scale, steps
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it was built with."""
-        return super().config | dict(scale=self.scale, steps=self.steps)
-
     @torch.no_grad()
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Scaled cosines of each query, (..., m, classes)."""
         support, labels, query = self._ready(support, support_labels, query)
         with full_precision(support):
             examples = directions(support)
-            targets = members(labels, support.device).to(examples.dtype)
+            targets = one_hot(labels, support.device).to(examples.dtype)
             weights = F.normalize(targets.mT @ examples, dim=-1)
             for _ in range(self.steps):
                 error = (self.scale * examples @ weights.mT).softmax(-1) - targets

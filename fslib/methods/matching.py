@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fslib.methods.base import FewShotClassifier, check_above_zero, members, vectors
+from fslib.methods.base import FewShotClassifier, check_above_zero, one_hot, vectors
 from fslib.metrics import Metric, cosine_similarity, expect, full_precision
 
 
@@ -47,11 +46,9 @@ class MatchingNetwork(FewShotClassifier):
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
     @property
-    def config(self) -> dict[str, Any]:
-        """What it was built with; the scale is a weight."""
-        return super().config | dict(
-            query_extractor=self.query_extractor, similarity=self.similarity
-        )
+    def scale(self) -> Tensor:
+        """s, as it is now, without gradient."""
+        return self.log_scale.detach().exp()
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed images, (n, ...) → (n, d); with a query extractor, as both, g(x) and f(x) joined, (n, 2d)."""
@@ -74,7 +71,7 @@ class MatchingNetwork(FewShotClassifier):
         support, query = self.in_context(support, query)
         attention = self.log_attention(support, query)
         with full_precision(attention):
-            of_class = members(labels, attention.device).to(attention.dtype)
+            of_class = one_hot(labels, attention.device).to(attention.dtype)
             # In units of the greatest vote of its class, so that no class underflows.
             greatest = greatest_of_class(attention.detach(), of_class)
             unit = greatest.clamp_min(torch.finfo(attention.dtype).min)
@@ -88,12 +85,12 @@ class MatchingNetwork(FewShotClassifier):
             return (self.log_scale.exp() * similarities).log_softmax(-1)
 
     def in_context(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings in the light of the episode; here, as they are."""
+        """Full context embeddings of both sets; here, the embeddings as they are."""
         return support, query
 
-    def workspace(self, way: int, shot: int, query: int, dim: int) -> int:
+    def memory_per_episode(self, way: int, shot: int, query: int, dim: int) -> int:
         """Numbers that comparing one episode holds at a time."""
-        return super().workspace(way, shot, query, dim) + 4 * way * query * way * shot
+        return super().memory_per_episode(way, shot, query, dim) + 4 * way * query * way * shot
 
 
 class ContextMatchingNetwork(MatchingNetwork):
@@ -109,24 +106,27 @@ class ContextMatchingNetwork(MatchingNetwork):
         feature_extractor: as for :class:`MatchingNetwork`.
         dim: d, of the embeddings.
         steps: how often a query re-reads the support set.
-        options: as for :class:`MatchingNetwork`.
+        query_extractor, similarity, scale: as for :class:`MatchingNetwork`.
     """
 
     reads_in_order = True
 
-    def __init__(self, feature_extractor: nn.Module, dim: int = 64, steps: int = 5, **options: Any):
-        super().__init__(feature_extractor, **options)
+    def __init__(
+        self,
+        feature_extractor: nn.Module,
+        dim: int = 64,
+        steps: int = 5,
+        query_extractor: nn.Module | None = None,
+        similarity: Metric = cosine_similarity,
+        scale: float = 10.0,
+    ):
+        super().__init__(feature_extractor, query_extractor, similarity, scale)
         self.dim, self.steps = dim, steps
         self.of_support = nn.LSTM(dim, dim, bidirectional=True, batch_first=True)
         self.of_query = nn.LSTMCell(2 * dim, dim)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it was built with."""
-        return super().config | dict(dim=self.dim, steps=self.steps)
-
     def in_context(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed the support set and the queries in the light of the episode."""
+        """Full context embeddings: of each example beside the others, and of each query beside the support set."""
         if support.shape[-1] != self.dim:
             raise ValueError(
                 f"This network was built for embeddings of {self.dim} numbers, not {support.shape[-1]}."
@@ -157,11 +157,11 @@ class ContextMatchingNetwork(MatchingNetwork):
 
 
 def greatest_of_class(values: Tensor, of_class: Tensor) -> Tensor:
-    """The greatest value of each class, from (..., m, n) and :func:`members` (..., n, classes): (..., m, classes)."""
+    """The greatest value of each class, from (..., m, n) and :func:`one_hot` (..., n, classes): (..., m, classes)."""
     least = values.new_full((*values.shape[:-1], of_class.shape[-1]), -torch.inf)
     return least.scatter_reduce(-1, _positions(of_class, values), values, "amax")
 
 
 def _positions(of_class: Tensor, values: Tensor) -> Tensor:
-    """The class of each of the values (..., m, n), by its column in :func:`members`."""
+    """The class of each of the values (..., m, n), by its column in :func:`one_hot`."""
     return of_class.argmax(-1).unsqueeze(-2).expand_as(values)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from fslib.methods.base import FewShotClassifier, check_above_zero, check_labels, members
+from fslib.methods.base import FewShotClassifier, check_above_zero, check_labels, one_hot
 from fslib.metrics import Metric, expect, full_precision, squared_euclidean
 
 
@@ -41,11 +39,6 @@ class PrototypicalNetwork(FewShotClassifier):
         check_above_zero("temperature", temperature)
         self.metric, self.temperature = metric, temperature
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it was built with."""
-        return super().config | dict(metric=self.metric, temperature=self.temperature)
-
     def compare(self, support: Tensor, support_labels: Tensor, query: Tensor) -> Tensor:
         """Minus the distance of each query to each prototype, over the temperature, (..., m, classes)."""
         support, labels, query = self._ready(support, support_labels, query)
@@ -65,5 +58,5 @@ def prototypes(support: Tensor, support_labels: Tensor) -> Tensor:
     labels = check_labels(support_labels, support.shape[-2])
     with full_precision(support):
         support = support.to(torch.promote_types(support.dtype, torch.float32))
-        of_class = members(labels, support.device).to(support.dtype)
+        of_class = one_hot(labels, support.device).to(support.dtype)
         return (of_class / of_class.sum(-2, keepdim=True)).mT @ support

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fslib.backbones import conv_block, whole
+from fslib.backbones import conv_block
+from fslib.config import Configured, whole
 from fslib.devices import upload
-from fslib.methods.base import FewShotClassifier, members
+from fslib.methods.base import FewShotClassifier, one_hot
 from fslib.methods.matching import greatest_of_class
 from fslib.methods.prototypical import prototypes
 from fslib.metrics import full_precision
@@ -75,16 +76,6 @@ class RelationNetwork(FewShotClassifier):
         self.aggregate, self.criterion = aggregate, criterion
         self.maps = _begins_with_convolution(relation_module) if maps is None else maps
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it was built with."""
-        return super().config | dict(
-            relation_module=self.relation_module,
-            aggregate=self.aggregate,
-            criterion=self.criterion,
-            maps=self.maps,
-        )
-
     def embed(self, images: Tensor) -> Tensor:
         """Embed images, (n, ...) → (n, d), or (n, c, h, w) if the relation module takes maps."""
         return self.feature_extractor(self._here(images)) if self.maps else super().embed(images)
@@ -99,10 +90,10 @@ class RelationNetwork(FewShotClassifier):
         support, labels, query = self._ready(support, support_labels, query, axes)
         if self.aggregate.startswith("score"):
             join = _mean_of_scores if self.aggregate == "score mean" else greatest_of_class
-            return join(self._pairs(support, query), members(labels, support.device))
+            return join(self._pairs(support, query), one_hot(labels, support.device))
         classes = prototypes(support.flatten(-axes), labels)
         if self.aggregate == "sum":
-            classes = classes * members(labels, support.device).sum(-2)[..., None]
+            classes = classes * one_hot(labels, support.device).sum(-2)[..., None]
         return self._pairs(classes.unflatten(-1, support.shape[-axes:]), query)
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
@@ -123,7 +114,7 @@ class RelationNetwork(FewShotClassifier):
             # 1 − r of the right class is the score of the opposite, to the last digit.
             return (logits * (1 - 2 * right)).sigmoid().square().mean(), scores
 
-    def workspace(self, way: int, shot: int, query: int, dim: int) -> int:
+    def memory_per_episode(self, way: int, shot: int, query: int, dim: int) -> int:
         """Numbers that comparing one episode holds at a time: some for each pair, by the width of the first layer."""
         examples = way * shot if self.aggregate.startswith("score") else way
         weight = next((w for w in self.relation_module.parameters() if w.ndim > 1), None)
@@ -156,7 +147,7 @@ class RelationNetwork(FewShotClassifier):
         return logits.reshape(shape)
 
 
-class RelationModule(nn.Sequential):
+class RelationModule(Configured, nn.Sequential):
     """A relation module whose first layer is linear, so that it runs on images and not on pairs.
 
     The first layer sees two embeddings joined. Being linear, it gives the sum of what it makes of either half, so it
@@ -225,7 +216,7 @@ class ConvRelation(RelationModule):
     """The paper's relation module, on pairs of feature maps (Sung et al., 2018, figure 2).
 
     Two blocks of 3 × 3 convolution, batch norm, ReLU and max-pooling, then two linear layers. The second pooling
-    takes the maximum over all places that are left, so that maps of any size will do.
+    takes the maximum over all locations that are left, so that maps of any size will do.
 
     Args:
         channels: c of the maps, and of both blocks.
@@ -240,16 +231,16 @@ class ConvRelation(RelationModule):
         super().__init__(
             *conv_block(2 * channels, channels),
             *conv_block(channels, channels, pool=False),
-            _MaxOverPlaces(),
+            _MaxOverLocations(),
             nn.Linear(channels, hidden),
             nn.ReLU(),
             nn.Linear(hidden, 1),
             nn.Sigmoid(),
         )
-        self.config = dict(channels=channels, hidden=hidden)
+        self.channels, self.hidden = channels, hidden
 
 
-class _MaxOverPlaces(nn.Module):
+class _MaxOverLocations(nn.Module):
     """The largest of each channel, (n, c, h, w) → (n, c); PyTorch's adaptive pooling is slow on maps this small."""
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -276,7 +267,7 @@ class VectorRelation(RelationModule):
             nn.Linear(hidden, 1),
             nn.Sigmoid(),
         )
-        self.config = dict(dim=dim, hidden=hidden)
+        self.dim, self.hidden = dim, hidden
 
 
 def _logits(module: nn.Module, pairs: Tensor) -> Tensor:

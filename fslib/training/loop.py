@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +15,14 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from fslib.config import Settings, described
 from fslib.data import ImageSet
+from fslib.deprecation import renamed
 from fslib.devices import (
     default_device,
     has_fast_bfloat16,
     kept_memory,
     known_device,
-    place,
     seeded,
+    to_device,
     upload,
 )
 from fslib.episodes import EpisodeSampler
@@ -32,6 +32,7 @@ from fslib.training.checkpoint import History, Run
 from fslib.training.steps import Batch, Episodic, Loss, OnBatch, Step, as_step
 
 
+@renamed(objective="step")
 def fit(
     model: FewShotClassifier,
     data: ImageSet,
@@ -52,7 +53,6 @@ def fit(
     checkpoint: str | Path | None = None,
     save_every: int = 100,
     progress: bool = True,
-    objective: Loss | None = None,
 ) -> History:
     """Train a model: draw an episode, step down what the step lowers, save.
 
@@ -85,7 +85,6 @@ def fit(
             with the weights that an uninterrupted run would have had.
         save_every: episodes from one save to the next.
         progress: show a bar.
-        objective: the former name of ``step``.
 
     Returns:
         The history of losses and accuracies.
@@ -94,7 +93,7 @@ def fit(
         ValueError: if a setting makes no sense, there is nothing to train, the checkpoint belongs to another training,
             or the loss stops being a number.
     """
-    step = as_step(_renamed(objective, step))
+    step = as_step(step)
     _check(model, data, way, learning_rate, step)
     groups = data.class_groups if whole_groups else None
     sampler = EpisodeSampler(data, way, shot, query, episodes, seed, groups)
@@ -179,7 +178,7 @@ def _settings(sampler: EpisodeSampler, numbers: Mapping[str, Any], **parts: Any)
 
 def _placed(parts: Mapping[str, Any], device: torch.device) -> dict[str, nn.Module]:
     """Those parts that are modules, on the device."""
-    return {name: place(part, device) for name, part in parts.items() if isinstance(part, nn.Module)}
+    return {name: to_device(part, device) for name, part in parts.items() if isinstance(part, nn.Module)}
 
 
 @contextmanager
@@ -192,15 +191,6 @@ def _training_mode(trained: Mapping[str, nn.Module]) -> Iterator[None]:
     finally:
         for module in trained.values():
             module.eval()
-
-
-def _renamed(objective: Loss | None, step: Any) -> Any:
-    if objective is None:
-        return step
-    if step is not None:
-        raise ValueError("objective is the former name of step; give one of them.")
-    warnings.warn("fit calls it step now: fit(model, data, step=…).", DeprecationWarning, stacklevel=3)
-    return objective
 
 
 def _check(

@@ -226,7 +226,7 @@ WRONG = [
     (checks.squeeze_excitation, squeeze(gate=lambda x: x.softmax(1)), "in a softmax they compete"),
     (checks.squeeze_excitation, lambda m, a, b: squeeze()(m, a, b) / m, "those are the weights"),
     (checks.squeeze_excitation, lambda m, a, b: squeeze()(m, a, b) / m + m, "do not add them"),
-    (checks.squeeze_excitation, lambda m, a, b: m, "mean over places, first layer"),
+    (checks.squeeze_excitation, lambda m, a, b: m, "mean over locations, first layer"),
     (checks.self_attention, read(power=0), "do not divide"),
     (checks.self_attention, read(power=1), "not by the dimension"),
     (checks.self_attention, lambda q, k, v: (q @ k.T / 5**0.5).softmax(1) @ v, "not of the values"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fslib import data, losses, metrics, storage
-from fslib.augmentation import Views
+from fslib.augmentation import TestTimeAugmentation
 from fslib.backbones import Conv4, Ensemble
 from fslib.book import experiments, ledger
 from fslib.book.experiments import (
@@ -24,7 +24,7 @@ from fslib.book.experiments import (
     results_page,
     running,
 )
-from fslib.book.experiments.measures import on_tasks, with_views
+from fslib.book.experiments.measures import on_tasks, with_test_time_augmentation
 from fslib.book.experiments.networks import prototypical_conv4
 from fslib.episodes import within_groups
 from fslib.evaluation import Accuracy, evaluate
@@ -39,7 +39,7 @@ def kept(run, metric="euclidean", warp=0.0, **fit):
     """A recipe that keeps its weights."""
     model = prototypical_conv4(metric)
     run.train(model, "train+validation", warp=warp, **fit)
-    run.keep(model)
+    run.save_weights(model)
     run.measure(model, on_tasks)
 
 
@@ -155,8 +155,8 @@ def test_views_of_a_picture_give_records_of_their_own(toy, recipes, tmp_path):
     def viewed(run, metric, warp, **fit):
         model = prototypical_conv4(metric)
         run.train(model, "train+validation", warp=warp, **fit)
-        run.measure(model, with_views(on_tasks, 0, 2))
-        run.keep(model)
+        run.measure(model, with_test_time_augmentation(on_tasks, 0, 2))
+        run.save_weights(model)
 
     recipes(prototypical=(viewed, TOY))
     records = experiments.run("toy/prototypical")
@@ -166,7 +166,7 @@ def test_views_of_a_picture_give_records_of_their_own(toy, recipes, tmp_path):
     model = storage.load(tmp_path / "results" / "toy" / "prototypical-seed0.safetensors")
     assert isinstance(model.feature_extractor, Conv4)  # the network alone is kept
     model.load_state_dict(torch.load(tmp_path / "runs" / "toy" / "prototypical-seed0.pt")["model"])
-    model.feature_extractor = Views(model.feature_extractor, 2)
+    model.feature_extractor = TestTimeAugmentation(model.feature_extractor, 2)
     seen = evaluate(model, data.load("toy", "test"), episodes=20)
     assert round(seen.mean, 6) == records[1]["mean"] != records[0]["mean"]
 
@@ -178,7 +178,7 @@ def ensemble(run, metric="euclidean", warp=0.0, **fit):
         models.append(prototypical_conv4(metric))
         run.train(models[-1], "train+validation", warp=warp, seed=seed, **fit)
     models[0].feature_extractor = Ensemble([model.feature_extractor for model in models])
-    run.keep(models[0])
+    run.save_weights(models[0])
     run.measure(models[0], on_tasks)
 
 
@@ -207,7 +207,7 @@ def test_within_alphabets_upright_characters_of_others_are_measured(
     toy, recipes, monkeypatch, tiny, validate, train, split
 ):
     asked = []
-    classes = 48  # in two groups, each class drawn once by six drawers
+    classes = 48  # in two groups, each class drawn once by six writers
     drawn = data.ImageSet(
         "Drawn",
         tiny.images.repeat(3, 1, 1, 1),
@@ -246,7 +246,7 @@ def test_within_alphabets_upright_characters_of_others_are_measured(
 def second(run, metric, warp, **fit):
     """A recipe that starts with the network of another."""
     model = prototypical_conv4(metric)
-    run.train(model, "train+validation", start="toy/prototypical", warp=warp, **fit)
+    run.train(model, "train+validation", init_from="toy/prototypical", warp=warp, **fit)
     run.measure(model, on_tasks)
 
 
@@ -339,7 +339,7 @@ def test_kept_weights_that_saw_warps_are_told(started_kept, recipes):
 def test_kept_weights_that_saw_other_classes_are_not_used(started_kept, recipes, tmp_path):
     def on_less(run, metric, warp, **fit):
         model = prototypical_conv4(metric)
-        run.train(model, "train", start="toy/prototypical", warp=warp, **fit)
+        run.train(model, "train", init_from="toy/prototypical", warp=warp, **fit)
         run.measure(model, on_tasks)
 
     torch.manual_seed(5)
@@ -374,8 +374,8 @@ class Seen(Plan):
         super().__init__(recipe, seed=0)
         self.models, self.settings, self.objectives, self.measured = [], [], [], []
 
-    def train(self, model, split, *, objective=None, load=None, warp=0.0, start=None, seed=None, **settings):
-        super().train(model, split, objective=objective, warp=warp, start=start, seed=seed)
+    def train(self, model, split, *, objective=None, load=None, warp=0.0, init_from=None, seed=None, **settings):
+        super().train(model, split, objective=objective, warp=warp, init_from=init_from, seed=seed)
         self.models.append(model)
         self.settings.append(settings)
         self.objectives.append(objective)
@@ -390,13 +390,13 @@ def seen(name):
     return plan
 
 
-STARTED = [name for name in RECIPES if seen(name).trained[0].start]
+STARTED = [name for name in RECIPES if seen(name).trained[0].init_from]
 
 
 @pytest.mark.parametrize("name", STARTED)
 def test_recipe_starts_with_one_that_saw_the_same_classes(name):
     after = seen(name)
-    before = seen(after.trained[0].start)
+    before = seen(after.trained[0].init_from)
     assert before.recipe.dataset == after.recipe.dataset
     assert before.trained[0].split == after.trained[0].split
     after.models[0].feature_extractor.load_state_dict(before.models[0].feature_extractor.state_dict())
@@ -556,7 +556,7 @@ def test_a_command_of_the_ledger_leads_to_its_records(monkeypatch, tmp_path, com
     monkeypatch.setattr(ledger, "writable_folder", lambda dataset: folder)
     monkeypatch.setattr(data, "load", lambda *args, **options: SimpleNamespace(class_names=["a", "b"]))
     monkeypatch.setattr(running, "fit", lambda *args, **options: History())
-    monkeypatch.setattr(running.Training, "_start", lambda *args: "0" * 12)
+    monkeypatch.setattr(running.Training, "_init_from", lambda *args: "0" * 12)
     measure = running.Run.measure
 
     def results(model, images):
@@ -606,7 +606,7 @@ def with_loss(run, metric, warp, **fit):
 
 
 def on_the_sphere(run, metric, warp, **fit):
-    model = prototypical_conv4(metric, unit=True, temperature=5.0)
+    model = prototypical_conv4(metric, normalize=True, temperature=5.0)
     run.train(model, "train+validation", warp=warp, **fit)
     run.measure(model, on_tasks)
 

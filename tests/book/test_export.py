@@ -154,7 +154,7 @@ def test_the_network_of_any_method_is_written(tmp_path, method, backbone):
         (lambda: PrototypicalNetwork(Conv4(pools=2)), "page runs a Conv4"),
         (lambda: PrototypicalNetwork(Conv4(block="se")), "page runs a Conv4"),
         (lambda: PrototypicalNetwork(ResNet12((2, 2, 2, 2))), "this is a ResNet12"),
-        (lambda: RelationNetwork(Conv4(pools=3, maps=True), ConvRelation()), "this is a ConvRelation"),
+        (lambda: RelationNetwork(Conv4(pools=3, pooling="none"), ConvRelation()), "this is a ConvRelation"),
         (lambda: RelationNetwork(Conv4(channels=8), VectorRelation(8)), "embeddings of 64 numbers"),
     ],
 )

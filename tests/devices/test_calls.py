@@ -31,7 +31,7 @@ from fslib import (
 )
 from fslib.book import export, plots
 from fslib.data import ImageSet
-from fslib.methods.base import class_positions, members
+from fslib.methods.base import one_hot, relabel
 from tests.book.test_checks import RIGHT
 from tests.devices.gpus import REAL
 from tests.pretend_gpu import CPU, MISSING, pretend_gpu
@@ -94,7 +94,11 @@ def conv(**options: Any) -> nn.Module:
 
 
 def maps() -> nn.Module:
-    return conv(pools=3, maps=True)
+    return conv(pools=3, pooling="none")
+
+
+def twice() -> nn.Module:
+    return augmentation.TestTimeAugmentation(conv(), copies=2)
 
 
 def of_pairs(dim: int) -> nn.Module:
@@ -104,7 +108,7 @@ def of_pairs(dim: int) -> nn.Module:
 METHODS: dict[str, Callable[[], methods.FewShotClassifier]] = {
     "prototypical": lambda: methods.PrototypicalNetwork(conv()),
     "prototypical, learned metric": lambda: methods.PrototypicalNetwork(conv(), metrics.Mahalanobis(8)),
-    "prototypical over views": lambda: methods.PrototypicalNetwork(augmentation.Views(conv(), 2)),
+    "prototypical, test-time augmentation": lambda: methods.PrototypicalNetwork(twice()),
     "matching": lambda: methods.MatchingNetwork(conv()),
     "matching, two networks": lambda: methods.MatchingNetwork(conv(), conv()),
     "matching in context": lambda: methods.ContextMatchingNetwork(conv(), 8, steps=2),
@@ -242,7 +246,7 @@ def compare_models(on: On) -> list[Tensor]:
     models = {name: on.model(built(METHODS[name])) for name in ("prototypical", "matching")}
     return [
         a.per_episode
-        for a in evaluation.compare(models, on.data(), way=4, query=3, episodes=20).values()
+        for a in evaluation.compare_models(models, on.data(), way=4, query=3, episodes=20).values()
     ]
 
 
@@ -385,7 +389,7 @@ CALLS: dict[str, Call] = {
     **each(losses, ("NPairLoss", "NTXentLoss"), of_vectors),
     **{name: of_classes(make) for name, make in LOSSES.items()},
     "methods.prototypes": lambda on: methods.prototypes(on.pictures(EMBEDDINGS), on.labels(LABELS)),
-    "methods.base": lambda on: (class_positions(on.labels(LABELS)), members(on.labels(LABELS))),
+    "methods.base": lambda on: (relabel(on.labels(LABELS)), one_hot(on.labels(LABELS))),
     **{f"forward: {name}": forward(make) for name, make in METHODS.items()},
     **{f"embed: {name}": embed(make) for name, make in METHODS.items()},
     **{f"compare: {name}": compare(make) for name, make in METHODS.items()},
@@ -401,7 +405,7 @@ CALLS: dict[str, Call] = {
     "fit with warps": fit(METHODS["prototypical"], augment=lambda: augmentation.random_warp),
     "evaluation.embed_all": embed_all,
     **{f"evaluate: {name}": evaluate(make) for name, make in METHODS.items()},
-    "evaluation.compare": compare_models,
+    "evaluation.compare_models": compare_models,
     "evaluation.recall_at_1": lambda on: (
         evaluation.recall_at_1(on.pictures(EMBEDDINGS), on.labels(LABELS)).per_episode
     ),
@@ -440,14 +444,12 @@ CALLS: dict[str, Call] = {
         size=20,
         generator=torch.Generator(on.devices[1]).manual_seed(0),
     ),
-    "augmentation.Views": lambda on: on.model(built(lambda: augmentation.Views(conv(), 2)))(
-        on.model(IMAGES)
-    ),
+    "augmentation.TestTimeAugmentation": lambda on: on.model(built(twice))(on.model(IMAGES)),
     **{
         f"backbones: {name}": lambda on, make=make: on.model(built(make))(on.model(IMAGES[:2]))
         for name, make in {
             "Conv4": conv,
-            "unit": lambda: conv(unit=True),
+            "normalized": lambda: conv(normalize=True),
             "FrozenConv4": lambda: backbones.FrozenConv4(8),
             "ResNet12": lambda: backbones.ResNet12((4, 8, 8, 8)),
             "Ensemble": lambda: backbones.Ensemble([conv(), conv()]),

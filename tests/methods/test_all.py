@@ -24,7 +24,7 @@ from tests.test_evaluation import PeakMemory
 
 METHODS = {
     "prototypical": lambda: PrototypicalNetwork(Conv4(8)),
-    "relation on maps": lambda: RelationNetwork(Conv4(8, pools=3, maps=True), ConvRelation(8)),
+    "relation on maps": lambda: RelationNetwork(Conv4(8, pools=3, pooling="none"), ConvRelation(8)),
     "relation on vectors": lambda: RelationNetwork(Conv4(8), VectorRelation(8), aggregate="score max"),
     "matching": lambda: MatchingNetwork(Conv4(8)),
     "matching, two networks": lambda: MatchingNetwork(Conv4(8), query_extractor=Conv4(8)),
@@ -180,7 +180,7 @@ def test_inductive_methods_say_so(model):
 @pytest.mark.parametrize("way", [5, 7], ids="{}-way".format)
 def test_maps_are_compared_as_vectors(way):
     torch.manual_seed(0)
-    flat, maps = Conv4(8, pools=2).eval(), Conv4(8, pools=2, maps=True).eval()
+    flat, maps = Conv4(8, pools=2).eval(), Conv4(8, pools=2, pooling="none").eval()
     maps.load_state_dict(flat.state_dict())
     support, query = torch.rand(way, 1, 28, 28), torch.rand(6, 1, 28, 28)
     for method in (PrototypicalNetwork, MatchingNetwork, LogisticRegression, CosineClassifier):

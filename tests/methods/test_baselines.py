@@ -9,7 +9,7 @@ from torch import nn
 import fslib
 from fslib.backbones import Conv4
 from fslib.methods import CosineClassifier, LogisticRegression
-from fslib.methods.base import members
+from fslib.methods.base import one_hot
 
 BASELINES = [LogisticRegression, CosineClassifier]
 
@@ -49,7 +49,7 @@ def test_logistic_regression_ends_where_the_gradient_is_nothing():
     baseline = LogisticRegression(nn.Identity())
     examples = F.normalize(support, dim=-1)
     examples = examples - examples.mean(-2, keepdim=True)
-    targets = members(labels).double()
+    targets = one_hot(labels).double()
     weights, intercept = baseline._fit(examples, targets)
     w = (examples.mT @ weights).requires_grad_()
     b = intercept.clone().requires_grad_()

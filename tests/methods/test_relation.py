@@ -9,7 +9,7 @@ from torch import nn
 
 from fslib.backbones import Conv4
 from fslib.methods import ConvRelation, RelationModule, RelationNetwork, VectorRelation
-from fslib.methods.base import members
+from fslib.methods.base import one_hot
 from fslib.methods.matching import greatest_of_class
 from tests.test_metrics import Largest
 
@@ -114,7 +114,7 @@ def test_loss_compares_every_score_with_one_or_zero(criterion, error):
 
 def test_learns_from_maps_end_to_end():
     torch.manual_seed(0)
-    model = RelationNetwork(Conv4(8, pools=3, maps=True), ConvRelation(8))
+    model = RelationNetwork(Conv4(8, pools=3, pooling="none"), ConvRelation(8))
     images, labels = torch.rand(5, 1, 28, 28), torch.arange(5)
     scores = model(images, labels, torch.rand(10, 1, 28, 28))
     assert scores.shape == (10, 5)
@@ -263,7 +263,7 @@ def test_a_relation_module_of_several_scores_a_pair_is_refused():
 def test_the_greatest_score_of_each_class_takes_no_memory_for_all_classes():
     torch.manual_seed(0)
     logits = torch.randn(50, 120, requires_grad=True)
-    of_class = members(torch.arange(60).repeat(2))
+    of_class = one_hot(torch.arange(60).repeat(2))
     with Largest() as largest:
         found = greatest_of_class(logits, of_class)
     assert largest.numbers <= 120 * 60  # each class by itself takes 50 * 60 * 120

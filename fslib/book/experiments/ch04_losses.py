@@ -78,6 +78,6 @@ def supcon(run: Plan, unit: bool, temperature: float, **fit: Any) -> None:
 def _train_with(
     objective: Callable[[int], Objective] | None, run: Plan, unit: bool, fit: dict[str, Any]
 ) -> None:
-    model = prototypical_conv4(unit=unit)
+    model = prototypical_conv4(normalize=unit)
     run.train(model, "train", objective=objective, **fit)
     run.measure(model, on_tasks_and_recall)

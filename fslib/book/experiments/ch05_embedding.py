@@ -54,5 +54,5 @@ def classifier(run: Plan, metric: str, temperature: float, **fit: Any) -> None:
 def classifier_then_episodes(run: Plan, metric: str, temperature: float, **fit: Any) -> None:
     """The embedding of the shorter classifier, trained on by episodes."""
     model = prototypical_conv4(metric, temperature)
-    run.train(model, "train", start="glyphs/classifier-short", **fit)
+    run.train(model, "train", init_from="glyphs/classifier-short", **fit)
     run.measure(model, on_tasks)

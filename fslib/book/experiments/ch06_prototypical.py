@@ -15,7 +15,7 @@ def prototypical(run: Plan, **fit: Any) -> None:
     """A Prototypical Network over a Conv-4, as the paper has it."""
     model = prototypical_conv4()
     run.train(model, "train+validation", **fit)
-    run.keep(model)
+    run.save_weights(model)
     run.measure(model, on_tasks)
 
 

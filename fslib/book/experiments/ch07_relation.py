@@ -16,7 +16,7 @@ from fslib.methods import ConvRelation, RelationNetwork
 def relation(run: Plan, pools: int, **fit: Any) -> None:
     """A Relation Network over the feature maps of a Conv-4."""
     module = ConvRelation(hidden=32)  # before the Conv-4: in this order, a seed gives the weights of the record
-    model = RelationNetwork(Conv4(pools=pools, maps=True), module, criterion="bce")
+    model = RelationNetwork(Conv4(pools=pools, pooling="none"), module, criterion="bce")
     run.train(model, "train", **fit)
     run.measure(model, on_tasks)
 
@@ -37,7 +37,7 @@ FROZEN: dict[str, Any] = dict(frozen=True, **OMNIGLOT)
 def frozen(run: Plan, hidden: int, frozen: bool, **fit: Any) -> None:
     """A relation module over the embedding of a trained Prototypical Network."""
     model = relation_on_vectors(hidden, frozen)
-    run.train(model, "train+validation", start="omniglot/prototypical", **fit)
+    run.train(model, "train+validation", init_from="omniglot/prototypical", **fit)
     run.measure(model, on_tasks)
 
 
@@ -45,6 +45,6 @@ def frozen(run: Plan, hidden: int, frozen: bool, **fit: Any) -> None:
 def frozen_and_kept(run: Plan, hidden: int, frozen: bool, **fit: Any) -> None:
     """A smaller one for the drawing pad, where all methods share one embedding."""
     model = relation_on_vectors(hidden, frozen)
-    run.train(model, "train+validation", start="omniglot/prototypical", **fit)
-    run.keep(model)
+    run.train(model, "train+validation", init_from="omniglot/prototypical", **fit)
+    run.save_weights(model)
     run.measure(model, on_tasks)

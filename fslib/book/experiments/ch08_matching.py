@@ -17,7 +17,7 @@ def matching(run: Plan, scale: float, **fit: Any) -> None:
     """A Matching Network over a Conv-4, one network for support and queries."""
     model = MatchingNetwork(Conv4(), scale=scale)
     run.train(model, "train+validation", **fit)
-    run.keep(model)
+    run.save_weights(model)
     run.measure(model, on_tasks)
 
 

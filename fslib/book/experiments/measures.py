@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fslib.augmentation import Views
+from fslib.augmentation import TestTimeAugmentation
 from fslib.book import ledger
 from fslib.data import ImageSet
 from fslib.episodes import within_groups
@@ -45,7 +45,7 @@ def _on_tasks(model: FewShotClassifier, images: ImageSet, embeddings: Tensor) ->
 
 
 def within_alphabets(model: FewShotClassifier, images: ImageSet) -> Iterator[Result]:
-    """2,000 episodes of :func:`fslib.episodes.within_groups`: one drawer's characters, of one alphabet."""
+    """2,000 episodes of :func:`fslib.episodes.within_groups`: one writer's characters, of one alphabet."""
     embeddings = embed_all(model, images)
     trials = within_groups(images, way=20, episodes=2000)
     settings: dict[str, Any] = dict(way=20, shot=1, query=1)
@@ -53,14 +53,14 @@ def within_alphabets(model: FewShotClassifier, images: ImageSet) -> Iterator[Res
     yield "20way-1shot", settings | dict(episodes=len(trials), metric="accuracy"), accuracy
 
 
-def with_views(measure: Measure, *copies: int) -> Measure:
-    """Measure several times, each picture's embedding averaged over so many warped copies (0: the picture alone)."""
+def with_test_time_augmentation(measure: Measure, *copies: int) -> Measure:
+    """Measure several times, each picture beside so many warped copies; with 0 copies, the picture alone."""
 
     def measured(model: FewShotClassifier, images: ImageSet) -> Iterator[Result]:
         network = model.feature_extractor
         try:
             for number in copies:
-                model.feature_extractor = Views(network, number) if number else network
+                model.feature_extractor = TestTimeAugmentation(network, number) if number else network
                 for task, settings, accuracy in measure(model, images):
                     yield f"{task}-views{number}", settings | {"views": number}, accuracy
         finally:

@@ -25,12 +25,12 @@ def metric_by_name(name: str | None) -> metrics.Metric:
 def prototypical_conv4(
     metric: str = "squared_euclidean",
     temperature: float = 1.0,
-    unit: bool = False,
+    normalize: bool = False,
     pools: int = 4,
     block: str | None = None,
 ) -> FewShotClassifier:
     """A Prototypical Network over a Conv-4."""
-    conv4 = Conv4(unit=unit, pools=pools, block=block)
+    conv4 = Conv4(normalize=normalize, pools=pools, block=block)
     return PrototypicalNetwork(conv4, metric_by_name(metric), temperature)
 
 

@@ -1,6 +1,6 @@
 """What the results page calls the recipe, on whole data sets and within alphabets, and how it was chosen.
 
-It is the loss that did best in chapter 4, gentle warps in training, and views of each picture when it is measured.
+It is the loss that did best in chapter 4, gentle warps in training, and test-time augmentation.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 from fslib import data
 from fslib.backbones import Ensemble, ResNet12
-from fslib.book.experiments.measures import on_tasks, with_views, within_alphabets
+from fslib.book.experiments.measures import on_tasks, with_test_time_augmentation, within_alphabets
 from fslib.book.experiments.networks import BATCHES, OMNIGLOT, metric_by_name, prototypical_conv4
 from fslib.book.experiments.registry import recipe
 from fslib.book.experiments.running import Plan
@@ -18,7 +18,7 @@ from fslib.losses import SupConLoss
 from fslib.methods import FewShotClassifier, PrototypicalNetwork
 from fslib.training import Objective
 
-VIEWS = (0, 16)
+COPIES = (0, 16)
 UNIT: dict[str, Any] = dict(unit=True, pools=4)
 
 
@@ -28,7 +28,7 @@ def supcon(
     run: Plan, unit: bool, pools: int, temperature: float, warp: float = 0.0, **fit: Any
 ) -> None:
     """The loss alone, and with warps at their full bounds."""
-    model = prototypical_conv4(unit=unit, pools=pools)
+    model = prototypical_conv4(normalize=unit, pools=pools)
     run.train(model, "train", objective=lambda _: SupConLoss(temperature), warp=warp, **fit)
     run.measure(model, on_tasks)
 
@@ -38,30 +38,30 @@ def whole(
     run: Plan, unit: bool, pools: int, temperature: float, warp: float, **fit: Any
 ) -> None:
     """The recipe on Omniglot."""
-    model = prototypical_conv4(unit=unit, pools=pools)
+    model = prototypical_conv4(normalize=unit, pools=pools)
     fit |= dict(objective=lambda _: SupConLoss(temperature), warp=warp)
     run.train(model, "train+validation", **fit)
-    run.keep(model)
-    run.measure(model, with_views(on_tasks, *VIEWS))
+    run.save_weights(model)
+    run.measure(model, with_test_time_augmentation(on_tasks, *COPIES))
 
 
 @recipe("glyphs/recipe", **UNIT, temperature=0.03, warp=0.5, **BATCHES)
 def on_glyphs(
     run: Plan, unit: bool, pools: int, temperature: float, warp: float, **fit: Any
 ) -> None:
-    """The recipe on Glyphs, beside glyphs/loss-supcon, which has neither warps nor views."""
-    model = prototypical_conv4(unit=unit, pools=pools)
+    """The recipe on Glyphs, beside glyphs/loss-supcon, which has neither warps nor test-time augmentation."""
+    model = prototypical_conv4(normalize=unit, pools=pools)
     run.train(model, "train", objective=lambda _: SupConLoss(temperature), warp=warp, **fit)
-    run.measure(model, with_views(on_tasks, *VIEWS))
+    run.measure(model, with_test_time_augmentation(on_tasks, *COPIES))
 
 
 # The same scale as of that loss: on unit vectors the squared distance is 2 − 2 · cosine.
 @recipe("glyphs/recipe-prototypical-loss", unit=True, temperature=0.06, warp=0.5, **BATCHES)
 def with_own_loss(run: Plan, unit: bool, temperature: float, warp: float, **fit: Any) -> None:
     """The recipe with a Prototypical Network's own loss."""
-    model = prototypical_conv4(unit=unit, temperature=temperature)
+    model = prototypical_conv4(normalize=unit, temperature=temperature)
     run.train(model, "train", warp=warp, **fit)
-    run.measure(model, with_views(on_tasks, *VIEWS))
+    run.measure(model, with_test_time_augmentation(on_tasks, *COPIES))
 
 
 # Within alphabets -------------------------------------------------------------------------------------------
@@ -78,9 +78,9 @@ def upright(split: str) -> ImageSet:
 
 
 def measure_within(run: Plan, model: FewShotClassifier) -> None:
-    """One drawer's characters of one alphabet, against another drawer's."""
+    """One writer's characters of one alphabet, against another writer's."""
     how = "within alphabets"
-    run.measure(model, with_views(within_alphabets, *VIEWS), load=upright, how=how)
+    run.measure(model, with_test_time_augmentation(within_alphabets, *COPIES), load=upright, how=how)
 
 
 OWN_ALPHABET = dict(unit=True, pools=3, temperature=0.03, warp=0.5)
@@ -91,10 +91,10 @@ def within(
     run: Plan, unit: bool, pools: int, temperature: float, warp: float, **fit: Any
 ) -> None:
     """The recipe within an alphabet."""
-    model = prototypical_conv4(unit=unit, pools=pools)
+    model = prototypical_conv4(normalize=unit, pools=pools)
     fit |= dict(objective=lambda _: SupConLoss(temperature), warp=warp, load=turned)
     run.train(model, "train+validation", **fit)
-    run.keep(model)
+    run.save_weights(model)
     measure_within(run, model)
 
 
@@ -110,7 +110,7 @@ IN_PLACE = LOCAL | dict(metric="cosine_distance", similarity="cosine_similarity"
 def local(
     run: Plan, width: int, metric: str, temperature: float, similarity: str, warp: float, **fit: Any
 ) -> None:
-    """Compared place by place, and what is left when no place may move."""
+    """Compared location by location, and what is left when nothing may move."""
     model = over_maps(width, metric)
     fit |= dict(objective=lambda _: by(similarity, temperature), warp=warp, load=turned)
     run.train(model, "train+validation", **fit)
@@ -132,9 +132,9 @@ def ensemble(
 
 
 def over_maps(width: int, metric: str) -> FewShotClassifier:
-    """A Prototypical Network over the maps of a narrow ResNet-12, of 7 × 7 places."""
+    """A Prototypical Network over the maps of a narrow ResNet-12, of 7 × 7 locations."""
     widths = (width, 2 * width, 4 * width, 4 * width)
-    resnet12 = ResNet12(widths, unit=True, pools=2, mean=False)
+    resnet12 = ResNet12(widths, normalize=True, pools=2, pooling="flatten")
     return PrototypicalNetwork(resnet12, metric_by_name(metric))
 
 

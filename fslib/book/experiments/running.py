@@ -43,7 +43,7 @@ class Trained:
     seed: int
     split: str
     augmented: bool
-    start: str | None = None
+    init_from: str | None = None
     start_weights: str = ""
     history: History = field(default_factory=History)
 
@@ -62,7 +62,7 @@ class Plan:
         self.seed = seed
         self.split = split
         self.trained: list[Trained] = []
-        self.keeps = False
+        self.saves_weights = False
 
     def carry_out(self) -> None:
         """Do what the recipe says."""
@@ -83,7 +83,7 @@ class Plan:
         load: Load | None = None,
         objective: Callable[[int], Objective] | None = None,
         warp: float = 0.0,
-        start: str | None = None,
+        init_from: str | None = None,
         seed: int | None = None,
         **fit: Any,
     ) -> None:
@@ -95,7 +95,7 @@ class Plan:
             load: gives the images of a split; default, those of the data set that the recipe's name begins with.
             objective: what to lower, where it is not the method's own loss: given how many classes there are.
             warp: how strongly to warp the images: the bounds of :func:`fslib.augmentation.random_warp` times this.
-            start: the recipe with whose trained feature extractor to start.
+            init_from: the recipe with whose trained feature extractor to start.
             seed: one of :meth:`members`; default, that of the run.
             fit: settings of :func:`fslib.training.fit`.
         """
@@ -103,11 +103,11 @@ class Plan:
             with torch.random.fork_rng(devices=[]):
                 objective(2)
         seed = self.seed if seed is None else seed
-        self.trained.append(Trained(seed, self.split or split, warp > 0, start))
+        self.trained.append(Trained(seed, self.split or split, warp > 0, init_from))
 
-    def keep(self, model: FewShotClassifier) -> None:
+    def save_weights(self, model: FewShotClassifier) -> None:
         """Commit the weights of a final run, in half precision, beside its records."""
-        self.keeps = True
+        self.saves_weights = True
 
     def measure(
         self, model: FewShotClassifier, measure: Measure, load: Load | None = None, how: str = ""
@@ -132,8 +132,8 @@ class Plan:
         last = self.trained[-1]
         says["train_split"] = last.split
         says["train_augmented"] = last.augmented
-        if last.start:
-            says["train_start"] = last.start
+        if last.init_from:
+            says["train_start"] = last.init_from
             says["train_start_weights"] = ", ".join(each.start_weights for each in self.trained)
         if len(self.trained) > 1:
             says["train_members"] = len(self.trained)
@@ -149,7 +149,7 @@ class Training(Plan):
     Args:
         recipe: as for :class:`Plan`, and ``seed``, ``split`` too.
         label: of the checkpoints.
-        validate: whether settings are being chosen, for which a shorter start will do.
+        validate: whether settings are being chosen, for which a shorter training of those will do.
         runs: folder for checkpoints.
     """
 
@@ -170,18 +170,18 @@ class Training(Plan):
         load: Load | None = None,
         objective: Callable[[int], Objective] | None = None,
         warp: float = 0.0,
-        start: str | None = None,
+        init_from: str | None = None,
         seed: int | None = None,
         **settings: Any,
     ) -> None:
         """Train a model; see :meth:`Plan.train`."""
-        super().train(model, split, objective=objective, warp=warp, start=start, seed=seed)
+        super().train(model, split, objective=objective, warp=warp, init_from=init_from, seed=seed)
         now = self.trained[-1]
         images = (load or self.load)(now.split)
         loss = objective(len(images.class_names)) if objective else None
         parts = [self.label, f"seed{now.seed}"]
-        if start:  # from other weights, it is another training
-            now.start_weights = self._start(model, start, now)
+        if init_from:  # from other weights, it is another training
+            now.start_weights = self._init_from(model, init_from, now)
             parts.append(f"from-{now.start_weights}")
         print(f"{self.label}, seed {now.seed}: training on {now.split}", flush=True)
         now.history = fit(
@@ -199,7 +199,7 @@ class Training(Plan):
         """The images of a split of the recipe's data set."""
         return data.load(self.recipe.dataset, split)
 
-    def _start(self, model: FewShotClassifier, name: str, now: Trained) -> str:
+    def _init_from(self, model: FewShotClassifier, name: str, now: Trained) -> str:
         """Give a model the feature extractor of another recipe; returns a digest of its weights."""
         network = _network(name, now.split, now.seed, self.validate, self.runs)
         try:
@@ -231,9 +231,9 @@ class Run(Training):
         self.circumstances = ledger.circumstances(default_device())  # the code that runs is that of now
         self.records: list[ledger.Record] = []
 
-    def keep(self, model: FewShotClassifier) -> None:
-        """Commit the weights; see :meth:`Plan.keep`."""
-        super().keep(model)
+    def save_weights(self, model: FewShotClassifier) -> None:
+        """Commit the weights; see :meth:`Plan.save_weights`."""
+        super().save_weights(model)
         if not self.validate:
             storage.save(model, _kept(self.recipe.name, self.seed), torch.float16)
 
@@ -331,7 +331,7 @@ def _network(name: str, split: str, seed: int, validate: bool, runs: Path) -> nn
     recipe = find(name)
     plan = _planned(recipe, seed)
     kept = _kept(name, seed)
-    final = plan.keeps and not validate and plan.trained[-1].split == split
+    final = plan.saves_weights and not validate and plan.trained[-1].split == split
     if final and kept.exists():
         check_kept(kept, name, seed)
         return storage.load(kept).feature_extractor
