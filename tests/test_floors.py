@@ -1,6 +1,6 @@
 """The house has floors: a module imports only from those below, and the subject never imports the book.
 
-Modules of the book go by short names too, and are the same modules by either.
+A function fits on a page. Modules of the book go by short names too, and are the same modules by either.
 """
 
 import ast
@@ -76,6 +76,20 @@ def test_a_module_imports_only_from_floors_below_it(path):
 )
 def test_a_breach_is_found(module, source, taken):
     assert breaches(module, source) == taken
+
+
+def lines_of_code(function):
+    """From the name to the end, without the words."""
+    said = function.body[0] if ast.get_docstring(function) is not None else None
+    words = said.end_lineno - said.lineno + 1 if said else 0
+    return function.end_lineno - function.lineno + 1 - words
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_function_fits_on_a_page(path):
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf8")))
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    assert [f.name for f in functions if lines_of_code(f) > 60] == []
 
 
 def test_the_subject_does_not_load_the_book():

@@ -1,6 +1,6 @@
 """Let a reference find what a package offers by a shorter name than the module it is written in.
 
-`fslib.data.images.ImageSet` is documented, and imported by readers, as `fslib.data.ImageSet`,
+`fslib.data.image_set.ImageSet` is documented, and imported by readers, as `fslib.data.ImageSet`,
 but type hints name the former.
 """
 

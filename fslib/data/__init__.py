@@ -6,7 +6,8 @@ import difflib
 from typing import Any
 
 from fslib.data import glyphs, omniglot
-from fslib.data.images import ImageSet, check_disjoint, to_input
+from fslib.data.image_set import ImageSet, check_disjoint
+from fslib.data.transforms import to_input
 
 __all__ = ["ImageSet", "check_disjoint", "load", "to_input"]
 

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from fslib import files
 from fslib.augmentation import random_warp
-from fslib.data.images import SIDE, ImageSet
+from fslib.data.image_set import ImageSet
+from fslib.data.transforms import SIDE
 from fslib.metrics import squared_euclidean
 
 VERSION = 2  # raise it when the pictures change, so that old caches are left alone

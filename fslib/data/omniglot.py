@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from fslib import files
-from fslib.data.images import ImageSet, shrink
+from fslib.data.image_set import ImageSet
+from fslib.data.transforms import shrink
 
 PARTS = {"images_background": 964, "images_evaluation": 659}
 DRAWERS = 20
