@@ -8,7 +8,8 @@ nearer to each other than to the mean of all, and where squares overflow or vani
 all are, for to look for them one would have to wait. So the distances within a cluster are right however far away
 another one lies, and those of vectors as large as 10²⁵ or as small as 10⁻²⁵ as well.
 
-Each metric knows what it is: :func:`kind` says ``"distance"`` or ``"similarity"``.
+Each metric knows what it is: :func:`kind` says ``"distance"`` or ``"similarity"``. Files and recipes know one by
+its name, from the table ``fslib.storage.METRICS``.
 
 >>> x = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
 >>> euclidean(x, x)

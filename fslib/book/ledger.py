@@ -5,7 +5,8 @@ Accuracies are fractions, times are seconds.
 
 An experiment has one file, ``results/<dataset>/<experiment>.jsonl``, its records in order of their ids. The data set
 is what the ``id`` says before the stroke, the experiment is the ``method`` of the record: that of a recipe is its name.
-What was measured on validation classes, to choose by it, stands apart, in ``<experiment>-choosing.jsonl``.
+That of a training is put together by ``experiments/running.py`` and comes in by :func:`write`. What was measured on
+validation classes, to choose by it, stands apart, in ``<experiment>-choosing.jsonl``.
 """
 
 from __future__ import annotations

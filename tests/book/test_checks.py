@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from fslib.book import checks
+from fslib.book.checks import exercise
 from fslib.devices import default_device
 from fslib.episodes import Episode
 from fslib.metrics import cosine_similarity, squared_euclidean
@@ -18,7 +20,7 @@ from tests.pretend_gpu import MISSING, pretend_gpu
 
 @pytest.fixture(params=range(3), autouse=True)
 def seed(request, monkeypatch):
-    monkeypatch.setattr(checks, "_presses", itertools.count(100 * request.param))
+    monkeypatch.setattr(exercise, "_presses", itertools.count(100 * request.param))
 
 
 def draw(labels, way, shot, query, classes=None, same_class_twice=False, leak=False, shuffle=True):
@@ -236,7 +238,7 @@ WRONG = [
     (checks.self_attention, read(similarity=cosine_similarity), "not by cosines"),
     (checks.mean_of_real, pool(), "fill the padding"),
     (checks.mean_of_real, lambda f, real: f.mean(1), "over the padding too"),
-    (checks.mean_of_real, pool(over=lambda real: [7.0] * 4), "number of real places"),
+    (checks.mean_of_real, pool(over=lambda real: [7.0] * 4), "number of real positions"),
     (checks.mean_of_real, pool(over=lambda real: [1.0] * 4), "those are sums"),
     (checks.mean_of_real, pool(over=lambda real: [real.sum() / 4] * 4), "by its own"),
     (checks.mean_of_real, pool(lambda real: (~real).sum(1), torch.logical_not), "leave out the text"),
@@ -402,34 +404,136 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("check, answer", RIGHT, ids=lambda value: getattr(value, "__name__", ""))
-def test_right_answers_pass(check, answer, capsys):
-    assert check(answer), capsys.readouterr().out
+def named(value):
+    return value.name if isinstance(value, checks.Exercise) else ""
 
 
-@pytest.mark.parametrize(
-    "check, answer, said", WRONG, ids=lambda value: getattr(value, "__name__", "")
-)
+@pytest.mark.parametrize("check, answer", RIGHT, ids=named)
+def test_right_answers_pass(check, answer):
+    verdict = check(answer)
+    assert verdict and verdict.because == "right" and verdict.exercise == check.name, verdict
+    assert str(verdict) == "✓ Right."
+
+
+@pytest.mark.parametrize("check, answer, said", WRONG, ids=named)
 def test_wrong_answers_are_told_what_is_wrong(check, answer, said, capsys):
-    assert not check(answer)
-    assert said in capsys.readouterr().out
+    verdict = check(answer)
+    assert not verdict and verdict.attempted and said in verdict.message
+    assert verdict.message.startswith("✗ Not yet: ") and capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(
-    "check", dict.fromkeys(check for check, _ in RIGHT), ids=lambda check: check.__name__
-)
-def test_a_placeholder_is_left_in_peace(check, capsys):
-    untouched = {
-        checks.weights_per_picture: ...,
-        checks.shorter_detour: (..., ..., ...),
-        checks.linear_form: lambda *_: (..., ...),
-        checks.constant_floor: lambda *_: (..., ...),
-        checks.paired_difference: lambda *_: (..., ...),
-        checks.episodes_to_tell_apart: lambda *_: (..., ...),
-        checks.comparisons: lambda *_: (..., ...),
-    }
-    assert not check(untouched.get(check, lambda *_: None))
-    assert capsys.readouterr().out == "Not answered yet.\n"
+EXERCISES = list(checks.EXERCISES.values())
+
+
+@pytest.mark.parametrize("check", EXERCISES, ids=named)
+def test_the_right_answer_of_each_exercise_passes(check):
+    assert check(check.right), check(check.right)
+    assert check in dict(RIGHT), "and another one in the bank"
+
+
+@pytest.mark.parametrize("check", EXERCISES, ids=named)
+def test_each_mistake_of_an_exercise_is_known_by_its_answers(check):
+    assert check.wrong or check.judge
+    for key, wrong in check.wrong.items():
+        assert wrong.answers, key
+        for answer in wrong.answers:
+            found = {check(answer, seed).because for seed in range(2 if check is checks.draw_episode else 8)}
+            assert found == {key}, "no mistake is right by luck, or taken for another"
+
+
+def test_exercises_are_numbered_in_order():
+    numbers = [tuple(map(int, check.asks.partition(":")[0].split("."))) for check in EXERCISES]
+    assert numbers == [
+        (chapter, n + 1)
+        for chapter, several in itertools.groupby(sorted(numbers), key=lambda number: number[0])
+        for n, _ in enumerate(several)
+    ]
+    assert [f"ch{chapter:02}" for chapter, _ in numbers] == [check.name[:4] for check in EXERCISES]
+
+
+def empty(*given): ...
+
+
+def described(*given):
+    """What is to be returned."""
+    ...
+
+
+UNTOUCHED = {"the stub": empty, "with its words": described, "three dots": lambda *_: ..., "not even a function": ...}
+
+
+@pytest.mark.parametrize("check", EXERCISES, ids=named)
+@pytest.mark.parametrize("stub", UNTOUCHED.values(), ids=UNTOUCHED)
+def test_a_placeholder_is_left_in_peace(check, stub):
+    verdict = check(... if check.given is None else stub)
+    assert not verdict and not verdict.attempted
+    assert (verdict.because, str(verdict)) == ("untouched", "Not answered yet.")
+
+
+@pytest.mark.parametrize("check", [each for each in EXERCISES if each.parts], ids=named)
+def test_a_part_that_is_missing_is_a_placeholder_too(check):
+    parts = (...,) * len(check.parts)
+    assert not check(parts if check.given is None else lambda *_: parts).attempted
+
+
+@pytest.mark.parametrize("check", [each for each in EXERCISES if each.given is not None], ids=named)
+def test_a_forgotten_return_is_named(check):
+    def forgotten(*given):
+        _ = len(given)
+
+    verdict = check(forgotten)
+    assert not verdict and verdict.attempted and "end it with return" in verdict.message
+
+
+def test_what_is_returned_has_the_right_kind_and_shape():
+    assert "should be a tensor, but is a float" in checks.cosines(lambda x, y: 3.0).message
+    assert "should be (6, 5), but is (6, 6)" in checks.cosines(lambda x, y: x @ x.T).message
+    assert "a number, but is a str" in checks.interval(lambda a: "wide").message
+    assert "the bias: the shape should be (5,), but" in checks.linear_form(lambda c: (2 * c, c)).message
+    assert "two things, the weight and the bias." in checks.linear_form(lambda c: (c, c, c)).message
+    assert "three things, u, v and w." in checks.shorter_detour((1, 2)).message
+
+
+# Other words ----------------------------------------------------------------------------------------------------
+
+
+def test_verdicts_are_said_in_the_words_of_another_language():
+    english = checks.texts()
+    gaps = re.compile(r"{[^}]*}")
+    checks.speak({key: f"«{key}» {' '.join(gaps.findall(text))}" for key, text in english.items()})
+    try:
+        assert checks.cosines(cosine_similarity).message == "«right» "
+        assert "«ch03.cosines.distance»" in checks.cosines(lambda x, y: 1 - cosine_similarity(x, y)).message
+        assert "«untouched»" in checks.cosines(empty).message
+        assert "«parts» «count 2»  «and» «ch06.linear_form.part 1»" in checks.linear_form(lambda c: c).message
+        assert "«part» «ch06.linear_form.part 2»  «shape» (5,)" in checks.linear_form(lambda c: (2 * c, c)).message
+        assert "7" in checks.count_triplets(lambda n, k: 7).message
+    finally:
+        checks.speak({})
+    assert checks.cosines(cosine_similarity).message == "✓ Right."
+
+
+def test_every_verdict_of_the_bank_is_in_the_table():
+    keys = checks.texts()
+    for check, answer, _ in WRONG:
+        because = check(answer).because
+        assert because in keys or f"{check.name}.{because}" in keys
+
+
+# Names ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_exercise_goes_by_its_chapter_and_by_its_name_alone():
+    assert checks.ch03.cosines is checks.cosines is checks.EXERCISES["ch03.cosines"]
+    assert {"cosines", "texts", "ch03"} <= set(dir(checks))
+    with pytest.raises(AttributeError, match="There is no exercise 'sines'"):
+        _ = checks.sines
+
+
+def test_a_name_of_several_chapters_needs_its_chapter(monkeypatch):
+    monkeypatch.setitem(checks.EXERCISES, "ch99.cosines", checks.cosines)
+    with pytest.raises(AttributeError, match=r"write checks.ch03.cosines or checks.ch99.cosines"):
+        _ = checks.cosines
 
 
 # What a check leaves alone --------------------------------------------------------------------------------------
@@ -442,9 +546,9 @@ def generators():
 CHECKS = dict(RIGHT)
 
 
-@pytest.mark.parametrize("check, answer", CHECKS.items(), ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize("check, answer", CHECKS.items(), ids=named)
 @pytest.mark.parametrize("wrong", ["right", "nothing", "raises"])
-def test_a_check_leaves_the_generators_as_they_were(check, answer, wrong, capsys):
+def test_a_check_leaves_the_generators_as_they_were(check, answer, wrong):
     """Whatever the answer draws, or seeds."""
 
     def drawing(*arguments):
@@ -471,7 +575,7 @@ def test_what_was_drawn_before_changes_nothing(monkeypatch):
     seen = []
     for before in range(2):
         torch.manual_seed(before)
-        monkeypatch.setattr(checks, "_presses", itertools.count())
+        monkeypatch.setattr(exercise, "_presses", itertools.count())
         checks.cosines(lambda x, y: seen.append(x))
     assert torch.equal(*seen)
 
@@ -494,26 +598,24 @@ def moved(value):
 @pytest.mark.parametrize(
     "check, answer, right",
     [(*pair, True) for pair in RIGHT] + [(check, answer, False) for check, answer, _ in WRONG],
-    ids=lambda value: getattr(value, "__name__", str(value)),
+    ids=named,
 )
-def test_an_answer_from_a_gpu_is_judged(check, answer, right, capsys):
-    assert check(answer) is right
-    said = capsys.readouterr().out
+def test_an_answer_from_a_gpu_is_judged(check, answer, right):
+    said = check(answer, seed=3)
+    assert said.right is right
     with pretend_gpu():
-        checks._presses = itertools.count()
-        assert check((lambda *given: moved(answer(*given))) if callable(answer) else moved(answer)) is right
-    assert capsys.readouterr().out == said
+        assert check((lambda *given: moved(answer(*given))) if callable(answer) else moved(answer), seed=3) == said
 
 
 @on_gpu
-def test_an_answer_may_be_found_on_a_gpu(capsys):
+def test_an_answer_may_be_found_on_a_gpu():
     with pretend_gpu():
         assert checks.cosines(lambda x, y: cosine_similarity(x.cuda(), y.cuda()))
         assert checks.class_means(lambda s, labels: means()(s.cuda(), labels.cuda()))
 
 
 @on_gpu
-def test_a_check_leaves_the_generator_of_the_gpu_as_it_was(capsys):
+def test_a_check_leaves_the_generator_of_the_gpu_as_it_was():
     with pretend_gpu():
         if default_device().type != "cuda":
             pytest.skip("The pretend GPU does not call itself cuda here, so its generator is not looked for.")
@@ -531,25 +633,24 @@ def test_data_lie_on_the_cpu_whatever_the_default_device():
         right = checks.cosines(lambda x, y: found.append(x.device.type) or cosine_similarity(x, y))
     finally:
         torch.set_default_device(None)
-    assert right and found == ["cpu"]
+    assert right and set(found) == {"cpu"}
 
 
 # Other forms ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [torch.int32, torch.float32])
-def test_labels_may_be_of_another_kind(kind, capsys):
+def test_labels_may_be_of_another_kind(kind):
     assert checks.nearest_neighbour(lambda s, labels, q: labels[torch.cdist(q, s).argmin(1)].to(kind))
 
 
-def test_an_episode_must_be_one(capsys):
-    assert not checks.draw_episode(lambda *_: (torch.arange(12), torch.arange(18)))
-    assert "should be an Episode, but is a tuple" in capsys.readouterr().out
-    assert not checks.draw_episode(lambda *arguments: Episode(..., *(torch.arange(n) for n in (12, 18))))
-    assert capsys.readouterr().out == "Not answered yet.\n"
+def test_an_episode_must_be_one():
+    verdict = checks.draw_episode(lambda *_: (torch.arange(12), torch.arange(18)))
+    assert "should be an Episode, but is a tuple" in verdict.message
+    assert not checks.draw_episode(lambda *_: Episode(..., *(torch.arange(n) for n in (12, 18)))).attempted
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_numbers_may_be_of_another_width(dtype, capsys):
-    right = checks.cosines(lambda x, y: cosine_similarity(x, y).to(dtype))
-    assert right is (dtype == torch.float64) and "raised" not in capsys.readouterr().out
+def test_numbers_may_be_of_another_width(dtype):
+    verdict = checks.cosines(lambda x, y: cosine_similarity(x, y).to(dtype))
+    assert verdict.right is (dtype == torch.float64) and "raised" not in verdict.message

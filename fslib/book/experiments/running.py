@@ -1,7 +1,7 @@
 """What is around a recipe: seeds, splits, checkpoints, kept weights and records, the same for all of them.
 
-A recipe calls three methods of what it is given: ``train``, ``keep`` and ``measure``. A :class:`Plan` notes what they
-would do, a :class:`Training` trains and no more, for who wants the network, and a :class:`Run` does everything.
+A recipe calls ``train``, ``save_weights`` and ``measure`` of what it is given. A :class:`Plan` notes what these would
+do, a :class:`Training` trains and no more, for who wants the network, and a :class:`Run` does everything.
 """
 
 from __future__ import annotations

@@ -1,0 +1,234 @@
+"""Chapter 4: losses."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from fslib.book.checks.exercise import Exercise, Wrong
+from fslib.metrics import squared_euclidean
+
+
+def _mean(same: Tensor, pull: Tensor, push: Tensor) -> Tensor:
+    return torch.where(same, pull, push).mean()
+
+
+contrastive_loss = Exercise(
+    asks="4.1: the contrastive loss, the mean over pairs",
+    given=lambda: (2 * torch.rand(40), torch.rand(40) < 0.3, 1.2),
+    right=lambda d, same, m: _mean(same, d.square(), (m - d).clamp_min(0).square()),
+    wrong={
+        "swapped": Wrong(
+            "pull and push are swapped: pairs of one class have same = True.",
+            lambda d, same, m: _mean(same, (m - d).clamp_min(0).square(), d.square()),
+        ),
+        "no squares": Wrong("the squares are missing.", lambda d, same, m: _mean(same, d, (m - d).clamp_min(0))),
+        "push": Wrong("the push is not squared.", lambda d, same, m: _mean(same, d.square(), (m - d).clamp_min(0))),
+        "pull": Wrong("the pull is not squared.", lambda d, same, m: _mean(same, d, (m - d).clamp_min(0).square())),
+        "maximum": Wrong(
+            "the maximum with zero is missing: pairs beyond the margin cost nothing.",
+            lambda d, same, m: _mean(same, d.square(), (m - d).square()),
+        ),
+        "order": Wrong(
+            "square after the subtraction: (m − d)², not m − d².",
+            lambda d, same, m: _mean(same, d.square(), (m - d.square()).clamp_min(0)),
+        ),
+        "two means": Wrong(
+            "take one mean over all pairs, not one over each kind.",
+            lambda d, same, m: d[same].square().mean() + (m - d[~same]).clamp_min(0).square().mean(),
+        ),
+        "sum": Wrong(
+            "that is the sum; take the mean over pairs.",
+            lambda d, same, m: torch.where(same, d, (m - d).clamp_min(0)).square().sum(),
+        ),
+        "half": Wrong(
+            "that is half the loss of equation 4.1.",
+            lambda d, same, m: torch.where(same, d, (m - d).clamp_min(0)).square().mean() / 2,
+        ),
+    },
+    otherwise="the value is not that of equation 4.1.",
+)
+
+count_triplets = Exercise(
+    asks="4.2: the number of triplets in a batch of so many classes and examples of each",
+    given=[(20, 6), (3, 2), (7, 5)],
+    right=lambda classes, each: classes * each * (each - 1) * (classes - 1) * each,
+    tolerance=0,
+    wrong={
+        "itself": Wrong(
+            "an example is not its own positive.", lambda classes, each: classes * each**3 * (classes - 1)
+        ),
+        "same class": Wrong(
+            "a negative is of another class.",
+            lambda classes, each: classes * each * (each - 1) * (classes * each - 1),
+        ),
+        "one negative": Wrong(
+            "a class has more than one negative to offer.",
+            lambda classes, each: classes * each * (each - 1) * (classes - 1),
+        ),
+        "order": Wrong(
+            "anchor and positive play different parts, so either order counts.",
+            lambda classes, each: classes * each * (each - 1) * (classes - 1) * each / 2,
+        ),
+    },
+    otherwise="{given[0]} classes with {given[1]} examples have {right:,}, not {answer}.",
+)
+
+
+def _points() -> tuple[Tensor, Tensor]:
+    points = torch.randn(24, 3)  # of fewer, a wrong answer may be right by chance
+    return squared_euclidean(points, points).sqrt(), torch.tensor([5, 2, 9, 5, 2, 9, 9, 5] * 3)
+
+
+def _extremes(
+    distances: Tensor, labels: Tensor, *, any_positive: bool = False, near_positive: bool = False,
+    far_negative: bool = False, any_negative: bool = False, with_itself: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Distances to the farthest positives and the nearest negatives, rightly or with a mistake."""
+    same = labels[:, None] == labels
+    other = torch.ones_like(same).fill_diagonal_(False)
+    positives = torch.ones_like(same) if any_positive else same & other
+    negatives = (torch.ones_like(same) if with_itself else other) if any_negative else ~same
+    positive = distances.where(positives, torch.tensor(torch.inf if near_positive else -torch.inf))
+    negative = distances.where(negatives, torch.tensor(-torch.inf if far_negative else torch.inf))
+    return (
+        positive.amin(1) if near_positive else positive.amax(1),
+        negative.amax(1) if far_negative else negative.amin(1),
+    )
+
+
+def _half_right(distances: Tensor, labels: Tensor, found: tuple[Tensor, Tensor]) -> str | None:
+    """Which of the two is wrong, and how, if the other may be anything."""
+
+    def among(i: int, **mistake: bool) -> bool:
+        return torch.allclose(found[i].double(), _extremes(distances, labels, **mistake)[i].double(), 1e-4, 1e-4)
+
+    if not all(part.is_floating_point() for part in found):
+        return "positions"
+    if among(0, near_positive=True):
+        return "near positive"
+    if among(0, any_positive=True):
+        return "any positive"
+    if among(1, far_negative=True):
+        return "far negative"
+    if among(1, any_negative=True) or among(1, any_negative=True, with_itself=True):
+        return "any negative"
+    return "negatives" if among(0) else "positives"
+
+
+hardest = Exercise(
+    asks="4.3: distance to the farthest positive and to the nearest negative of each example",
+    given=_points,
+    right=_extremes,
+    parts=("the farthest positives", "the nearest negatives"),
+    judge=_half_right,
+    wrong={
+        "swapped": Wrong(
+            "positives come first, negatives second.", lambda distances, labels: _extremes(distances, labels)[::-1]
+        ),
+        "positions": Wrong(
+            "those are positions; return the distances, by amax or amin for argmax or argmin.",
+            lambda distances, labels: (distances.argmax(1), distances.argmin(1)),
+        ),
+        "near positive": Wrong(
+            "that is the nearest positive; the hardest is the farthest.",
+            lambda distances, labels: _extremes(distances, labels, near_positive=True),
+        ),
+        "any positive": Wrong(
+            "the farthest positive must be of the same class.",
+            lambda distances, labels: _extremes(distances, labels, any_positive=True),
+        ),
+        "far negative": Wrong(
+            "that is the farthest negative; the hardest is the nearest.",
+            lambda distances, labels: _extremes(distances, labels, far_negative=True),
+        ),
+        "any negative": Wrong(
+            "the nearest negative must be of another class; set the distances of the same class to infinity.",
+            lambda distances, labels: _extremes(distances, labels, any_negative=True),
+            lambda distances, labels: _extremes(distances, labels, any_negative=True, with_itself=True),
+        ),
+        "positives": Wrong(
+            "the positives are not right.",
+            lambda distances, labels: (-torch.ones(24), _extremes(distances, labels)[1]),
+        ),
+        "negatives": Wrong(
+            "the negatives are not right.",
+            lambda distances, labels: (_extremes(distances, labels)[0], -torch.ones(24)),
+        ),
+    },
+    otherwise="neither the positives nor the negatives are right.",
+)
+
+
+def _line_up(scores: Tensor) -> Tensor:
+    return (scores.logsumexp(1) - scores.diag()).mean()
+
+
+n_pair_distances = Exercise(
+    asks="4.4: the N-pair loss with minus the squared distance for the inner product",
+    given=lambda: (torch.randn(6, 3), torch.randn(6, 3)),
+    right=lambda anchor, positive: _line_up(-squared_euclidean(anchor, positive)),
+    wrong={
+        "sign": Wrong(
+            "near should score high: put a minus before the distance.",
+            lambda anchor, positive: _line_up(squared_euclidean(anchor, positive)),
+        ),
+        "root": Wrong(
+            "the distance should be squared.",
+            lambda anchor, positive: _line_up(-squared_euclidean(anchor, positive).sqrt()),
+        ),
+        "inner product": Wrong(
+            "those are inner products; compare by minus the squared distance.",
+            lambda anchor, positive: _line_up(anchor @ positive.T),
+        ),
+        "columns": Wrong(
+            "rows should be anchors: you ask each positive for its anchor.",
+            lambda anchor, positive: _line_up(-squared_euclidean(positive, anchor)),
+        ),
+        "sum": Wrong(
+            "that is the sum over anchors; take the mean.",
+            lambda anchor, positive: len(anchor) * _line_up(-squared_euclidean(anchor, positive)),
+        ),
+    },
+    otherwise="the value is not the cross-entropy of minus the squared distances.",
+)
+
+
+def _of_right_class(labels: Tensor) -> Tensor:
+    return labels[:, None] == torch.arange(4)
+
+
+arcface_scores = Exercise(
+    asks="4.5: cosines with the margin added to the angle of the right class",
+    given=lambda: (1.6 * torch.rand(9, 4) - 0.8, torch.randint(0, 4, (9,)), 0.4),
+    right=lambda cosines, labels, m: torch.where(_of_right_class(labels), (cosines.acos() + m).cos(), cosines),
+    wrong={
+        "every class": Wrong(
+            "every class has the margin; only the right one should.",
+            lambda cosines, labels, m: (cosines.acos() + m).cos(),
+        ),
+        "sign": Wrong(
+            "the sign of the margin is wrong: the right class is made harder, its angle larger.",
+            lambda cosines, labels, m: torch.where(_of_right_class(labels), (cosines.acos() - m).cos(), cosines),
+        ),
+        "cosface": Wrong(
+            "you take the margin off the cosine, as CosFace does; ArcFace adds it to the angle.",
+            lambda cosines, labels, m: torch.where(_of_right_class(labels), cosines - m, cosines),
+        ),
+        "wrong classes": Wrong(
+            "the wrong classes have the margin; the right one should.",
+            lambda cosines, labels, m: torch.where(_of_right_class(labels), cosines, (cosines.acos() + m).cos()),
+        ),
+        "angles": Wrong(
+            "those are angles; take their cosine.",
+            lambda cosines, labels, m: torch.where(_of_right_class(labels), cosines.acos() + m, cosines.acos()),
+        ),
+        "degrees": Wrong(
+            "the margin is in radians, not in degrees.",
+            lambda cosines, labels, m: torch.where(
+                _of_right_class(labels), (cosines.acos() + math.radians(m)).cos(), cosines
+            ),
+        ),
+    },
+    otherwise="add the margin to the angle of the right class, and take the cosine.",
+)

@@ -1,0 +1,210 @@
+"""Chapter 5: embedding functions."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fslib.book.checks.exercise import Exercise, Wrong
+from fslib.metrics import cosine_similarity
+
+Layers = list[tuple[int, int]]
+
+
+def _field(layers: Layers, start: int = 1, extra: int = 1, strided: bool = True, late: bool = False) -> int:
+    """The receptive field, rightly or with a mistake."""
+    field, step = start, 1
+    for kernel, stride in layers:
+        after = step * stride if strided else 1
+        field, step = field + (kernel - extra) * (after if late else step), after
+    return field
+
+
+receptive_field = Exercise(
+    asks="5.1: the side of the receptive field of layers given as (kernel, stride)",
+    given=[([(3, 1)],), ([(3, 1), (2, 2)] * 4,), ([(7, 2), (3, 2), (3, 1), (3, 2), (1, 1)],)],
+    right=_field,
+    tolerance=0,
+    wrong={
+        "late": Wrong(
+            "count the stride of a layer only for the layers after it.", lambda layers: _field(layers, late=True)
+        ),
+        "no strides": Wrong(
+            "you do not use the strides: after a stride of 2, neighbours lie two pixels apart.",
+            lambda layers: _field(layers, strided=False),
+        ),
+        "kernel": Wrong("a kernel of 3 adds two steps, not three.", lambda layers: _field(layers, extra=0)),
+        "start": Wrong(
+            "before the first layer a number sees one pixel, itself: start with 1.",
+            lambda layers: _field(layers, start=0),
+        ),
+        "steps": Wrong(
+            "that is how far neighbours lie apart at the end; the field is asked for.",
+            lambda layers: math.prod(stride for _, stride in layers),
+        ),
+    },
+    otherwise="the layers {given[0]} give {right}, and yours is {answer}.",
+)
+
+block_parameters = Exercise(
+    asks="5.2: the parameters of a convolution with a bias and of the batch norm after it",
+    given=[(1, 64, 3), (48, 32, 5)],
+    right=lambda ins, outs, kernel: ins * outs * kernel**2 + 3 * outs,
+    tolerance=0,
+    wrong={
+        "batch norm": Wrong(
+            "the convolution is right; batch norm learns a scale and a shift of each channel.",
+            lambda ins, outs, kernel: ins * outs * kernel**2 + outs,
+        ),
+        "weights": Wrong(
+            "those are the weights of the convolution; it has a bias, and batch norm has parameters.",
+            lambda ins, outs, kernel: ins * outs * kernel**2,
+        ),
+        "bias": Wrong(
+            "the convolution has a bias, one number for each channel it makes.",
+            lambda ins, outs, kernel: ins * outs * kernel**2 + 2 * outs,
+        ),
+        "measured": Wrong(
+            "mean and variance of batch norm are measured, not learned; they are no parameters.",
+            lambda ins, outs, kernel: ins * outs * kernel**2 + 5 * outs,
+        ),
+        "one channel": Wrong(
+            "each filter looks at all channels that come in: multiply by them.",
+            lambda ins, outs, kernel: outs * kernel**2 + 3 * outs,
+        ),
+        "one side": Wrong(
+            "a kernel has two sides: square it.", lambda ins, outs, kernel: ins * outs * kernel + 3 * outs
+        ),
+        "ins": Wrong(
+            "bias and batch norm belong to the channels that go out, not to those that come in.",
+            lambda ins, outs, kernel: ins * outs * kernel**2 + 3 * ins,
+        ),
+    },
+    otherwise="{given[0]} channels in, {given[1]} out and a kernel of {given[2]} give {right}, and yours is {answer}.",
+)
+
+
+def _weights(
+    maps: Tensor,
+    layers: tuple[nn.Module, ...],
+    squeeze: Callable[..., Tensor] = torch.mean,
+    between: Callable[[Tensor], Tensor] = torch.relu,
+) -> Tensor:
+    """What the two layers make of the squeezed maps, before the sigmoid."""
+    narrow, widen = layers
+    return widen(between(narrow(squeeze(maps, dim=(2, 3)))))[..., None, None]
+
+
+squeeze_excitation = Exercise(
+    asks="5.3: feature maps with each channel weighed, from two linear layers",
+    given=lambda: (torch.randn(16, 8, 5, 4), nn.Linear(8, 4), nn.Linear(4, 8)),
+    right=lambda maps, *layers: maps * _weights(maps, layers).sigmoid(),
+    wrong={
+        "maximum": Wrong(
+            "squeeze by the mean over locations, not by the maximum.",
+            lambda maps, *layers: maps * _weights(maps, layers, torch.amax).sigmoid(),
+        ),
+        "sum": Wrong(
+            "squeeze by the mean over locations, not by the sum.",
+            lambda maps, *layers: maps * _weights(maps, layers, torch.sum).sigmoid(),
+        ),
+        "no relu": Wrong(
+            "you leave out the ReLU between the two layers.",
+            lambda maps, *layers: maps * _weights(maps, layers, torch.mean, nn.Identity()).sigmoid(),
+        ),
+        "no sigmoid": Wrong(
+            "weights should lie between 0 and 1: take the sigmoid.",
+            lambda maps, *layers: maps * _weights(maps, layers),
+        ),
+        "softmax": Wrong(
+            "channels are weighed each for itself, by a sigmoid; in a softmax they compete.",
+            lambda maps, *layers: maps * _weights(maps, layers).softmax(1),
+        ),
+        "weights": Wrong(
+            "those are the weights; multiply the maps by them.",
+            lambda maps, *layers: _weights(maps, layers).sigmoid().expand_as(maps),
+        ),
+        "added": Wrong(
+            "multiply the maps by the weights; do not add them.",
+            lambda maps, *layers: maps + _weights(maps, layers).sigmoid(),
+        ),
+    },
+    otherwise="mean over locations, first layer, ReLU, second layer, sigmoid, times the maps.",
+)
+
+self_attention = Exercise(
+    asks="5.4: what every location reads, from queries, keys and values",
+    given=lambda: (2 * torch.randn(6, 16), 2 * torch.randn(9, 16), torch.randn(9, 5)),
+    right=lambda queries, keys, values: (queries @ keys.T / 4).softmax(1) @ values,
+    wrong={
+        "undivided": Wrong(
+            "you do not divide by the root of the dimension.",
+            lambda queries, keys, values: (queries @ keys.T).softmax(1) @ values,
+        ),
+        "no root": Wrong(
+            "divide by the root of the dimension, not by the dimension.",
+            lambda queries, keys, values: (queries @ keys.T / 16).softmax(1) @ values,
+        ),
+        "of values": Wrong(
+            "divide by the root of the dimension of the queries, not of the values.",
+            lambda queries, keys, values: (queries @ keys.T / math.sqrt(5)).softmax(1) @ values,
+        ),
+        "after": Wrong(
+            "divide the products before the softmax, not its result after it.",
+            lambda queries, keys, values: (queries @ keys.T).softmax(1) @ values / 4,
+        ),
+        "over queries": Wrong(
+            "the attention of one query should sum to one: take the softmax over the keys.",
+            lambda queries, keys, values: (queries @ keys.T / 4).softmax(0) @ values,
+        ),
+        "no softmax": Wrong(
+            "those are sums by scores; take their softmax first.",
+            lambda queries, keys, values: queries @ keys.T / 4 @ values,
+        ),
+        "cosines": Wrong(
+            "compare by inner products, not by cosines.",
+            lambda queries, keys, values: (cosine_similarity(queries, keys) / 4).softmax(1) @ values,
+        ),
+    },
+    otherwise="softmax of queries times keys over the root of the dimension, times the values.",
+)
+
+
+def _texts() -> list[tuple[Tensor, Tensor]]:
+    """Features of four texts and where they are real; once with numbers at the padding, once with NaN."""
+    features, real = torch.randn(4, 7, 5), torch.arange(7) < torch.tensor([6, 3, 1, 5])[:, None]
+    return [(features, real), (features.masked_fill(~real[..., None], torch.nan), real)]
+
+
+mean_of_real = Exercise(
+    asks="5.5: the mean over the real positions of each text, whatever stands at the padding",
+    given=_texts,
+    right=lambda features, real: torch.stack([f[r].mean(0) for f, r in zip(features, real)]),
+    judge=lambda features, real, found: "nan" if features.isnan().any() else None,
+    wrong={
+        "nan": Wrong(
+            "right while the padding holds numbers, but NaN times zero is NaN: "
+            "fill the padding in place of multiplying it by zero.",
+            lambda features, real: (features * real[..., None]).sum(1) / real.sum(1, keepdim=True),
+        ),
+        "padding too": Wrong("you average over the padding too.", lambda features, real: features.mean(1)),
+        "with padding": Wrong(
+            "you divide by the length with padding; divide by the number of real positions.",
+            lambda features, real: (features * real[..., None]).mean(1),
+        ),
+        "sums": Wrong(
+            "those are sums; divide each by its number of real positions.",
+            lambda features, real: (features * real[..., None]).sum(1),
+        ),
+        "one length": Wrong(
+            "texts have different lengths; divide each sum by its own.",
+            lambda features, real: (features * real[..., None]).sum(1) / real.sum() * len(real),
+        ),
+        "reversed": Wrong(
+            "you average the padding and leave out the text: real is True where there is text.",
+            lambda features, real: (features * ~real[..., None]).sum(1) / (~real).sum(1, keepdim=True),
+        ),
+    },
+    otherwise="sum the features of the real positions of each text, and divide by their number.",
+)
