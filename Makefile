@@ -5,6 +5,7 @@ VENV   ?= .venv
 BUILD     := _build
 INSTALLED := $(VENV)/.installed
 RAN       := $(BUILD)/.notebooks-ran
+WIDGETS   := $(BUILD)/widgets-7
 SOURCES   := pyproject.toml $(wildcard chapters/*.ipynb) \
              $(shell find fslib results tests/notebooks_plugin.py -name '*.py' -o -name '*.jsonl')
 
@@ -25,7 +26,7 @@ book: $(INSTALLED) $(RAN)
 	@echo "The book is at $(CURDIR)/$(BUILD)/html/index.html"
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --ignore=tests/test_site.py --ignore=tests/test_browser.py
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --ignore=tests/test_site.py --ignore=tests/test_browser.py --ignore=tests/test_notebook_figures.py
 	@rm -f $(RAN)
 	@$(MAKE) --no-print-directory $(RAN)
 
@@ -45,9 +46,11 @@ gpu:
 	$(PYTHON) benchmarks/speed.py || status=1; \
 	exit $$status
 
-# The built site in a real browser: errors, accessibility, drawing by hand and by keyboard.
-browser: $(INSTALLED)
-	python -m pytest -q -n 2 tests/test_browser.py
+# The built site in a real browser: errors, accessibility, drawing by hand and by keyboard; and the figures in JupyterLab.
+browser: $(INSTALLED) $(WIDGETS)
+	@rm -rf $(BUILD)/wheel
+	python -m pip install --quiet --no-deps --target $(BUILD)/wheel .
+	python -m pytest -q -n 2 --dist loadgroup tests/test_browser.py tests/test_notebook_figures.py
 
 serve:
 	@echo "The book is at http://localhost:8000 (stop with Ctrl-C)"
@@ -68,6 +71,12 @@ address: $(INSTALLED)
 
 clean:
 	rm -rf $(BUILD)
+
+# The widgets of Colab, beside everything else.
+$(WIDGETS): pyproject.toml | $(INSTALLED)
+	python -m pip install --quiet --no-deps --upgrade --target $@ $$(python -c \
+		"import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['tool']['fslib']['colab-widgets'])")
+	@touch $@
 
 $(INSTALLED): pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)

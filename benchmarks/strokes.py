@@ -34,7 +34,7 @@ from fslib.training import fit
 from tests.page import ROOT, chromium, drag, served
 
 ALPHABET, EPISODES, WAY, QUERIES, TRAINING = "Early_Aramaic", 32, 5, 2, 600
-PAGE = '<script type="module" src="/book/_static/live/pad.mjs"></script><few-shot-pad></few-shot-pad>'
+PAGE = '<script type="module" src="/fslib/book/figures/pad.mjs"></script><few-shot-pad></few-shot-pad>'
 
 
 def network():
@@ -98,8 +98,8 @@ def in_the_page(page, support, query) -> list[int]:
         surface = page.get_by_role("application", name="the new drawing:")
         surface.press("Delete")
         drag(page, surface, strokes)
-        # It answers with the next frame; we do not wait for that.
-        shares = page.locator("few-shot-pad").evaluate("pad => (pad.paint(), pad.result.shares)")
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        shares = page.locator("few-shot-pad").evaluate("pad => pad.result.shares")
         answers.append(shares.index(max(shares)))
     return answers
 

@@ -5,11 +5,11 @@ those before it, two models meet the very same episodes, and interrupted trainin
 
 Support and query go by these names everywhere:
 
-=========================  ============================================
-``shot``, ``query``        arguments: how many examples of each class
-``episode.support, query`` which examples, as indices into the data set
-``episode.shot, n_query``  how many examples of each class they are
-=========================  ============================================
+==================================  ============================================
+``shot``, ``query``                 arguments: how many examples of each class
+``episode.support, episode.query``  which examples, as indices into the data set
+``episode.shot, episode.n_query``   how many examples of each class they are
+==================================  ============================================
 
 Within one program, then, the seed is all there is to keep. Episodes that another program drew, or that another is to
 meet, go through a file: :func:`save` and :func:`load`.

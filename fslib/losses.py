@@ -75,6 +75,10 @@ def contrastive(
         same: whether the pair is of one class, boolean, (n,).
         margin: m, the distance beyond which a pair of two classes costs nothing.
         reduction: ``"mean"`` over all, ``"nonzero"``: over those that cost something, ``"sum"`` or ``"none"``.
+
+    Example:
+        >>> contrastive(torch.tensor([0.5, 0.25]), [True, False], margin=1.0)
+        tensor(0.4062)
     """
     check_not_negative("margin", margin)
     same = _as_same(same, distances)
@@ -97,6 +101,10 @@ def triplet(
         negative: D(a, n) of each triplet, (n,).
         margin: m.
         reduction: ``"mean"`` over all, ``"nonzero"``: over those that cost something, ``"sum"`` or ``"none"``.
+
+    Example:
+        >>> triplet(torch.tensor([0.5, 0.25]), torch.tensor([1.0, 2.0]), margin=1.0)
+        tensor(0.2500)
     """
     check_not_negative("margin", margin)
     _check_device(positive, negative)
@@ -127,6 +135,11 @@ def triplet_all(
         labels: class of each example, (n,).
         margin: m.
         reduction: ``"mean"`` over all triplets, ``"nonzero"``: mean over those that cost something, or ``"sum"``.
+
+    Example:
+        >>> distances = torch.tensor([[0.0, 0.5, 1.0], [0.5, 0.0, 2.0], [1.0, 2.0, 0.0]])
+        >>> triplet_all(distances, ["cat", "cat", "dog"], margin=1.0)
+        tensor(0.2500)
     """
     check_not_negative("margin", margin)
     labels = _labels_of(distances, labels)
@@ -169,6 +182,10 @@ def n_pair(similarities: Tensor) -> Tensor:
 
     Args:
         similarities: aᵢ·pⱼ, the anchor i and the positive of class j, (n, n).
+
+    Example:
+        >>> n_pair(torch.zeros(3, 3)).exp().round(decimals=4)     # all alike: one in three
+        tensor(3.)
     """
     if similarities.ndim != 2 or similarities.shape[0] != similarities.shape[1]:
         raise ValueError(
@@ -188,6 +205,10 @@ def normalized_softmax(cosines: Tensor, labels: Any, scale: float = 30.0) -> Ten
         cosines: of each embedding with each class weight, (n, classes).
         labels: class of each embedding, 0 … classes − 1, (n,).
         scale: s. Cosines end at 1, so without a scale the loss cannot come near zero.
+
+    Example:
+        >>> normalized_softmax(torch.tensor([[1.0, 1.0]]), [0]).exp().round(decimals=4)     # both alike: one in two
+        tensor(2.)
     """
     _check_above_zero("scale", scale)
     return _cross_entropy(scale * cosines, _classes_of(cosines, labels))
@@ -204,6 +225,10 @@ def cosface(
         labels: (n,)
         margin: m, in units of the cosine.
         scale: s.
+
+    Example:
+        >>> cosface(torch.tensor([[0.75, 0.5]]), [0], margin=0.25).exp().round(decimals=4)     # no lead is left
+        tensor(2.)
     """
     check_not_negative("margin", margin)
     _check_above_zero("scale", scale)
@@ -227,6 +252,11 @@ def arcface(
         labels: (n,)
         margin: m, in radians, at most π.
         scale: s.
+
+    Example:
+        >>> cosines = torch.tensor([0.25, 0.75]).cos()[None]
+        >>> arcface(cosines, [0], margin=0.5).exp().round(decimals=4)     # the margin eats the lead
+        tensor(2.)
     """
     _check_angle(margin)
     _check_above_zero("scale", scale)
@@ -258,6 +288,10 @@ def supcon(similarities: Tensor, labels: Any, temperature: float = 0.1) -> Tenso
         similarities: s of all pairs of the batch, (n, n); in the paper, cosines.
         labels: class of each example, (n,).
         temperature: τ.
+
+    Example:
+        >>> supcon(torch.eye(4), [0, 0, 1, 1]).exp().round(decimals=4)     # all others alike: one in three
+        tensor(3.)
     """
     labels = _labels_of(similarities, labels)
     _check_above_zero("temperature", temperature)
@@ -280,6 +314,10 @@ def nt_xent(similarities: Tensor, temperature: float = 0.5) -> Tensor:
     Args:
         similarities: s of all 2n views, the second view of picture i at place n + i, (2n, 2n); in the paper, cosines.
         temperature: τ.
+
+    Example:
+        >>> nt_xent(torch.eye(4)).exp().round(decimals=4)     # all others alike: one in three
+        tensor(3.)
     """
     if len(similarities) % 2:
         raise ValueError(f"Every picture has two views, but there are {len(similarities)} rows.")
@@ -300,6 +338,11 @@ class ContrastiveLoss(nn.Module):
 
     Shape:
         x (n, d), y (n, d), same (n,) boolean → loss.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 0.5], [1.0, 0.25]])
+        >>> ContrastiveLoss(margin=1.0)(x, y, [True, False])
+        tensor(0.4062)
     """
 
     def __init__(
@@ -326,6 +369,11 @@ class TripletLoss(nn.Module):
 
     Shape:
         anchor (n, d), positive (n, d), negative (n, d) → loss.
+
+    Example:
+        >>> anchor, positive, negative = torch.zeros(1, 2), torch.tensor([[0.0, 0.5]]), torch.tensor([[1.0, 0.0]])
+        >>> TripletLoss(margin=1.0)(anchor, positive, negative)
+        tensor(0.5000)
     """
 
     def __init__(
@@ -354,6 +402,10 @@ class NPairLoss(nn.Module):
 
     Shape:
         anchor (n, d), positive (n, d), row i of each from class i → loss.
+
+    Example:
+        >>> NPairLoss()(torch.zeros(3, 2), torch.ones(3, 2)).exp().round(decimals=4)     # all alike: one in three
+        tensor(3.)
     """
 
     def __init__(self, penalty: float = 0.0):
@@ -399,6 +451,11 @@ class SoftmaxLoss(_ClassWeights):
 
     Shape:
         embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss, on the device of the weight.
+
+    Example:
+        >>> loss = SoftmaxLoss(classes=2, dim=3)
+        >>> round(loss(torch.zeros(4, 3), [0, 1, 1, 0]).exp().item(), 4)     # both classes alike: one in two
+        2.0
     """
 
     def forward(self, embeddings: Tensor, labels: Any) -> Tensor:
@@ -432,6 +489,11 @@ class NormalizedSoftmaxLoss(_AngularLoss):
 
     Shape:
         embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss, on the device of the weight.
+
+    Example:
+        >>> loss = NormalizedSoftmaxLoss(classes=2, dim=3)
+        >>> round(loss(torch.zeros(4, 3), [0, 1, 1, 0]).exp().item(), 4)     # both classes alike: one in two
+        2.0
     """
 
     def __init__(self, classes: int, dim: int, scale: float = 30.0):
@@ -456,6 +518,11 @@ class CosFaceLoss(_AngularLoss):
 
     Shape:
         embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss, on the device of the weight.
+
+    Example:
+        >>> loss = CosFaceLoss(classes=2, dim=3, margin=0.25, scale=4.0)
+        >>> round(loss(torch.zeros(4, 3), [0, 1, 1, 0]).item(), 4)     # log(1 + e): behind by 4 · 0.25
+        1.3133
     """
 
     def __init__(self, classes: int, dim: int, margin: float = 0.35, scale: float = 30.0):
@@ -482,6 +549,11 @@ class ArcFaceLoss(_AngularLoss):
 
     Shape:
         embeddings (n, dim), labels (n,) in 0 … classes − 1 → loss, on the device of the weight.
+
+    Example:
+        >>> loss = ArcFaceLoss(classes=2, dim=3, margin=0.0)     # without a margin, the normalised softmax
+        >>> round(loss(torch.zeros(4, 3), [0, 1, 1, 0]).exp().item(), 4)     # both classes alike: one in two
+        2.0
     """
 
     def __init__(self, classes: int, dim: int, margin: float = 0.5, scale: float = 30.0):
@@ -503,6 +575,10 @@ class SupConLoss(nn.Module):
 
     Shape:
         embeddings (n, d), labels (n,) → loss.
+
+    Example:
+        >>> SupConLoss()(torch.eye(4), ["cat", "cat", "dog", "dog"]).exp().round(decimals=4)     # all others alike
+        tensor(3.)
     """
 
     def __init__(self, temperature: float = 0.1, similarity: Metric = cosine_similarity):
@@ -525,6 +601,10 @@ class NTXentLoss(nn.Module):
 
     Shape:
         x (n, d), y (n, d), row i of each a view of picture i → loss.
+
+    Example:
+        >>> NTXentLoss()(*torch.eye(4).chunk(2)).exp().round(decimals=4)     # all others alike: one in three
+        tensor(3.)
     """
 
     def __init__(self, temperature: float = 0.5, similarity: Metric = cosine_similarity):

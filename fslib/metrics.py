@@ -257,10 +257,10 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, max_displacement: int 
     A stroke of one drawing lies a little beside the same stroke of another. So each location i of a map is compared
     with the locations j of the other around it, and the best counts,
 
-        s(x, y) = ½ Σ_i max_j x_i · y_j + ½ Σ_j max_i x_i · y_j,   |i − j| ≤ ``max_displacement`` along both axes,
+        s(x, y) = ½ Σ_i max_j x_i · y_j + ½ Σ_j max_i x_i · y_j,   i and j at most ``max_displacement`` apart,
 
-    where x and y have length one as a whole. It follows the image distortion model of Keysers et al. (*Deformation
-    Models for Image Recognition*, 2007), with learned features instead of grey values, and both ways.
+    along each axis, where x and y have length one as a whole. It follows the image distortion model of Keysers et al.
+    (*Deformation Models for Image Recognition*, 2007), with learned features instead of grey values, and both ways.
 
     Args:
         x: (..., n, d), each vector c maps of side × side, flattened; so d = c · side².
@@ -276,6 +276,11 @@ def local_similarity(x: Tensor, y: Tensor, side: int = 7, max_displacement: int 
     Raises:
         ValueError: if d is not a multiple of side², or side and max_displacement are not whole numbers of at least 1
             and 0.
+
+    Example:
+        >>> stroke, beside = torch.eye(9)[:1], torch.eye(9)[1:2]     # maps of 3 × 3, one location filled
+        >>> local_similarity(stroke, beside, side=3), local_similarity(stroke, beside, side=3, max_displacement=0)
+        (tensor([[1.]]), tensor([[0.]]))
     """
     side = whole("side", side)
     max_displacement = whole("max_displacement", max_displacement, least=0)
@@ -310,6 +315,10 @@ def local_distance(x: Tensor, y: Tensor, side: int = 7, max_displacement: int = 
     """One minus :func:`local_similarity`, shape (..., n, m), from −2 · max_displacement to 2.
 
     It may fall below zero, and a vector need not be the nearest to itself.
+
+    Example:
+        >>> local_distance(torch.eye(9)[:1], torch.eye(9)[:3], side=3)     # at most one location apart, or two
+        tensor([[0., 0., 1.]])
     """
     return 1 - local_similarity(x, y, side, max_displacement)
 
@@ -361,6 +370,11 @@ class Mahalanobis(Configured, nn.Module):
 
     Shape:
         x (..., n, d), y (..., m, d) → distances (..., n, m), on the device of L.
+
+    Example:
+        >>> metric = Mahalanobis(dim=2)     # as it begins, the Euclidean distance
+        >>> metric(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).item(), metric.matrix.shape
+        (5.0, torch.Size([2, 2]))
     """
 
     kind: Kind = "distance"

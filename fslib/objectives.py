@@ -28,6 +28,10 @@ def contrastive(embeddings: Tensor, labels: Any, margin: float = 0.5) -> Tensor:
     """The contrastive loss over all pairs, those of one class and the others with the same weight.
 
     Most pairs of a batch are of two classes; in one mean over all, those of one class would hardly count.
+
+    Example:
+        >>> contrastive(torch.tensor([[0.0], [0.25], [1.0], [1.25]]), [0, 0, 1, 1], margin=1.0)
+        tensor(0.0391)
     """
     labels = _labels(embeddings, labels)
     distances = euclidean(embeddings, embeddings)
@@ -37,18 +41,33 @@ def contrastive(embeddings: Tensor, labels: Any, margin: float = 0.5) -> Tensor:
 
 
 def triplet_all(embeddings: Tensor, labels: Any, margin: float = 0.2) -> Tensor:
-    """The triplet loss over all triplets, the mean over those that cost something."""
+    """The triplet loss over all triplets, the mean over those that cost something.
+
+    Example:
+        >>> triplet_all(torch.tensor([[0.0], [0.25], [1.0], [2.0]]), [0, 0, 1, 1], margin=1.0)
+        tensor(0.6500)
+    """
     labels = _labels(embeddings, labels)
     return losses.triplet_all(euclidean(embeddings, embeddings), labels, margin, "nonzero")
 
 
 def triplet_hard(embeddings: Tensor, labels: Any, margin: float = 0.2) -> Tensor:
-    """The triplet loss over the hardest triplet of each anchor, as :func:`fslib.mining.batch_hard` chooses it."""
+    """The triplet loss over the hardest triplet of each anchor, as :func:`fslib.mining.batch_hard` chooses it.
+
+    Example:
+        >>> triplet_hard(torch.tensor([[0.0], [0.25], [1.0], [2.0]]), [0, 0, 1, 1], margin=1.0)
+        tensor(0.5625)
+    """
     return mined_triplets(embeddings, labels, losses.TripletLoss(margin), "hard")
 
 
 def triplet_semi_hard(embeddings: Tensor, labels: Any, margin: float = 0.2) -> Tensor:
-    """The triplet loss over FaceNet's semi-hard triplets, as :func:`fslib.mining.semi_hard_nearest` chooses them."""
+    """The triplet loss over FaceNet's semi-hard triplets, as :func:`fslib.mining.semi_hard_nearest` chooses them.
+
+    Example:
+        >>> triplet_semi_hard(torch.tensor([[0.0], [0.25], [1.0], [2.0]]), [0, 0, 1, 1], margin=1.0)
+        tensor(0.3333)
+    """
     return mined_triplets(embeddings, labels, losses.TripletLoss(margin), "semi-hard")
 
 
@@ -77,6 +96,10 @@ def n_pair(embeddings: Tensor, labels: Any, penalty: float = 0.0) -> Tensor:
 
     How many classes have two is known only on the device, but it is at most half of the examples. So there are as many
     rows, and those that are no pair are made to cost nothing.
+
+    Example:
+        >>> n_pair(torch.zeros(6, 2), ["cat", "dog", "cow"] * 2).exp().round(decimals=4)     # all alike: one in three
+        tensor(3.)
     """
     losses.check_not_negative("penalty", penalty)
     labels = _labels(embeddings, labels)

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LIVE = ROOT / "book" / "_static" / "live"
+LIVE = ROOT / "fslib" / "book" / "figures"
 SITE = ROOT / "_build" / "html"
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.page import LIVE, SITE, chromium, served
+from tests.page import LIVE, ROOT, SITE, chromium, served
 
-STATIC = LIVE.parent
+STATIC = ROOT / "book" / "_static"
 
 PARTS = {  # figure → page, element, and what to do first
     "few-shot-pad": ("book/welcome", "few-shot-pad", ["Draw one for me"]),

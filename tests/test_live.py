@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import re
 import runpy
 import statistics
 
@@ -12,9 +13,10 @@ import torch
 from PIL import Image
 
 from fslib import load, losses, methods, metrics, mining
-from fslib.book import ledger
+from fslib.book import figures, ledger
+from fslib.book.figures import FIGURES
 from fslib.evaluation import ci95
-from tests.page import LIVE, chromium, served
+from tests.page import LIVE, ROOT, chromium, served
 
 MODULES = sorted(path.name for path in LIVE.glob("*.mjs"))
 
@@ -32,10 +34,22 @@ def model():
     return load(ledger.folder() / "omniglot" / "prototypical-seed0.safetensors")
 
 
+UNTIL = """const until = async (holds) => {
+    for (let tries = 0; !holds(); tries++) {
+        if (tries > 500) throw new Error("waited in vain");
+        await new Promise((done) => setTimeout(done, 10));
+    }
+};"""
+
+
 def call(page, module, code, *arguments):
-    """The value of an expression in which `m` is a module and `a` the arguments."""
-    script = f"async (a) => {{ const m = await import('./{module}.mjs'); return {code}; }}"
+    """The value of an expression in which `m` is a module and `a` the arguments; it may wait `until(…)`."""
+    script = f"async (a) => {{ {UNTIL} const m = await import('./{module}.mjs'); return {code}; }}"
     return page.evaluate(script, list(arguments))
+
+
+def files_of(module):
+    return [path.name for path in LIVE.glob("*.bin") if f'"{path.name}"' in (LIVE / module).read_text(encoding="utf8")]
 
 
 def scribbles(count, seed):
@@ -409,7 +423,7 @@ def test_who_suffers_from_what(page):
 @pytest.fixture(scope="module")
 def rings():
     """The names of the script that trained the relation module of the rings, and what it wrote."""
-    script = runpy.run_path(str(LIVE / "make_rings.py"))
+    script = runpy.run_path(str(ROOT / "book" / "_tools" / "make_rings.py"))
     return script, json.loads(script["WEIGHTS"].read_text().partition("export default")[2].rstrip(";\n"))
 
 
@@ -459,17 +473,82 @@ def test_the_part_of_a_ring_that_a_class_gets(page, rings, far):
     assert above > 0.95 if far == 1 else above < 0.8
 
 
-@pytest.mark.parametrize("module", ["plane", "margin", "block", "episodes", "shift", "rings", "votes", "noise"])
-def test_playgrounds_keep_to_the_contract_of_anywidget(page, module):
-    """A default export whose `render({ model, el })` fills the element and gives back a way to stop."""
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_keep_to_the_contract_of_anywidget(page, name):
+    """A default export whose `render({ model, el })` fills the element and gives back a way to stop; joined, too."""
     code = """(async () => {
-        const { localModel } = await import('./element.mjs');
-        const el = document.createElement('div');
-        const stop = m.default.render({ model: localModel(structuredClone(m.DEFAULTS)), el });
-        return [el.childElementCount, typeof stop, Object.keys(m.default).join()];
+        const { localModel } = await import('./playground.mjs');
+        const joined = await import(URL.createObjectURL(new Blob([a[0]], { type: 'text/javascript' })));
+        const files = Object.fromEntries(await Promise.all(a[1].map(async (file) =>
+            [file, new DataView(await (await fetch(file)).arrayBuffer())])));
+        const found = [];
+        for (const { default: figure } of [m, joined]) {
+            const el = document.createElement('div'), model = localModel({ state: {}, files });
+            const stop = figure.render({ model, el });
+            await until(() => 'ready' in el.dataset);
+            const state = model.get('state');
+            stop();
+            found.push([Object.keys(figure), typeof stop, el.shadowRoot.querySelectorAll('p').length, state]);
+        }
+        return found;
     })()"""
-    children, stop, exports = call(page, module, f"await {code}")
-    assert children >= 3 and stop == "function" and exports == "render"
+    module = FIGURES[name].module
+    direct, joined = call(page, module.removesuffix(".mjs"), f"await {code}", figures.joined(module), files_of(module))
+    keys, stop, paragraphs, state = direct
+    assert keys == ["render"] and stop == "function" and paragraphs >= 2 and state
+    assert direct == joined
+
+
+STATES = {  # of a figure, by its link; and what no link should do
+    "shift-player": ("right=1&down=0&character=3", "right=900&character=-7.5&down=x"),
+    "episode-player": ("way=3&shot=2&noise=0.8&drawn=40", "way=99&drawn=-3&noise=NaN"),
+    "metric-plane": ("metric=cosine&nearest=example&query=1,-0.5&preset=modes", "metric=taxi&query=1&preset=nothing"),
+    "margin-plane": ("mining=batch_hard&margin=0.2&anchor=4", "mining=x&anchor=99&points=1,2,3"),
+    "block-plane": ("channel=clutter&weights=0.5,0.2&temperature=4", "channel=x&weights=7,-1&temperature=0"),
+    "rings-plane": ("ruler=distance&support=1,1,-1,1,0,2", "ruler=x&support=,,,,,"),
+    "votes-plane": ("scale=2&method=mean&query=0,0", "scale=-5&method=x"),
+    "noise-plane": ("clumps=two&number=7&method=nearest", "clumps=x&number=x&labels=9,9,9,9,9,9,9,9,9,9,9,9,9,9,9"),
+}
+
+
+def opened(page, name, hash):
+    """The state, the words and the link of a figure that a link has opened."""
+    code = """(async () => {
+        const { localModel } = await import('./playground.mjs');
+        const el = document.body.appendChild(document.createElement('div'));
+        const model = localModel({ state: {}, link: a[0], page: 'x' });
+        m.default.render({ model, el });
+        await until(() => 'ready' in el.dataset);
+        const words = el.shadowRoot.querySelector('.live > div > p')?.textContent;
+        [...el.shadowRoot.querySelectorAll('button')].find((one) => one.textContent === 'Copy link').click();
+        const note = () => el.shadowRoot.querySelector('.tools .note a')?.getAttribute('href');
+        await until(note);
+        el.remove();
+        return [model.get('state'), words, note().slice(1)];
+    })()"""
+    page.evaluate("() => { if (navigator.clipboard) navigator.clipboard.writeText = () => Promise.reject(); }")
+    return call(page, FIGURES[name].module.removesuffix(".mjs"), f"await {code}", hash)
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_link_holds_the_whole_state_of_a_figure(page, name):
+    good, bad = STATES[name]
+    state, words, link = opened(page, name, f"#{name}?{good}")
+    usual, usual_words, plain = opened(page, name, f"#{name}")
+    assert plain == f"#{name}" and words and words != usual_words
+    for key, value in (part.split("=") for part in good.split("&")):
+        numbers = re.fullmatch(r"[-\d.,]+", value)
+        if numbers:
+            assert np.ravel(state[key]) == pytest.approx([float(number) for number in value.split(",")])
+        else:
+            assert state[key] == value
+    assert opened(page, name, link) == [state, words, link]
+    mended, words, _ = opened(page, name, f"#{name}?{bad}")
+    assert mended.keys() == usual.keys() and words and "NaN" not in words and "undefined" not in words
+
+
+def test_a_link_of_another_figure_changes_nothing(page):
+    assert opened(page, "metric-plane", "#margin-plane?margin=0.2") == opened(page, "metric-plane", "")
 
 
 @pytest.fixture
@@ -480,7 +559,7 @@ def noise(page):
 
     def state(key):
         page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        return page.locator("noise-plane").evaluate("(element, key) => element.model.get(key)", key)
+        return page.locator("noise-plane").evaluate("(element, key) => element.model.get('state')[key]", key)
 
     return state
 
@@ -557,7 +636,8 @@ def test_labels_are_made_wrong_until_all_are(page, noise):
 
 def test_a_class_keeps_its_last_example(page, noise):
     before = [[0, 1, 1, 1, 1], [1, 1, 1, 1, 1], [2, 1, 1, 1, 1]]
-    page.locator("noise-plane").evaluate("(part, labels) => part.model.set('labels', labels)", before)
+    change = "(part, labels) => part.model.set('state', { ...part.model.get('state'), labels })"
+    page.locator("noise-plane").evaluate(change, before)
     page.get_by_role("button", name="Example 1 of the circles").press("Enter")
     assert noise("labels") == before
     page.get_by_role("button", name="Make one label wrong").click()
@@ -605,15 +685,15 @@ def test_a_block_says_what_it_does(page, weights, temperature, said):
     told = page.locator("block-plane output[aria-live]")
     told.filter(has_text="change nothing").wait_for(state="attached")
     code = """async (part, [weights, temperature]) => {
-        part.model.set("weights", weights);
-        part.model.set("temperature", temperature);
+        part.model.set("state", { ...part.model.get("state"), weights, temperature });
         await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
         return ["p", "output"].map((name) => part.shadowRoot.querySelector(name).textContent);
     }"""
     seen, heard = page.locator("block-plane").evaluate(code, [weights, temperature])
     assert said in seen and "change nothing" in heard
     told.filter(has_text=said).wait_for(state="attached")
-    assert page.get_by_role("slider", name="Temperature", exact=True).get_attribute("aria-valuetext") == "1"
+    slider = page.get_by_role("slider", name="Temperature", exact=True)
+    assert slider.get_attribute("aria-valuetext") == str(temperature)
 
 
 # Links and hands ---------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 Run as a command::
 
-    python -m fslib.book.export results/omniglot/prototypical-seed0.safetensors book/_static/live/conv4.f16.bin
-    python -m fslib.book.export results/omniglot/relation-frozen-seed0.safetensors book/_static/live/relation.f16.bin
+    python -m fslib.book.export results/omniglot/prototypical-seed0.safetensors fslib/book/figures/conv4.f16.bin
+    python -m fslib.book.export results/omniglot/relation-frozen-seed0.safetensors fslib/book/figures/relation.f16.bin
 
 Of a Relation Network the relation module is written, of any other classifier its Conv-4. The readers of the files are
 ``conv4.mjs`` and ``relation.mjs`` beside them.

@@ -4,7 +4,8 @@
 
 import { generator, normal } from "./alphabet.mjs";
 import { prototypical } from "./compare.mjs";
-import { COLORS, button, define, mark, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
+import { COLORS, button, mark, svg, tag } from "./element.mjs";
+import { playground } from "./playground.mjs";
 
 const UNIT = 55, WIDTH = 8 * UNIT, HEIGHT = 5.4 * UNIT;
 const toDrawing = ([x, y]) => [WIDTH / 2 + UNIT * x, HEIGHT / 2 - UNIT * y];
@@ -35,32 +36,34 @@ export function summary(accuracies) {
   return { mean, half: 1.96 * Math.sqrt(variance / n) };
 }
 
-export function render({ model, el }) {
-  const set = (key, value) => {
-    if (key !== "drawn") model.set("drawn", 1);
-    model.set(key, value);
-    model.save_changes();
-  };
-  const more = (count) => () => set("drawn", Math.min(10000, model.get("drawn") + count));
+function build(figure) {
+  const most = 10000;
+  for (const key of ["way", "shot", "drawn"]) figure.state[key] = Math.round(figure.state[key]);
+  figure.state.drawn = Math.min(most, Math.max(1, figure.state.drawn));
+  const more = (count) => () => figure.set({ drawn: Math.min(most, figure.state.drawn + count) });
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
   const scale = svg("svg", { viewBox: "-20 0 345 46", "aria-hidden": "true", width: 345 });
-  const said = speech();
-  el.append(
+  const { said } = figure;
+  figure.body.append(
     tag("div", { className: "bar" },
-      slider("Way", { min: 2, max: 5, step: 1 }, model.get("way"), (value) => set("way", value)),
-      slider("Shot", { min: 1, max: 10, step: 1 }, model.get("shot"), (value) => set("shot", value)),
-      slider("Noise", { min: 0.1, max: 1, step: 0.1 }, model.get("noise"), (value) => set("noise", value), (v) => v.toFixed(1))),
+      figure.slider("Way", "way", { min: 2, max: 5, step: 1 }),
+      figure.slider("Shot", "shot", { min: 1, max: 10, step: 1 }),
+      figure.slider("Noise", "noise", { min: 0.1, max: 1, step: 0.1 }, (v) => v.toFixed(1))),
     tag("div", { className: "bar" }, tag("span", { textContent: "Draw" }), ...[1, 10, 100, 1000].map((count) => button(`${count} more`, more(count)))),
     tag("div", { className: "plane" }, drawing),
     said.element,
     scale,
     tag("p", { className: "quiet", textContent: "The last episode: large marks are prototypes, full marks examples, hollow marks queries; a query answered wrong is crossed. Below, each bar counts episodes of one accuracy, and the line with ends is the interval of the mean." }));
 
-  let known = { settings: "", accuracies: [] }; // what was drawn already
-  function paint() {
-    const { way, shot, noise, drawn } = Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
-    const settings = { way, shot, noise };
-    if (known.settings !== JSON.stringify(settings)) known = { settings: JSON.stringify(settings), accuracies: [] };
+  const began = JSON.stringify(settingsOf(figure.state));
+  let known = { settings: began, accuracies: [] }; // what was drawn already
+  return (state) => {
+    const settings = settingsOf(state);
+    if (known.settings !== JSON.stringify(settings)) {
+      known = { settings: JSON.stringify(settings), accuracies: [] };
+      figure.set({ drawn: 1 }); // of other settings, begin anew
+    }
+    const { way, shot } = settings, { drawn } = figure.state;
     while (known.accuracies.length < drawn) known.accuracies.push(episode(settings, known.accuracies.length).accuracy);
     const accuracies = known.accuracies.slice(0, drawn);
     const last = episode(settings, drawn - 1);
@@ -74,12 +77,10 @@ export function render({ model, el }) {
       drawn < 30
         ? `${drawn === 1 ? "One episode says" : `${drawn} episodes say`} little: draw at least 30 for an interval.`
         : `Mean of ${drawn} episodes: ${percent(mean, 1)} ± ${percent(half, 1)}.`);
-  }
-  const repaint = onceAFrame(paint);
-  for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
-  paint();
-  return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
+  };
 }
+
+const settingsOf = ({ way, shot, noise }) => ({ way, shot, noise });
 
 function plane(drawing, { support, query }) {
   drawing.replaceChildren(
@@ -114,5 +115,4 @@ function axis(scale, accuracies, queries) {
     text(0, "0\u00a0%"), text(SCALE / 2, "50\u00a0%"), text(SCALE, "100\u00a0%"));
 }
 
-export default { render };
-if (globalThis.customElements && !customElements.get("episode-player")) define("episode-player", render, DEFAULTS);
+export default playground("episode-player", DEFAULTS, build);

@@ -3,8 +3,9 @@
 // Drag the examples and the query, and turn the scale from everybody to the nearest alone.
 
 import { nearest, prototypical, softmax, squaredEuclidean, voices } from "./compare.mjs";
-import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, mark, slider, svg, tag } from "./element.mjs";
 import { decided, field } from "./field.mjs";
+import { playground } from "./playground.mjs";
 
 const HALO = 46; // radius, in the drawing, of the halo of an example that gets all attention
 const METHODS = { votes: "votes", mean: "the nearest prototype" };
@@ -38,20 +39,19 @@ export const probabilities = (point, state) => PROBABILITIES[state.method](point
 const shown = (scale) => scale.toFixed(scale < 9.95 ? 1 : 0);
 
 /** From everybody to the nearest alone, in equal steps of the logarithm. */
-export const scaleSlider = (label, scale, onchange) => slider(label, { min: -0.52, max: 3, step: 0.04 }, Math.log10(scale),
-  (power) => onchange(10 ** power), (power) => shown(10 ** power));
+export function scaleSlider(label, figure) {
+  const limits = { min: -0.52, max: 3, step: 0.04 };
+  figure.state.scale = Math.min(10 ** limits.max, Math.max(10 ** limits.min, figure.state.scale));
+  return slider(label, limits, Math.log10(figure.state.scale), (power) => figure.set({ scale: 10 ** power }), (power) => shown(10 ** power));
+}
 
-export function render({ model, el }) {
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
+function build(figure) {
   const plane = field("Examples and a query in the plane", { width: 6.4, height: 4.4, unit: 70 });
-  const rows = tag("tbody"), said = speech();
-  el.append(
+  const rows = tag("tbody"), { said } = figure;
+  figure.body.append(
     tag("div", { className: "bar" },
-      scaleSlider("Scale", model.get("scale"), (value) => set("scale", value)),
-      choice("Regions by", Object.entries(METHODS), model.get("method"), (value) => set("method", value))),
+      scaleSlider("Scale", figure),
+      figure.choice("Regions by", "method")),
     plane.element,
     said.element,
     tag("table", {},
@@ -61,15 +61,14 @@ export function render({ model, el }) {
       rows),
     tag("p", { className: "quiet", textContent: "Drag the examples and the query, the cross, or choose one with Tab and move it with the arrow keys. The area of a halo is the attention that the query pays to the example; in the table, each piece of a bar is one example." }));
 
-  const halos = model.get("support").map((examples, c) => examples.map(() =>
+  const halos = figure.state.support.map((examples, c) => examples.map(() =>
     plane.drawing.appendChild(svg("circle", { fill: COLORS[c], "fill-opacity": 0.3, stroke: COLORS[c], "stroke-width": 1.5 }))));
-  const points = model.get("support").map((examples, c) => examples.map((_, i) => plane.handle(
-    `Example ${i + 1} of the ${NAMES[c]}`, COLORS[c], () => model.get("support")[c][i],
-    (place) => set("support", model.get("support").map((all, k) => all.map((p, j) => (k === c && j === i ? place : p)))))));
-  const query = plane.handle("The query", "#000", () => model.get("query"), (place) => set("query", place));
+  const points = figure.state.support.map((examples, c) => examples.map((_, i) => plane.handle(
+    `Example ${i + 1} of the ${NAMES[c]}`, COLORS[c], () => figure.state.support[c][i],
+    (place) => figure.set({ support: figure.state.support.map((all, k) => all.map((p, j) => (k === c && j === i ? place : p))) }))));
+  const query = plane.handle("The query", "#000", () => figure.state.query, (place) => figure.set({ query: place }));
 
-  function paint() {
-    const now = Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
+  return (now) => {
     plane.paint((place) => decided(probabilities(place, now)));
     const shares = attention(now.query, now);
     now.support.forEach((examples, c) => examples.forEach((example, i) => {
@@ -93,16 +92,11 @@ export function render({ model, el }) {
       best(votes) === best(means)
         ? `Votes and the nearest prototype agree that it is one of the ${best(votes)}.`
         : `By votes it is one of the ${best(votes)}, by the nearest prototype one of the ${best(means)}.`);
-  }
-  const repaint = onceAFrame(paint);
-  for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
-  paint();
-  return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
+  };
 }
 
 /** A bar as long as a class's probability, in pieces as long as the attention that each of its examples gets. */
 const bar = (shares, color) => tag("div", { style: { display: "flex", height: "0.85em", width: "100%", "min-width": "5rem" } },
   ...shares.map((share) => tag("span", { style: { width: `${100 * share}%`, background: color, "box-shadow": "inset -1px 0 var(--ltc-soft, #fff)" } })));
 
-export default { render };
-if (globalThis.customElements && !customElements.get("votes-plane")) define("votes-plane", render, DEFAULTS);
+export default playground("votes-plane", DEFAULTS, build, { choices: { method: METHODS } });

@@ -1,6 +1,6 @@
 """Train the relation module that rings.mjs runs, and write its weights for the page.
 
-    python book/_static/live/make_rings.py     # seconds on a CPU; writes rings_weights.mjs beside this script
+    python book/_tools/make_rings.py     # seconds on a CPU; writes rings_weights.mjs for the page
 
 The world is that of chapter 7: a class is a ring around the origin with a radius between 0.5 and 3, and an episode
 gives one example of each class. The module is like the chapter's, with 16 hidden units in place of 64.
@@ -8,16 +8,16 @@ gives one example of each class. The module is like the chapter's, with 16 hidde
 
 import json
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from fslib.book.figures import FOLDER
 from fslib.evaluation import Accuracy
 from fslib.files import atomic_write
 from fslib.methods import RelationModule, RelationNetwork
 
-WEIGHTS = Path(__file__).with_name("rings_weights.mjs")
+WEIGHTS = FOLDER / "rings_weights.mjs"
 HEADER = "// The relation module of rings.mjs, trained and written by make_rings.py: weights are (out, in).\n"
 
 

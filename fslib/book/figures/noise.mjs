@@ -3,8 +3,9 @@
 // Touch an example to change its label, drag it, or draw others; the queries keep count.
 
 import { generator, normal } from "./alphabet.mjs";
-import { COLORS, NAMES, allow, button, choice, define, mark, onceAFrame, speech, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, allow, button, mark, svg, tag } from "./element.mjs";
 import { decided, field } from "./field.mjs";
+import { playground } from "./playground.mjs";
 import { probabilities, scaleSlider } from "./votes.mjs";
 
 const SHOTS = 5, QUERIES = 12, SPREAD = 0.45; // examples and queries of a class, and how far they stray
@@ -16,7 +17,10 @@ const CENTRES = { // of the clumps of each class
 };
 const SIZE = { width: 6.4, height: 4.4, unit: 70 };
 const rightLabels = () => CENTRES.one.map((_, c) => Array(SHOTS).fill(c));
-export const DEFAULTS = { clumps: "one", number: 2, support: null, labels: rightLabels(), scale: 3, method: "mean" };
+export function defaults(asked = {}) {
+  const clumps = asked.clumps in CENTRES ? asked.clumps : "one", number = Math.trunc(Number(asked.number ?? 2)) || 2;
+  return { clumps, number, support: draw({ clumps, number }).support, labels: rightLabels(), scale: 3, method: "mean" };
+}
 
 /** Examples and queries of each class, around its clumps in turn; the same number draws the same ones again. */
 export function draw({ clumps, number }) {
@@ -39,49 +43,41 @@ export function answers(query, { method, scale, ...state }) {
   }));
 }
 
-export function render({ model, el }) {
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
-  const state = () => Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
-  const redraw = (key, value) => {
-    set(key, value);
-    set("support", draw(state()).support);
-  };
-  if (!model.get("support")) set("support", draw(state()).support);
-
-  const isLast = (label) => model.get("labels").flat().filter((other) => other === label).length === 1;
+function build(figure) {
+  const named = (c) => figure.state.labels.flat().includes(c); // a link may leave a class without example
+  if (!CENTRES.one.every((_, c) => named(c)) || figure.state.labels.flat().some((label) => !(label in CENTRES.one))) figure.state.labels = rightLabels();
+  const drawOthers = (number) => figure.set({ number, support: draw({ ...figure.state, number }).support });
+  const isLast = (label) => figure.state.labels.flat().filter((other) => other === label).length === 1;
 
   /** Call an example by the next class's name, unless it is the last that its class has. */
   function relabel(c, i) {
-    const labels = model.get("labels"), old = labels[c][i];
+    const { labels } = figure.state, old = labels[c][i];
     if (isLast(old)) return;
-    set("labels", labels.map((all, k) => all.map((label, j) => (k === c && j === i ? (old + 1) % labels.length : label))));
+    figure.set({ labels: labels.map((all, k) => all.map((label, j) => (k === c && j === i ? (old + 1) % labels.length : label))) });
   }
 
   /** Of the examples with a right label, the next one to get a wrong one: the classes take turns. */
   const nextRight = () => [...Array(CENTRES.one.length * SHOTS).keys()]
     .map((n) => [n % CENTRES.one.length, Math.floor(n / CENTRES.one.length)])
-    .find(([c, i]) => model.get("labels")[c][i] === c && !isLast(c));
+    .find(([c, i]) => figure.state.labels[c][i] === c && !isLast(c));
 
   const plane = field("", SIZE), title = tag("p", { style: { margin: "0 0 0.4rem" } });
-  const said = speech();
+  const { said } = figure;
   const small = Object.entries(METHODS).map(([method, name]) => {
     const regions = field(name, { ...SIZE, cells: 8 }), count = tag("span");
     regions.element.setAttribute("aria-hidden", "true");
-    const choose = tag("button", { type: "button", style: { display: "flex", "flex-direction": "column", "align-items": "stretch", padding: "0.25rem", "font-size": "clamp(0.75rem, 3.6vw, 0.92rem)" }, onclick: () => set("method", method) },
+    const choose = tag("button", { type: "button", style: { display: "flex", "flex-direction": "column", "align-items": "stretch", padding: "0.25rem", "font-size": "clamp(0.75rem, 3.6vw, 0.92rem)" }, onclick: () => figure.set({ method }) },
       regions.element, tag("span", { textContent: `${name} ` }), count);
     return { method, regions, count, choose };
   });
   const spoil = button("Make one label wrong", () => relabel(...nextRight()));
-  const mend = button("Put all labels right", () => set("labels", rightLabels()));
-  el.append(
+  const mend = button("Put all labels right", () => figure.set({ labels: rightLabels() }));
+  figure.body.append(
     tag("div", { className: "bar" },
-      choice("Circles", Object.entries(CLUMPS), model.get("clumps"), (value) => redraw("clumps", value)),
+      figure.choice("Circles", "clumps", (clumps) => ({ support: draw({ ...figure.state, clumps }).support })),
       spoil, mend,
-      button("Draw others", () => redraw("number", model.get("number") + 1)),
-      scaleSlider("Scale of the votes", model.get("scale"), (value) => set("scale", value))),
+      button("Draw others", () => drawOthers(figure.state.number + 1)),
+      scaleSlider("Scale of the votes", figure)),
     tag("div", { className: "bar", style: { display: "grid", "grid-template-columns": "repeat(3, minmax(0, 1fr))", "align-items": "stretch", gap: "0.5rem" } }, ...small.map(({ choose }) => choose)),
     title, plane.element,
     said.element,
@@ -90,14 +86,14 @@ export function render({ model, el }) {
   const each = (count, make) => CENTRES.one.map((_, c) => Array.from({ length: count }, (_, i) => make(c, i)));
   const hollow = each(QUERIES, (c) => plane.drawing.appendChild(svg("path", { fill: "#fff", stroke: COLORS[c], "stroke-width": 1.5 })));
   const crosses = plane.drawing.appendChild(svg("path", { fill: "none", stroke: "#222", "stroke-width": 1.5 }));
-  const points = each(SHOTS, (c, i) => plane.handle("", COLORS[c], () => model.get("support")[c][i],
-    (place) => set("support", model.get("support").map((all, k) => all.map((p, j) => (k === c && j === i ? place : p)))),
+  const points = each(SHOTS, (c, i) => plane.handle("", COLORS[c], () => figure.state.support[c][i],
+    (place) => figure.set({ support: figure.state.support.map((all, k) => all.map((p, j) => (k === c && j === i ? place : p))) }),
     () => relabel(c, i)));
   // Wrong labels and the chosen mark, painted once more on top: to reorder the marks would reorder their turns with Tab.
   const raised = plane.drawing.appendChild(svg("g", { "pointer-events": "none" }));
 
-  function paint() {
-    const now = state(), { query } = draw(now), ruler = { ...now, support: asLabelled(now) };
+  const paint = (now) => {
+    const { query } = draw(now), ruler = { ...now, support: asLabelled(now) };
     const results = small.map(({ method, regions, count, choose }) => {
       const right = answers(query, { ...now, method });
       regions.paint((place) => decided(probabilities(place, { ...ruler, method })));
@@ -134,13 +130,9 @@ export function render({ model, el }) {
     said.say(
       tag("strong", { textContent: `Of ${3 * QUERIES} queries the nearest prototype answers ${counts[0]} right, votes ${counts[1]}, the nearest example ${counts[2]}. ` }),
       `${mislabelled || "None"} of the ${3 * SHOTS} examples ${mislabelled > 1 ? "have" : "has"} a wrong label, and the circles come ${CLUMPS[now.clumps]}.`);
-  }
-  const repaint = onceAFrame(paint);
-  for (const moved of ["focusin", "focusout"]) plane.drawing.addEventListener(moved, repaint);
-  for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
-  paint();
-  return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
+  };
+  for (const moved of ["focusin", "focusout"]) plane.drawing.addEventListener(moved, () => figure.repaint());
+  return paint;
 }
 
-export default { render };
-if (globalThis.customElements && !customElements.get("noise-plane")) define("noise-plane", render, DEFAULTS);
+export default playground("noise-plane", defaults, build, { choices: { clumps: CLUMPS, method: METHODS } });

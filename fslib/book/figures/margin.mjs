@@ -1,7 +1,8 @@
 // Chapter 4: what a triplet loss sees. Choose an anchor, drag the points, change margin and mining.
 
 import { euclidean } from "./compare.mjs";
-import { COLORS, NAMES, choice, define, draggable, mark, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, draggable, mark, svg, tag } from "./element.mjs";
+import { playground } from "./playground.mjs";
 
 const UNIT = 80, WIDTH = 5.6 * UNIT, HEIGHT = 3.8 * UNIT;
 const toDrawing = ([x, y]) => [UNIT * x, HEIGHT - UNIT * y];
@@ -13,9 +14,9 @@ const MINING = {
   semi_hard_band: "semi-hard, within the margin",
   semi_hard_nearest: "semi-hard, nearest (FaceNet)",
 };
+export const LABELS = [0, 0, 0, 1, 1, 1, 2, 2, 2];
 export const DEFAULTS = {
   points: [[1.1, 2.9], [1.9, 2.3], [1.5, 1.5], [2.7, 2.6], [3.9, 3.0], [3.6, 2.2], [2.5, 1.2], [3.3, 0.9], [4.3, 1.4]],
-  labels: [0, 0, 0, 1, 1, 1, 2, 2, 2],
   anchor: 1,
   margin: 0.6,
   mining: "all",
@@ -47,17 +48,14 @@ export function mine(points, labels, mining, margin) {
 export const cost = (points, [a, p, n], margin) =>
   Math.max(0, euclidean(points[a], points[p]) - euclidean(points[a], points[n]) + margin);
 
-export function render({ model, el }) {
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
+function build(figure) {
+  figure.state.anchor = Math.trunc(Math.min(LABELS.length - 1, Math.max(0, figure.state.anchor)));
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": "A batch of embeddings in the plane" });
-  const said = speech();
-  el.append(
+  const { said } = figure;
+  figure.body.append(
     tag("div", { className: "bar" },
-      choice("Mining", Object.entries(MINING), model.get("mining"), (value) => set("mining", value)),
-      slider("Margin", { min: 0, max: 1.5, step: 0.05 }, model.get("margin"), (value) => set("margin", value), (v) => v.toFixed(2))),
+      figure.choice("Mining", "mining"),
+      figure.slider("Margin", "margin", { min: 0, max: 1.5, step: 0.05 }, (v) => v.toFixed(2))),
     tag("div", { className: "plane" }, drawing),
     said.element,
     tag("p", { className: "quiet", textContent: "The point you touch or reach with Tab becomes the anchor; drag it, or move it with the arrow keys. The dotted line is as far from the anchor as its farthest positive; where the shade ends, so does the margin. Lines lead to the positives and, dashed, to the negatives of its triplets that cost something." }));
@@ -65,23 +63,21 @@ export function render({ model, el }) {
   const moat = drawing.appendChild(svg("circle", { fill: "none", stroke: "#33333322" }));
   const reach = drawing.appendChild(svg("circle", { fill: "none", stroke: "#555", "stroke-width": 1.5, "stroke-dasharray": "2 4" }));
   const lines = drawing.appendChild(svg("g", { "stroke-width": 2 }));
-  const labels = model.get("labels");
-  const nodes = labels.map((label, i) => {
+  const nodes = LABELS.map((label, i) => {
     const node = svg("path", { fill: COLORS[label], "stroke-width": 2, tabindex: 0, role: "button" });
-    node.addEventListener("focus", () => set("anchor", i));
-    draggable(node, drawing, () => toDrawing(model.get("points")[i]), (x, y) => {
+    node.addEventListener("focus", () => figure.set({ anchor: i }));
+    draggable(node, drawing, () => toDrawing(figure.state.points[i]), (x, y) => {
       const inside = toPlane(Math.min(WIDTH - 10, Math.max(10, x)), Math.min(HEIGHT - 10, Math.max(10, y)));
-      set("points", model.get("points").map((point, j) => (j === i ? inside : point)));
+      figure.set({ points: figure.state.points.map((point, j) => (j === i ? inside : point)) });
     });
     return drawing.appendChild(node);
   });
 
-  function paint() {
-    const [points, anchor, margin, mining] = ["points", "anchor", "margin", "mining"].map((key) => model.get(key));
-    const triplets = mine(points, labels, mining, margin);
+  return ({ points, anchor, margin, mining }) => {
+    const triplets = mine(points, LABELS, mining, margin);
     const costly = triplets.filter((triplet) => cost(points, triplet, margin) > 0);
     const mean = triplets.reduce((total, triplet) => total + cost(points, triplet, margin), 0) / (triplets.length || 1);
-    const farthest = Math.max(...points.filter((_, i) => i !== anchor && labels[i] === labels[anchor]).map((p) => euclidean(points[anchor], p)));
+    const farthest = Math.max(...points.filter((_, i) => i !== anchor && LABELS[i] === LABELS[anchor]).map((p) => euclidean(points[anchor], p)));
     const [cx, cy] = toDrawing(points[anchor]);
     for (const [circle, r] of [[moat, UNIT * (farthest + margin / 2)], [reach, UNIT * farthest]]) {
       for (const [key, value] of Object.entries({ cx, cy, r })) circle.setAttribute(key, value);
@@ -90,25 +86,20 @@ export function render({ model, el }) {
     const here = costly.filter(([a]) => a === anchor);
     const line = (to, dashes) => {
       const [x2, y2] = toDrawing(points[to]);
-      return svg("line", { x1: cx, y1: cy, x2, y2, stroke: COLORS[labels[to]], "stroke-dasharray": dashes });
+      return svg("line", { x1: cx, y1: cy, x2, y2, stroke: COLORS[LABELS[to]], "stroke-dasharray": dashes });
     };
     lines.replaceChildren(
       ...[...new Set(here.map(([, p]) => p))].map((p) => line(p, "none")),
       ...[...new Set(here.map(([, , n]) => n))].map((n) => line(n, "6 4")));
     nodes.forEach((node, i) => {
-      node.setAttribute("d", mark(labels[i], ...toDrawing(points[i]), i === anchor ? 10 : 8));
+      node.setAttribute("d", mark(LABELS[i], ...toDrawing(points[i]), i === anchor ? 10 : 8));
       node.setAttribute("stroke", i === anchor ? "#000" : "#fff");
-      node.setAttribute("aria-label", `Point ${i + 1}, of the ${NAMES[labels[i]]}${i === anchor ? ", the anchor" : ""}`);
+      node.setAttribute("aria-label", `Point ${i + 1}, of the ${NAMES[LABELS[i]]}${i === anchor ? ", the anchor" : ""}`);
     });
     said.say(
       tag("strong", { textContent: `${triplets.length} triplets are seen, ${costly.length} of them cost something; the mean loss is ${mean.toFixed(3)}. ` }),
       `Of the anchor's own, ${here.length} cost something.`);
-  }
-  const repaint = onceAFrame(paint), keys = ["points", "anchor", "margin", "mining"];
-  for (const key of keys) model.on(`change:${key}`, repaint);
-  paint();
-  return () => keys.forEach((key) => model.off(`change:${key}`, repaint));
+  };
 }
 
-export default { render };
-if (globalThis.customElements && !customElements.get("margin-plane")) define("margin-plane", render, DEFAULTS);
+export default playground("margin-plane", DEFAULTS, build, { choices: { mining: MINING } });

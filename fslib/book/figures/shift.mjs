@@ -3,10 +3,11 @@
 import { COUNT, draw } from "./alphabet.mjs";
 import { euclidean } from "./compare.mjs";
 import { embed, readConv4 } from "./conv4.mjs";
-import { COLORS, button, define, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
+import { COLORS, button, svg, tag } from "./element.mjs";
+import { playground } from "./playground.mjs";
 import { FRAME, PEN, SIDE, rasterize } from "./raster.mjs";
 
-export const DEFAULTS = { character: 1, right: 12, down: 0, network: null };
+export const DEFAULTS = { character: 1, right: 12, down: 0 };
 const OTHERS = [...Array(COUNT).keys()];
 
 const moved = (strokes, right, down) => strokes.map((stroke) => stroke.map(([x, y]) => [x + right, y + down]));
@@ -20,12 +21,10 @@ export function distances({ character, right, down }, look) {
   return { self, ...others.reduce((best, one) => (one.distance < best.distance ? one : best)) };
 }
 
-export function render({ model, el }) {
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
-  const rows = tag("tbody"), said = speech();
+function build(figure) {
+  figure.state.character = Math.abs(Math.trunc(figure.state.character)) % COUNT;
+  const network = readConv4(figure.bytes["conv4.f16.bin"]);
+  const rows = tag("tbody"), { said } = figure;
   const pictures = ["a character", "the same, moved", "the other that is nearest in pixels"].map((caption) => {
     const ink = svg("path", { fill: "none", stroke: "currentColor", "stroke-width": PEN, "stroke-linecap": "round", "stroke-linejoin": "round" });
     const frame = svg("svg", { viewBox: `0 0 ${FRAME} ${FRAME}`, width: 105, role: "img", "aria-label": caption }, ink);
@@ -34,11 +33,11 @@ export function render({ model, el }) {
   for (const { figure } of pictures) figure.firstChild.setAttribute("style", "border:1px solid var(--ltc-quiet,#777);border-radius:.4rem;background:var(--pst-color-background,#fff)");
   const limits = { min: -30, max: 30, step: 1 };
   const pixels = (v) => `${((v * SIDE) / FRAME).toFixed(1)} px`;
-  el.append(
+  figure.body.append(
     tag("div", { className: "bar" },
-      slider("Right", limits, model.get("right"), (value) => set("right", value), pixels),
-      slider("Down", limits, model.get("down"), (value) => set("down", value), pixels),
-      button("Another character", () => set("character", (model.get("character") + 1) % COUNT))),
+      figure.slider("Right", "right", limits, pixels),
+      figure.slider("Down", "down", limits, pixels),
+      button("Another character", () => figure.set({ character: (figure.state.character + 1) % COUNT }))),
     tag("div", { className: "bar" }, ...pictures.map(({ figure }) => figure)),
     tag("table", {},
       tag("caption", { className: "hidden", textContent: "Distances from the character" }),
@@ -46,11 +45,11 @@ export function render({ model, el }) {
       rows),
     said.element);
 
-  function paint() {
-    const state = Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
-    const network = state.network && readConv4(state.network);
-    const spaces = { pixels: distances(state, Array.from) };
-    if (network) spaces["a trained network"] = distances(state, (picture) => Array.from(embed(network, picture)));
+  return (state) => {
+    const spaces = {
+      pixels: distances(state, Array.from),
+      "a trained network": distances(state, (picture) => Array.from(embed(network, picture))),
+    };
     const line = (strokes) => strokes.map((points) => `M${points.map((p) => p.map((v) => v.toFixed(1)).join(" ")).join("L")}`).join("");
     const original = draw(state.character, 0);
     [original, moved(original, state.right, state.down), draw(spaces.pixels.other, 0)]
@@ -65,18 +64,7 @@ export function render({ model, el }) {
     const right = (one) => one.self < one.distance;
     const verdict = Object.entries(spaces).map(([name, one]) => `By ${name}, ${right(one) ? "it is still nearest to itself" : "another character is nearer than itself"}.`);
     said.say(tag("strong", { textContent: verdict.join(" ") }));
-  }
-  const repaint = onceAFrame(paint);
-  for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
-  paint();
-  if (!model.get("network")) {
-    fetch(new URL("conv4.f16.bin", import.meta.url))
-      .then((response) => (response.ok ? response.arrayBuffer() : Promise.reject()))
-      .then((buffer) => set("network", buffer))
-      .catch(() => said.element.append(tag("p", { attributes: { role: "alert" } }, "The network (220\u00a0kB) could not be loaded. Are you offline?")));
-  }
-  return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
+  };
 }
 
-export default { render };
-if (globalThis.customElements && !customElements.get("shift-player")) define("shift-player", render, DEFAULTS);
+export default playground("shift-player", DEFAULTS, build, { files: ["conv4.f16.bin"] });

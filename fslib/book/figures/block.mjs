@@ -3,8 +3,9 @@
 // The plane shows the features before the block, so weights and temperature move nothing but borders and colours.
 
 import { prototypical, softmax, voices } from "./compare.mjs";
-import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, mark, slider, svg, tag } from "./element.mjs";
 import { decided, field } from "./field.mjs";
+import { playground } from "./playground.mjs";
 
 const HALO = 46; // radius, in the drawing, of the halo of a query that sends all of the gradient
 const CHANNEL = { tells: "tells classes apart", clutter: "is clutter" };
@@ -27,7 +28,8 @@ export const FEATURES = { // an example of each class, and queries of each class
   },
 };
 const COUNT = FEATURES.tells.query.flat().length;
-export const DEFAULTS = { channel: "tells", support: null, query: null, weights: [1, 1], temperature: 1 };
+const features = (channel) => ({ channel: channel in FEATURES ? channel : "tells", ...(FEATURES[channel] ?? FEATURES.tells) });
+export const defaults = ({ channel } = {}) => ({ ...features(channel), weights: [1, 1], temperature: 1 });
 
 /** Probability of each class at a point: weights, then minus squared distances over the temperature, then a softmax. */
 export function probabilities(point, { support, weights, temperature }) {
@@ -61,25 +63,21 @@ export function lessons(state) {
   };
 }
 
-export function render({ model, el }) {
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
-  const begin = (channel) => Object.entries(FEATURES[channel]).forEach(([key, value]) => set(key, value));
-  if (!model.get("support")) begin(model.get("channel"));
+const LEAST = 0.05, HOTTEST = 6; // weight, and power of two of the temperature
+
+function build(figure) {
+  const limited = (value, low, high) => Math.min(high, Math.max(low, value));
+  figure.state.weights = figure.state.weights.map((weight) => limited(weight, LEAST, 1));
+  figure.state.temperature = 2 ** Math.round(limited(Math.log2(figure.state.temperature) || 0, 0, HOTTEST));
   const plane = field("Examples and queries by the values of two channels", { width: 16, height: 11, unit: 28, cells: 8 });
-  const rows = tag("tbody"), said = speech();
-  const weigh = (channel) => slider(`Weight of channel ${channel + 1}`, { min: 0.05, max: 1, step: 0.05 }, model.get("weights")[channel],
-    (value) => set("weights", model.get("weights").map((weight, i) => (i === channel ? value : weight))), (v) => v.toFixed(2));
-  el.append(
+  const rows = tag("tbody"), { said } = figure;
+  const weigh = (channel) => slider(`Weight of channel ${channel + 1}`, { min: LEAST, max: 1, step: 0.05 }, figure.state.weights[channel],
+    (value) => figure.set({ weights: figure.state.weights.map((weight, i) => (i === channel ? value : weight)) }), (v) => v.toFixed(2));
+  figure.body.append(
     tag("div", { className: "bar" },
       weigh(0), weigh(1),
-      slider("Temperature", { min: 0, max: 6, step: 1 }, Math.log2(model.get("temperature")), (power) => set("temperature", 2 ** power), (power) => String(2 ** power)),
-      choice("Channel 2", Object.entries(CHANNEL), model.get("channel"), (value) => {
-        set("channel", value);
-        begin(value);
-      })),
+      slider("Temperature", { min: 0, max: HOTTEST, step: 1 }, Math.log2(figure.state.temperature), (power) => figure.set({ temperature: 2 ** power }), (power) => String(2 ** power)),
+      figure.choice("Channel 2", "channel", features)),
     plane.element,
     said.element,
     tag("table", {},
@@ -89,20 +87,19 @@ export function render({ model, el }) {
       rows),
     tag("p", { className: "quiet", textContent: "Channel 1 runs across, channel 2 up. Full marks are examples, one of each class; hollow marks are queries, crossed where they are answered wrong. The area of a halo is the query's part of the gradient, and its hand points to where a step would move the query. Drag the marks, or choose one with Tab and move it with the arrow keys." }));
 
-  const each = (draw) => model.get("query").flatMap((points, c) => points.map((_, i) => draw(c, i)));
+  const each = (draw) => figure.state.query.flatMap((points, c) => points.map((_, i) => draw(c, i)));
   const halos = each((c) => plane.drawing.appendChild(svg("circle", { fill: COLORS[c], "fill-opacity": 0.3, stroke: COLORS[c], "stroke-width": 1.5 })));
   const hands = each((c) => plane.drawing.appendChild(svg("path", { stroke: "#333", "stroke-width": 2 })));
-  const examples = model.get("support").map((_, c) => plane.handle(
-    `The example of the ${NAMES[c]}`, COLORS[c], () => model.get("support")[c],
-    (place) => set("support", model.get("support").map((p, k) => (k === c ? place : p)))));
+  const examples = figure.state.support.map((_, c) => plane.handle(
+    `The example of the ${NAMES[c]}`, COLORS[c], () => figure.state.support[c],
+    (place) => figure.set({ support: figure.state.support.map((p, k) => (k === c ? place : p)) })));
   const queries = each((c, i) => plane.handle(
-    `Query ${i + 1} of the ${NAMES[c]}`, "#fff", () => model.get("query")[c][i],
-    (place) => set("query", model.get("query").map((all, k) => all.map((p, j) => (k === c && j === i ? place : p))))));
+    `Query ${i + 1} of the ${NAMES[c]}`, "#fff", () => figure.state.query[c][i],
+    (place) => figure.set({ query: figure.state.query.map((all, k) => all.map((p, j) => (k === c && j === i ? place : p))) })));
   each((c) => c).forEach((c, i) => queries[i].setAttribute("stroke", COLORS[c]));
   const crosses = each(() => plane.drawing.appendChild(svg("path", { stroke: "#222", "stroke-width": 1.5, "pointer-events": "none" })));
 
-  function paint() {
-    const now = Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
+  return (now) => {
     plane.paint((place) => decided(probabilities(place, now)));
     now.support.forEach((example, c) => examples[c].setAttribute("d", mark(c, ...plane.toDrawing(example), 10)));
     const taught = lessons(now);
@@ -123,11 +120,7 @@ export function render({ model, el }) {
     said.say(
       tag("strong", { textContent: `The gradient comes as if from ${taught.teachers.toFixed(1)} of the ${COUNT} queries. ` }),
       explanation(now, taught.right, results[0][1].right));
-  }
-  const repaint = onceAFrame(paint);
-  for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
-  paint();
-  return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
+  };
 }
 
 /** What weights and temperature do: only scale, or more. */
@@ -140,5 +133,4 @@ function explanation({ weights: [first, second], temperature }, right, plain) {
   return `${who[0].toUpperCase()}${who.slice(1)} all squared distances by ${by}. Not one answer changes, only how sure it is.`;
 }
 
-export default { render };
-if (globalThis.customElements && !customElements.get("block-plane")) define("block-plane", render, DEFAULTS);
+export default playground("block-plane", defaults, build, { choices: { channel: CHANNEL } });

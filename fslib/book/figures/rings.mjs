@@ -1,8 +1,9 @@
 // Chapter 7: a ruler that was learned. Drag the examples: rings follow them, as far as the training reached.
 
 import { prototypical, softmax } from "./compare.mjs";
-import { COLORS, NAMES, choice, define, mark, onceAFrame, speech, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, mark, svg, tag } from "./element.mjs";
 import { field } from "./field.mjs";
+import { playground } from "./playground.mjs";
 import module from "./rings_weights.mjs";
 
 const TRAINED = [0.5, 3]; // the radii of the rings that the relation module has seen
@@ -49,15 +50,11 @@ export function ownRing(examples, c) {
   return { distance: part(byDistance, called), relation: part(byRelation, called), above: part(byRelation, (one) => one[c] > 0.5) };
 }
 
-export function render({ model, el }) {
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
+function build(figure) {
   const plane = field("One example of each of three rings", { width: 12.4, height: 9, unit: 36, cells: 10 });
-  const rows = tag("tbody"), said = speech();
-  el.append(
-    tag("div", { className: "bar" }, choice("Regions by", Object.entries(RULERS), model.get("ruler"), (value) => set("ruler", value))),
+  const rows = tag("tbody"), { said } = figure;
+  figure.body.append(
+    tag("div", { className: "bar" }, figure.choice("Regions by", "ruler")),
     plane.element,
     said.element,
     tag("table", {},
@@ -73,11 +70,11 @@ export function render({ model, el }) {
   const unit = plane.toDrawing([1, 0])[0] - cx;
   for (const r of TRAINED) circle({ cx, cy, r: unit * r, stroke: "#333", "stroke-width": 1.5, "stroke-dasharray": "5 5" });
   const points = DEFAULTS.support.map((_, c) => plane.handle(
-    `The example of the ${NAMES[c]}`, COLORS[c], () => model.get("support")[c],
-    (place) => set("support", model.get("support").map((p, k) => (k === c ? place : p)))));
+    `The example of the ${NAMES[c]}`, COLORS[c], () => figure.state.support[c],
+    (place) => figure.set({ support: figure.state.support.map((p, k) => (k === c ? place : p)) })));
 
-  function paint() {
-    const support = model.get("support"), ruler = model.get("ruler"), compare = scores[ruler](support);
+  return ({ support, ruler }) => {
+    const compare = scores[ruler](support);
     plane.paint(ruler === "distance" ? (place) => softmax(compare(place)) : (place) => {
       const all = compare(place), total = Math.max(1, all.reduce((a, b) => a + b, 0));
       return all.map((score) => score / total);
@@ -97,12 +94,7 @@ export function render({ model, el }) {
       tag("strong", { textContent: `The relation calls ${mean("relation")} of the three rings by the right class, the distance ${mean("distance")}. ` }),
       outside.length === 0 ? "All examples stand where the relation was trained." : outside.map((c) =>
         `The example of the ${NAMES[c]} is ${radius(support[c]).toFixed(1)} from the middle, where the relation was never trained: its score is above ½ on ${percent(own[c].above)} of that ring.`).join(" "));
-  }
-  const repaint = onceAFrame(paint);
-  for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
-  paint();
-  return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
+  };
 }
 
-export default { render };
-if (globalThis.customElements && !customElements.get("rings-plane")) define("rings-plane", render, DEFAULTS);
+export default playground("rings-plane", DEFAULTS, build, { choices: { ruler: RULERS } });

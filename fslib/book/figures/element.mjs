@@ -1,4 +1,4 @@
-// What the living parts of the book share: making elements, waiting until one is seen, and their look.
+// What the figures are made of: elements, controls, marks, and their look.
 
 /** An HTML element. Properties are set as such, those under `attributes` as attributes. */
 export function tag(name, { attributes = {}, style = {}, ...properties } = {}, ...children) {
@@ -62,17 +62,6 @@ export function speech() {
 
 export const PAUSE = 400; // milliseconds of rest, before a screen reader is told
 
-/** Call once the element comes near the window; at once where a browser cannot tell. */
-export function whenSeen(element, start) {
-  if (!("IntersectionObserver" in window)) return start();
-  const observer = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    observer.disconnect();
-    start();
-  }, { rootMargin: "200px" });
-  observer.observe(element);
-}
-
 /** The same function at most once a frame, however often it is asked for. */
 export function onceAFrame(paint) {
   let asked = false;
@@ -84,44 +73,6 @@ export function onceAFrame(paint) {
       paint();
     });
   };
-}
-
-/** What `render({ model, el })` needs of a widget's model, where there is no kernel: the contract of anywidget. */
-export function localModel(state) {
-  const listeners = {};
-  return {
-    get: (key) => state[key],
-    set(key, value) {
-      state[key] = value;
-      for (const listener of listeners[`change:${key}`] ?? []) listener();
-    },
-    save_changes() {},
-    on: (event, listener) => (listeners[event] ??= []).push(listener),
-    off: (event, listener) => (listeners[event] = (listeners[event] ?? []).filter((other) => other !== listener)),
-  };
-}
-
-/**
- * Make `render` a custom element that starts when it is seen. What stands between its tags, a still figure, shows
- * until then, and for good where there is no JavaScript. Attributes of the tag override the state it starts with.
- */
-export function define(name, render, defaults) {
-  customElements.define(name, class extends HTMLElement {
-    connectedCallback() {
-      whenSeen(this, () => {
-        if (this.shadowRoot) return;
-        const state = structuredClone(defaults);
-        for (const key of Object.keys(state)) {
-          if (this.hasAttribute(key)) state[key] = this.getAttribute(key);
-        }
-        const el = tag("div", { className: "live" });
-        this.model = localModel(state);
-        render({ model: this.model, el });
-        this.attachShadow({ mode: "open" }).append(tag("style", { textContent: STYLE }), el);
-        this.dataset.ready = "";
-      });
-    }
-  });
 }
 
 // As in fslib.book.plots: colours that readers of every kind of colour vision tell apart, and a shape for each.
@@ -197,7 +148,8 @@ export const STYLE = `
     background: var(--ltc-soft, transparent);
   }
   .bar { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; align-items: center; margin-bottom: 0.75rem; }
-  .bar:last-child { margin-bottom: 0; }
+  .bar:last-child { margin: 0.75rem 0 0; }
+  .tools button { font-size: 0.85em; min-height: 1.9rem; }
   label { display: inline-flex; align-items: center; gap: 0.4rem; min-height: 2.2rem; max-width: 100%; }
   select { min-width: 0; }
   button, select {

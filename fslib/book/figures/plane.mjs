@@ -6,8 +6,9 @@ import {
   cosineDistance, euclidean, inverseCovariance, mahalanobis, mean, nearest as nearestExample, prototypical, softmax,
   squaredEuclidean,
 } from "./compare.mjs";
-import { COLORS, NAMES, choice, define, mark, onceAFrame, slider, speech, svg, tag } from "./element.mjs";
+import { COLORS, NAMES, mark, svg, tag } from "./element.mjs";
 import { field } from "./field.mjs";
+import { playground } from "./playground.mjs";
 
 const METRICS = {
   euclidean: "Euclidean",
@@ -15,6 +16,7 @@ const METRICS = {
   cosine: "cosine",
   mahalanobis: "Mahalanobis, fitted to the classes",
 };
+const NEAREST = { mean: "class mean", example: "example" };
 const SUPPORTS = {
   three: [
     [[-1.9, 1.0], [-1.2, 0.4], [-2.2, 0.1]],
@@ -27,9 +29,14 @@ const SUPPORTS = {
     [[0.4, 0.4], [0.8, -0.1], [0.5, -0.6]],
   ],
 };
-export const DEFAULTS = {
-  preset: "three", support: null, query: [0.3, 0.2], metric: "euclidean", nearest: "mean", temperature: 1,
-};
+export const defaults = ({ preset } = {}) => ({
+  preset: preset in SUPPORTS ? preset : "three",
+  support: SUPPORTS[preset] ?? SUPPORTS.three,
+  query: [0.3, 0.2],
+  metric: "euclidean",
+  nearest: "mean",
+  temperature: 1,
+});
 
 /** Minus the distance from a point to each class: to its mean, or to its nearest example. */
 export function scores(point, { support, metric, nearest }) {
@@ -43,32 +50,25 @@ export function scores(point, { support, metric, nearest }) {
 
 export const probabilities = (point, state) => softmax(scores(point, state).map((score) => score / state.temperature));
 
-export function render({ model, el }) {
-  if (!model.get("support")) model.set("support", SUPPORTS[model.get("preset")]);
-  const state = () => Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
+function build(figure) {
   const plane = field("Support points and a query in the plane", { width: 6.4, height: 4.4, unit: 70 });
-  const said = speech();
-  el.append(
+  const { said } = figure;
+  figure.body.append(
     tag("div", { className: "bar" },
-      choice("Distance", Object.entries(METRICS), model.get("metric"), (value) => set("metric", value)),
-      choice("to the nearest", [["mean", "class mean"], ["example", "example"]], model.get("nearest"), (value) => set("nearest", value)),
-      slider("Temperature", { min: 0.1, max: 4, step: 0.1 }, model.get("temperature"), (value) => set("temperature", value), (v) => v.toFixed(1))),
+      figure.choice("Distance", "metric"),
+      figure.choice("to the nearest", "nearest"),
+      figure.slider("Temperature", "temperature", { min: 0.1, max: 4, step: 0.1 }, (v) => v.toFixed(1))),
     plane.element,
     said.element,
     tag("p", { className: "quiet", textContent: "Drag the points, or choose one with Tab and move it with the arrow keys. Large hollow marks are class means; the cross is the query." }));
 
-  const means = model.get("support").map((_, c) => plane.drawing.appendChild(svg("path", { fill: "#fff", "fill-opacity": 0.6, stroke: COLORS[c], "stroke-width": 3 })));
-  const points = model.get("support").map((examples, c) => examples.map((_, i) => plane.handle(
-    `Example ${i + 1} of the ${NAMES[c]}`, COLORS[c], () => model.get("support")[c][i],
-    (place) => set("support", model.get("support").map((all, k) => all.map((p, j) => (k === c && j === i ? place : p)))))));
-  const query = plane.handle("The query", "#000", () => model.get("query"), (place) => set("query", place));
+  const means = figure.state.support.map((_, c) => plane.drawing.appendChild(svg("path", { fill: "#fff", "fill-opacity": 0.6, stroke: COLORS[c], "stroke-width": 3 })));
+  const points = figure.state.support.map((examples, c) => examples.map((_, i) => plane.handle(
+    `Example ${i + 1} of the ${NAMES[c]}`, COLORS[c], () => figure.state.support[c][i],
+    (place) => figure.set({ support: figure.state.support.map((all, k) => all.map((p, j) => (k === c && j === i ? place : p))) }))));
+  const query = plane.handle("The query", "#000", () => figure.state.query, (place) => figure.set({ query: place }));
 
-  function paint() {
-    const now = state();
+  return (now) => {
     plane.paint((place) => probabilities(place, now));
     now.support.forEach((examples, c) => {
       means[c].setAttribute("d", now.nearest === "mean" ? mark(c, ...plane.toDrawing(mean(examples)), 12) : "");
@@ -80,12 +80,7 @@ export function render({ model, el }) {
     said.say(
       tag("strong", { textContent: `The query is nearest to the ${NAMES[best]}. ` }),
       shares.map((p, c) => `${NAMES[c]}: distance ${(-values[c]).toFixed(2)}, probability ${(100 * p).toFixed(0)}\u00a0%`).join("; ") + ".");
-  }
-  const repaint = onceAFrame(paint);
-  for (const key of Object.keys(DEFAULTS)) model.on(`change:${key}`, repaint);
-  paint();
-  return () => Object.keys(DEFAULTS).forEach((key) => model.off(`change:${key}`, repaint));
+  };
 }
 
-export default { render };
-if (globalThis.customElements && !customElements.get("metric-plane")) define("metric-plane", render, DEFAULTS);
+export default playground("metric-plane", defaults, build, { choices: { metric: METRICS, nearest: NEAREST, preset: SUPPORTS } });

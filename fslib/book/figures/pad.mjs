@@ -1,0 +1,557 @@
+// Draw your own alphabet: a network that has learned to compare learns it from one to five drawings.
+//
+// The pad holds a board, the drawings of a support set and a query, and shows what the network makes of it. The work is
+// done elsewhere: raster.mjs turns strokes into pictures, conv4.mjs embeds them, compare.mjs and relation.mjs compare.
+
+import { COUNT, draw } from "./alphabet.mjs";
+import { cosineSimilarity, matching, mean, prototypical, softmax } from "./compare.mjs";
+import { embed, readConv4 } from "./conv4.mjs";
+import { ARROWS, PAUSE, allow, button, choice, svg, tag } from "./element.mjs";
+import { playground } from "./playground.mjs";
+import { FRAME, PEN, SIDE, centred, rasterize } from "./raster.mjs";
+import { readRelation, relate } from "./relation.mjs";
+import { fromHash, toHash } from "./share.mjs";
+
+const FEWEST = { ways: 2, shots: 1 }, MOST = { ways: 10, shots: 5 };
+const USUAL = { ways: 3, shots: 1 };
+const MIDDLE = [52, 52]; // where the keyboard's pen begins
+const STEPS = 200; // that can be undone
+const FAR = 1e6; // where no pen goes
+const MATCHING_SCALE = 10; // as fslib.methods.MatchingNetwork has it
+const letter = (way) => String.fromCharCode(65 + way);
+const percent = (share) => (share > 0.995 ? ">\u00a099\u00a0%" : share < 0.005 ? "<\u00a01\u00a0%" : `${(100 * share).toFixed(0)}\u00a0%`);
+const list = (names) => new Intl.ListFormat("en-GB").format(names);
+
+// How each method compares: what it measures of a class, and which share of the answer it gives to it.
+const METHODS = {
+  prototypical: {
+    name: "Prototypical Network",
+    measure: "squared distance",
+    share: "probability",
+    nearest: "The nearest prototype",
+    compare(support, query) {
+      const scores = prototypical(support, query);
+      return { measures: scores.map((score) => -score), shares: softmax(scores) };
+    },
+  },
+  matching: {
+    name: "Matching Network",
+    measure: "highest cosine",
+    share: "probability",
+    nearest: "Most of the attention",
+    compare(support, query) {
+      const cosines = support.map((examples) => Math.max(...examples.map((one) => cosineSimilarity(query, one))));
+      return { measures: cosines, shares: matching(support, query, MATCHING_SCALE) };
+    },
+  },
+  relation: {
+    name: "Relation Network",
+    measure: "relation score",
+    share: "share of all scores",
+    nearest: "The highest relation score",
+    remark: "The relation module judges each character by itself, so scores need not sum to one. It was trained over the embedding of the Prototypical Network, which stayed as it was; usually the two are trained together.",
+    compare(support, query, relation) {
+      const scores = support.map((examples) => relate(relation, mean(examples), query));
+      const total = scores.reduce((sum, score) => sum + score, 0);
+      return { measures: scores, shares: scores.map((score) => score / total) };
+    },
+  },
+};
+
+// The board: what is drawn, with a place for every example that may be asked for ---------------------------
+
+const places = (drawing) => Array.from({ length: MOST.ways }, (_, way) => Array.from({ length: MOST.shots }, (_, shot) => drawing(way, shot)));
+const empty = () => places(() => []);
+
+/** Ready-made characters in every place of the alphabet, each example in another hand. */
+const filled = ({ ways, shots, support = empty() }) =>
+  places((way, shot) => (way < ways && shot < shots ? draw(way % COUNT, shot) : support[way][shot]));
+
+/** The state, from whatever is asked for: what is not a board, or not a setting, is replaced by the usual. */
+export function defaults({ ways, shots, support, query, method, centring } = {}) {
+  const count = (value, key) => (Number.isInteger(value) && value >= FEWEST[key] && value <= MOST[key] ? value : USUAL[key]);
+  const size = { ways: count(ways, "ways"), shots: count(shots, "shots") };
+  const drawn = Array.isArray(support) && support.every((drawings) => Array.isArray(drawings) && drawings.every(isDrawing));
+  return {
+    ...size,
+    support: drawn ? places((way, shot) => support[way]?.[shot] ?? []) : filled(size),
+    query: isDrawing(query) ? query : [],
+    method: Object.keys(METHODS).includes(method) ? method : "prototypical",
+    centring: centring !== false,
+  };
+}
+
+const board = ({ ways, shots, support, query }) => ({ ways, shots, support, query });
+
+/** Whether something is a drawing: a list of strokes, each of at least one point. */
+function isDrawing(drawing) {
+  const isPoint = (point) => Array.isArray(point) && point.length === 2 && point.every((value) => Number.isFinite(value) && Math.abs(value) < FAR);
+  return Array.isArray(drawing) && drawing.every((stroke) => Array.isArray(stroke) && stroke.length && stroke.every(isPoint));
+}
+
+/** The examples on a board, class by class, as far as there are any. */
+const examples = ({ ways, shots, support }) =>
+  support.slice(0, ways).map((drawings) => drawings.slice(0, shots).filter((drawing) => drawing.length));
+
+/** The classes that stand on a board as they come ready-made: the ends of their strokes do, also after a link has rounded them. */
+function readyMade({ ways, shots, support }) {
+  const ends = (drawing) => drawing.flatMap((stroke) => [...stroke[0], ...stroke.at(-1)]);
+  const alike = (a, b) => a.length === b.length && a.every((value, i) => Math.abs(value - b[i]) < 0.5);
+  return [...Array(ways).keys()].filter((way) =>
+    support[way].slice(0, shots).some((drawing, shot) => alike(ends(drawing), ends(draw(way % COUNT, shot)))));
+}
+
+// Links ---------------------------------------------------------------------------------------------------
+
+const write = ({ method, ...state }) => toHash({ ...state, method: Object.keys(METHODS).indexOf(method) });
+
+/** The state of a link, or null where there is none. A damaged one leaves what is there now, and the pad says so. */
+function read(hash, now = {}) {
+  try {
+    const linked = fromHash(hash);
+    return linked && { ...linked, method: Object.keys(METHODS)[linked.method] };
+  } catch {
+    return now;
+  }
+}
+
+/** What is wrong with a link, if anything is. */
+function damage(hash) {
+  try {
+    fromHash(hash);
+    return "";
+  } catch (error) {
+    return error.message;
+  }
+}
+
+// The pad -------------------------------------------------------------------------------------------------
+
+class Pad {
+  constructor(figure) {
+    this.figure = figure;
+    Object.assign(figure.state, defaults(figure.state));
+    this.history = figure.history ??= []; // of boards, the present one last; it stays when all is built anew
+    this.remember(board(figure.state));
+    this.stroke = null; // the one that a pointer draws, not on the board before it is done
+    this.writing = null; // the square on which the keyboard's pen is down
+    this.drawn = 0; // how many drawings were made for the reader
+    this.build();
+    this.alert.textContent = damage(figure.link);
+  }
+
+  get state() {
+    return this.figure.state;
+  }
+
+  build() {
+    this.alert = tag("p", { className: "says", attributes: { role: "alert" } });
+    this.note = tag("p", { className: "quiet says", attributes: { role: "status" } });
+    this.said = tag("output", { className: "hidden", attributes: { "aria-live": "polite" } });
+    this.told = tag("output", { className: "hidden", attributes: { "aria-live": "polite" } });
+    this.remark = tag("p", { className: "quiet help" });
+    this.figure.body.append(tag("section", { attributes: { "aria-label": "Draw your own alphabet" } },
+      this.alert, this.settings(), this.tools(), this.note,
+      tag("div", { className: "columns" }, this.alphabet(), this.newDrawing()),
+      this.comparison(),
+      this.remark, this.said, this.told,
+      tag("p", { id: "keys", className: "quiet help", textContent: "Draw with mouse, finger or pen. With the keyboard: arrow keys move, Space lowers and lifts the pen, Delete wipes a drawing, Ctrl+Z takes back." })));
+    this.figure.body.onkeydown = (event) => {
+      if (event.key !== "z" || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault();
+      this.undo();
+    };
+  }
+
+  settings() {
+    const count = (label, key) => choice(
+      label, Array.from({ length: MOST[key] - FEWEST[key] + 1 }, (_, i) => [String(FEWEST[key] + i), String(FEWEST[key] + i)]),
+      String(this.state[key]), (value) => this.change({ [key]: Number(value) }),
+    );
+    this.counts = { ways: count("Characters", "ways"), shots: count("Examples", "shots") };
+    const methods = Object.entries(METHODS).map(([key, { name }]) => [key, name]);
+    return tag("div", { className: "bar" }, ...Object.values(this.counts),
+      choice("Compare by", methods, this.state.method, (method) => this.set({ method })));
+  }
+
+  tools() {
+    this.undoButton = button("Undo", () => this.undo());
+    const centring = tag("input", { type: "checkbox", checked: this.state.centring, onchange: () => this.set({ centring: centring.checked }) });
+    return tag("div", { className: "bar" },
+      button("Ready-made characters", () => this.change({ support: filled(this.state) })),
+      button("Draw one for me", () => this.drawOne()),
+      this.undoButton,
+      button("Clear all", () => this.change({ support: empty(), query: [] })),
+      tag("label", { title: "Move each drawing to the middle and give it the usual size" }, centring, "Centre and scale"));
+  }
+
+  alphabet() {
+    const put = (way, shot, drawing) => ({ support: this.state.support.map((drawings, w) => (w === way ? drawings.map((old, s) => (s === shot ? drawing : old)) : drawings)) });
+    this.surfaces = places((way, shot) => this.surface(`example ${shot + 1} of character ${letter(way)}`,
+      (state) => state.support[way][shot], (drawing) => put(way, shot, drawing)));
+    this.classes = this.surfaces.map((surfaces, way) =>
+      tag("div", { className: "class", attributes: { role: "group", "aria-label": `Character ${letter(way)}` } },
+        tag("span", { className: "letter", textContent: letter(way), attributes: { "aria-hidden": "true" } }),
+        ...surfaces.map(({ element }) => element)));
+    return tag("div", {}, tag("h3", { textContent: "Your alphabet" }), tag("div", { className: "classes" }, ...this.classes));
+  }
+
+  newDrawing() {
+    this.query = this.surface("the new drawing", (state) => state.query, (query) => ({ query }));
+    this.query.element.classList.add("query");
+    this.seen = tag("canvas", { className: "seen", width: SIDE, height: SIDE, attributes: { role: "img", "aria-label": "The new drawing as the network sees it, 28 by 28 pixels" } });
+    this.answer = tag("p", { className: "answer" });
+    return tag("div", { className: "new" }, tag("h3", { textContent: "A new drawing" }),
+      tag("div", { className: "pair" }, this.query.element,
+        tag("figure", {}, this.seen, tag("figcaption", { className: "quiet", textContent: "what the network sees" }))),
+      this.answer);
+  }
+
+  comparison() {
+    const head = (...content) => tag("th", { attributes: { scope: "col" } }, ...content);
+    this.measure = head();
+    this.measure.className = "number";
+    this.shareHead = head();
+    this.rows = tag("tbody");
+    return this.table = tag("table", {},
+      tag("caption", { className: "hidden", textContent: "How the new drawing compares with each character" }),
+      tag("thead", {}, tag("tr", {}, head(tag("span", { className: "hidden", textContent: "Character" })), head("64 numbers"), this.measure, this.shareHead)),
+      this.rows);
+  }
+
+  /** Change the state. What was said of the one before is no longer true. */
+  set(changes) {
+    this.note.textContent = this.alert.textContent = "";
+    this.figure.set(changes);
+  }
+
+  /** Change the board, so that it can be undone. */
+  change(changes) {
+    this.writing = null;
+    const changed = { ...board(this.state), ...changes };
+    if (this.remember(changed)) this.set(changed);
+    this.figure.repaint();
+  }
+
+  /** Keep a board for Undo; tells whether it is another one than before. */
+  remember(changed) {
+    if (JSON.stringify(changed) === JSON.stringify(this.history.at(-1))) return false;
+    this.history.push(changed);
+    if (this.history.length > STEPS + 1) this.history.shift();
+    return true;
+  }
+
+  undo() {
+    this.writing = null;
+    if (this.stroke) this.stroke = null;
+    else if (this.history.length > 1) {
+      this.history.pop();
+      this.set(this.history.at(-1));
+    }
+    this.figure.repaint();
+  }
+
+  /** One of the ready-made characters on the board as the new drawing, in a hand not seen before. */
+  drawOne() {
+    const { ways, shots } = this.state;
+    const support = examples(this.state).flat().length ? this.state.support : filled(this.state);
+    const known = readyMade({ ways, shots, support });
+    if (!known.length) {
+      this.note.textContent = "Only ready-made characters can be drawn for you, and all of these are your own.";
+      return;
+    }
+    this.drawn++;
+    this.change({ support, query: draw(known[this.drawn % known.length] % COUNT, MOST.shots + this.drawn) });
+  }
+
+  /** A square to draw in: `get(state)` is its drawing, `put(drawing)` what changes with another one. */
+  surface(label, get, put) {
+    const ink = svg("path", { fill: "none", "stroke-width": PEN, "stroke-linecap": "round", "stroke-linejoin": "round", stroke: "currentColor" });
+    const cursor = svg("circle", { r: 4, "stroke-width": 2 });
+    const element = svg("svg", { viewBox: `0 0 ${FRAME} ${FRAME}`, class: "paper", tabindex: 0, role: "application", "aria-describedby": "keys" }, ink, cursor);
+    const surface = { label, get, put, element, ink, cursor, pen: null }; // where the keyboard's pen is
+    this.heedPointer(surface);
+    this.heedKeys(surface);
+    return surface;
+  }
+
+  heedPointer(surface) {
+    const { element } = surface;
+    const at = (event) => {
+      const box = element.getBoundingClientRect();
+      return [((event.clientX - box.left) / box.width) * FRAME, ((event.clientY - box.top) / box.height) * FRAME];
+    };
+    const draws = (event) => this.stroke?.pointer === event.pointerId;
+    element.addEventListener("pointerdown", (event) => {
+      if (event.button || this.stroke) return; // one pointer at a time
+      event.preventDefault();
+      element.focus({ preventScroll: true });
+      element.setPointerCapture(event.pointerId);
+      this.stroke = { surface, pointer: event.pointerId, points: [at(event)] };
+      this.writing = surface.pen = null;
+      this.figure.repaint();
+    });
+    element.addEventListener("pointermove", (event) => {
+      if (!draws(event)) return;
+      const events = event.getCoalescedEvents?.() ?? [];
+      this.stroke.points.push(...(events.length ? events : [event]).map(at));
+      this.figure.repaint();
+    });
+    for (const end of ["pointerup", "pointercancel"]) {
+      element.addEventListener(end, (event) => {
+        if (!draws(event)) return;
+        const { points } = this.stroke;
+        this.stroke = null;
+        this.change(surface.put([...surface.get(this.state), points]));
+      });
+    }
+  }
+
+  heedKeys(surface) {
+    const { element } = surface;
+    element.addEventListener("focus", () => {
+      if (element.matches(":focus-visible")) surface.pen = MIDDLE;
+      this.figure.repaint();
+    });
+    element.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (ARROWS[event.key]) this.movePen(surface, ARROWS[event.key], event.shiftKey ? 12 : 4);
+      else if (event.key === " ") {
+        if (!event.repeat) this.lowerOrLift(surface);
+      } else if (event.key === "Delete" || event.key === "Backspace") this.change(surface.put([]));
+      else return;
+      event.preventDefault();
+      this.figure.repaint();
+    });
+    element.addEventListener("blur", () => {
+      this.writing = surface.pen = null;
+      this.figure.repaint();
+    });
+  }
+
+  /** The keyboard's pen moves, and draws if it is down. */
+  movePen(surface, direction, far) {
+    surface.pen = (surface.pen ?? MIDDLE).map((value, i) => Math.min(100, Math.max(5, value + far * direction[i])));
+    if (this.writing === surface) {
+      const drawing = surface.get(this.state);
+      this.history.pop(); // for Undo, a stroke is one step
+      this.change(surface.put([...drawing.slice(0, -1), [...drawing.at(-1), surface.pen]]));
+      this.writing = surface;
+    }
+    this.tellPen(surface);
+  }
+
+  /** The keyboard's pen goes down, and begins a stroke, or up. */
+  lowerOrLift(surface) {
+    surface.pen ??= MIDDLE;
+    const lifted = this.writing === surface;
+    if (lifted) this.writing = null;
+    else {
+      this.change(surface.put([...surface.get(this.state), [surface.pen]]));
+      this.writing = surface;
+    }
+    this.tellPen(surface);
+  }
+
+  /** Tell a screen reader where the keyboard's pen is, once it rests. */
+  tellPen(surface) {
+    clearTimeout(this.tellingPen);
+    this.tellingPen = setTimeout(() => {
+      if (!surface.pen) return;
+      const [across, down] = surface.pen.map((value) => Math.round((100 * value) / FRAME));
+      this.told.textContent = `Pen ${this.writing === surface ? "down" : "up"}, ${across}\u00a0% across, ${down}\u00a0% down.`;
+    }, PAUSE);
+  }
+
+  /** The state as it shows: with the stroke that is being drawn. */
+  shown() {
+    if (!this.stroke) return this.state;
+    const { surface, points } = this.stroke;
+    return { ...this.state, ...surface.put([...surface.get(this.state), points]) };
+  }
+
+  /** What the network sees of a drawing, and what it makes of it; both remembered until the drawing changes. */
+  look(surface, now) {
+    const drawing = surface.get(now);
+    const key = `${now.centring}${JSON.stringify(drawing)}`;
+    if (surface.key !== key) {
+      surface.key = key;
+      surface.picture = drawing.length ? rasterize(now.centring ? centred(drawing) : drawing) : null;
+      surface.embedding = surface.picture && Array.from(embed(this.figure.network, surface.picture));
+    }
+    return surface.embedding;
+  }
+
+  /** The classes that have an example, the query, and how the chosen method compares them. */
+  compare(now) {
+    const embedded = this.surfaces.slice(0, now.ways).map((surfaces) =>
+      surfaces.slice(0, now.shots).map((surface) => this.look(surface, now)).filter(Boolean));
+    const named = embedded.map((examples, way) => ({ way, examples })).filter(({ examples }) => examples.length);
+    const query = this.look(this.query, now);
+    const support = named.map(({ examples }) => examples);
+    if (!query || named.length < 2) return { named, query };
+    return { named, query, ...METHODS[now.method].compare(support, query, this.figure.relation) };
+  }
+
+  paint() {
+    const now = this.shown();
+    for (const [key, label] of Object.entries(this.counts)) label.querySelector("select").value = String(now[key]);
+    this.surfaces.forEach((surfaces, way) => {
+      this.classes[way].hidden = way >= now.ways;
+      surfaces.forEach((surface, shot) => {
+        surface.element.style.display = shot < now.shots ? "" : "none";
+        this.paintSurface(surface, now);
+      });
+    });
+    this.paintSurface(this.query, now);
+    allow(this.undoButton, this.stroke || this.history.length > 1);
+    this.paintAnswer(now);
+  }
+
+  paintSurface({ label, get, element, ink, cursor, pen }, now) {
+    const drawing = get(now);
+    const line = (points) => `M${points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L")}`;
+    ink.setAttribute("d", drawing.map((points) => line(points.length > 1 ? points : [points[0], points[0]])).join(""));
+    const strokes = drawing.length === 1 ? "one stroke" : `${drawing.length || "no"} strokes`;
+    element.setAttribute("aria-label", `Drawing area for ${label}: ${strokes}`);
+    cursor.style.display = pen ? "" : "none";
+    if (!pen) return;
+    cursor.setAttribute("cx", pen[0]);
+    cursor.setAttribute("cy", pen[1]);
+    cursor.setAttribute("class", this.writing?.element === element ? "cursor down" : "cursor");
+  }
+
+  paintAnswer(now) {
+    const { named, query, measures, shares } = this.compare(now), method = METHODS[now.method];
+    shade(this.seen, this.query.picture ?? new Float32Array(SIDE * SIDE), 1);
+    this.measure.textContent = method.measure;
+    this.shareHead.textContent = method.share;
+    this.remark.textContent = method.remark ?? "";
+    this.rows.replaceChildren(...table(named, query, measures, shares));
+    this.table.hidden = !this.rows.childElementCount;
+    this.answer.textContent = sentence(now, named, query, shares);
+    this.figure.el.result = shares && { names: named.map(({ way }) => letter(way)), measures, shares };
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => this.say(method, named, measures, shares), PAUSE);
+  }
+
+  /** Tell a screen reader the answer and the figures, once the drawing rests. */
+  say(method, named, measures, shares) {
+    const figures = (shares ?? []).map((share, i) =>
+      `${letter(named[i].way)}: ${method.measure} ${measures[i].toFixed(2)}, ${method.share} ${percent(share)}`);
+    this.said.textContent = [this.answer.textContent, ...figures].join(" ");
+  }
+}
+
+/** The answer in a sentence, or what is missing for one. */
+function sentence(now, named, query, shares) {
+  if (!named.length) return "Draw one example of each character under “Your alphabet”, or take the ready-made ones.";
+  if (named.length === 1) return `Only ${letter(named[0].way)} has an example. Draw one of another character: there must be something to choose from.`;
+  if (!query) {
+    return readyMade(now).length === named.length
+      ? "Draw one of these characters once more, here. Then clear all, and teach it your own."
+      : "Now draw one of them once more, here.";
+  }
+  const best = winners(shares), names = best.map((i) => letter(named[i].way));
+  const answer = best.length > 1
+    ? `${list(names)} are equally near (${percent(shares[best[0]])} each).`
+    : `${METHODS[now.method].nearest}: ${names[0]} (${percent(shares[best[0]])}).`;
+  const dotted = examples(now).findIndex((drawings) => drawings.some(isDot));
+  const dot = isDot(now.query) ? "this" : dotted >= 0 ? `an example of ${letter(dotted)}` : "";
+  return dot ? `${answer} But ${dot} is only a dot, so do not trust the answer.` : answer;
+}
+
+/** Whether a drawing is no larger than the pen. */
+function isDot(drawing) {
+  const extent = (axis) => {
+    const values = drawing.flat().map((point) => point[axis]);
+    return Math.max(...values) - Math.min(...values);
+  };
+  return Math.max(extent(0), extent(1)) < PEN;
+}
+
+/** The classes with the largest share: more than one where they tie. */
+const winners = (shares) => [...shares.keys()].filter((i) => shares[i] > Math.max(...shares) - 1e-9);
+
+/** One row for the query's embedding, and one for each class: its prototype, what was measured, its share. */
+function table(named, query, measures, shares) {
+  const prototypes = named.map(({ examples }) => mean(examples));
+  const most = Math.max(1e-9, ...prototypes.flat(), ...(query ?? []));
+  const best = shares ? winners(shares) : [];
+  const strip = (numbers, label) => {
+    const canvas = tag("canvas", { className: "strip", width: 64, height: 1, attributes: { role: "img", "aria-label": label } });
+    return shade(canvas, numbers, most);
+  };
+  const head = (text) => tag("th", { textContent: text, attributes: { scope: "row" } });
+  const rows = named.map(({ way }, i) => tag("tr", { className: best.includes(i) ? "best" : "" },
+    head(letter(way)),
+    tag("td", {}, strip(prototypes[i], `The prototype of ${letter(way)}, 64 numbers as shades`)),
+    tag("td", { className: "number", textContent: measures ? measures[i].toFixed(2) : "" }),
+    tag("td", {}, ...(shares ? [
+      tag("span", { className: "track" }, tag("span", { className: "fill", style: { width: `${100 * shares[i]}%` } })),
+      tag("span", { textContent: percent(shares[i]) }),
+    ] : []))));
+  if (!query) return rows;
+  const first = tag("tr", {}, head("new"), tag("td", {}, strip(query, "The new drawing, 64 numbers as shades")), tag("td"), tag("td"));
+  return [first, ...rows];
+}
+
+/** Paint numbers as shades of ink, from nothing to `most`. The dark theme turns them round. */
+function shade(canvas, numbers, most) {
+  const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
+  numbers.forEach((number, i) => (image.data[4 * i + 3] = (255 * number) / most));
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+const PAD_STYLE = `
+  h3 { font-size: 1rem; font-weight: 650; margin: 0 0 0.5rem; }
+  .columns { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; margin-bottom: 0.5rem; }
+  .columns > div:first-child { flex: 1 1 14rem; }
+  .columns > .new { flex: 0 1 18rem; }
+  .classes { display: flex; flex-wrap: wrap; gap: 0.6rem 0.9rem; }
+  .class { display: flex; flex-wrap: wrap; gap: 0.4rem; align-items: center; }
+  .class[hidden] { display: none; }
+  .letter { font-weight: 650; width: 0.9rem; }
+  .paper {
+    width: 4.75rem; height: 4.75rem; flex: none; background: var(--pst-color-background, #fff);
+    border: 1px solid var(--ltc-quiet, #777); border-radius: 0.4rem; touch-action: none; cursor: crosshair;
+  }
+  .paper.query { width: 11rem; height: 11rem; }
+  .cursor { fill: none; stroke: var(--pst-color-primary, #3454c5); }
+  .cursor.down { fill: var(--pst-color-primary, #3454c5); }
+  .says { margin: 0 0 0.75rem; }
+  .says:empty { margin: 0; }
+  .pair { display: flex; flex-wrap: wrap; gap: 0.8rem; align-items: flex-end; }
+  figure { margin: 0; }
+  figcaption { font-size: 0.8em; max-width: 6rem; line-height: 1.3; }
+  .seen, .strip {
+    image-rendering: pixelated; border: 1px solid var(--ltc-line, #ccc); border-radius: 0.25rem;
+    filter: invert(var(--ltc-dark, 0));
+  }
+  .seen { width: 6rem; height: 6rem; display: block; margin-bottom: 0.3rem; }
+  .strip { width: 100%; min-width: 4rem; height: 1.1rem; display: block; }
+  .answer { font-weight: 600; min-height: 2.9em; margin: 0.7rem 0 0; line-height: 1.4; }
+  td:nth-child(2) { width: 45%; }
+  td:last-child { white-space: nowrap; min-width: 7rem; }
+  .best th, .best td { font-weight: 650; }
+  .track { display: inline-block; width: 4.5rem; height: 0.75em; margin-right: 0.5rem; border-radius: 0.2rem; background: var(--ltc-line, #ddd); overflow: hidden; }
+  .fill { display: block; height: 100%; background: var(--ltc-accent, #14715c); }
+  .help { font-size: 0.85em; margin: 0.5rem 0 0; }
+  @media (max-width: 480px) { td:nth-child(2) { width: 30%; } .track { width: 2.5rem; } td:last-child { min-width: 5.5rem; } }
+  @media (max-width: 360px) { .track { display: none; } td:last-child { min-width: 0; } }
+`;
+
+/** What the files hold; an error is shown in place of the pad. */
+function prepare(figure) {
+  if (!("structuredClone" in window)) throw new Error("This browser is too old for the pad. Take one of 2022 or later.");
+  figure.network = readConv4(figure.bytes["conv4.f16.bin"]);
+  figure.relation = readRelation(figure.bytes["relation.f16.bin"]);
+}
+
+function build(figure) {
+  const pad = new Pad(figure);
+  return () => pad.paint();
+}
+
+export default playground("few-shot-pad", defaults, build, { files: ["conv4.f16.bin", "relation.f16.bin"], prepare, read, write, style: PAD_STYLE });

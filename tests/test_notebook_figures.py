@@ -1,0 +1,228 @@
+"""The figures in JupyterLab, from an installed wheel, with the ipywidgets of Colab and today's, and no network.
+
+`make browser` puts the wheel, and the older ipywidgets, where this test looks for them.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from fslib.book.figures import FIGURES
+from tests.page import LIVE, ROOT, chromium, served
+from tests.test_live import STATES
+
+WHEEL, OLDER = ROOT / "_build" / "wheel", ROOT / "_build" / "widgets-7"
+if not WHEEL.exists() or not OLDER.exists():
+    pytest.skip("no wheel is installed beside: `make browser` does it", allow_module_level=True)
+
+LINKS = {name: f"#{name}?{STATES[name][0]}" if name in STATES else f"#{name}" for name in FIGURES}
+# What the eye reads, once the figure has come to rest.
+WORDS = """(name) => {
+    const inside = (node) =>
+        [node, ...(node.shadowRoot ? inside(node.shadowRoot) : []), ...[...node.children].flatMap(inside)];
+    const found = inside(document.body).filter((node) => node.shadowRoot?.querySelector(".live"));
+    const figure = found.find((node) => node.localName === name || node.closest(`[data-figure=${name}]`));
+    const said = figure?.shadowRoot.querySelectorAll(".live p:not(.quiet), .live td");
+    return said && [...said].map((one) => one.textContent);
+}"""
+# The outputs of the notebook bear the names of what they show.
+NAME_OUTPUTS = """(names) => jupyterapp.shell.currentWidget.content.widgets.forEach((cell, i) => {
+    if (names[i - 1]) cell.node.dataset.figure = names[i - 1];
+})"""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(number, marks=pytest.mark.xdist_group(f"lab{number}")) for number in "78"],
+)
+def version(request):
+    """Of ipywidgets."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def lab(version, tmp_path_factory):
+    """The address of a JupyterLab that has the wheel, over a folder with a notebook of all figures."""
+    folder = tmp_path_factory.mktemp(f"lab{version}")
+    cells = [
+        "import fslib, ipywidgets\nfrom fslib import figures\n\nshown = {}",
+        *(
+            f'shown["{n}"] = figures.show("{n}", link="{link}")\nshown["{n}"]'
+            for n, link in LINKS.items()
+        ),
+        'set_later = figures.show("metric-plane")\nset_later',
+    ]
+    notebook = {
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"c{i}",
+                "execution_count": None,
+                "metadata": {},
+                "outputs": [],
+                "source": cell,
+            }
+            for i, cell in enumerate(cells)
+        ],
+        "metadata": {
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    (folder / "figures.ipynb").write_text(json.dumps(notebook), encoding="utf8")
+    older = [OLDER] if version == "7" else []
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, [*older, WHEEL])),
+        "JUPYTER_PATH": os.pathsep.join(str(path / "share" / "jupyter") for path in older),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+    }
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [
+        f"--ServerApp.port={port}", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}", "--no-browser",
+        "--ServerApp.disable_check_xsrf=True", "--LabApp.expose_app_in_browser=True", "--allow-root",
+        "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]  # fmt: skip
+    with open(folder / "log", "w", encoding="utf8") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{address}/api").close()
+                break
+            except OSError:
+                assert server.poll() is None, (folder / "log").read_text(encoding="utf8")
+                time.sleep(0.2)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def notebook(lab, browser):
+    """The notebook, run, and a list of what was asked of elsewhere."""
+    page, elsewhere = browser.new_page(viewport={"width": 1200, "height": 900}), []
+    ours = (lab, lab.replace("http", "ws"), "data:", "blob:")
+    page.on("request", lambda r: r.url.startswith(ours) or elsewhere.append(r.url))
+    page.goto(f"{lab}/lab/tree/figures.ipynb?reset")
+    page.wait_for_function(
+        "window.jupyterapp?.shell?.currentWidget?.context?.isReady", timeout=120_000
+    )
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.ready")
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    has_run = (
+        "jupyterapp.shell.currentWidget.content.widgets.every((cell) => cell.model.executionCount)"
+    )
+    page.wait_for_function(has_run, timeout=120_000)
+    page.evaluate(NAME_OUTPUTS, [*LINKS, "set-later"])
+    yield page, elsewhere
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def elements(tmp_path_factory):
+    """The address of a page for each figure, an element of its name, as in the book."""
+    folder = tmp_path_factory.mktemp("pages")
+    shutil.copytree(LIVE, folder / "live", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    for name, kind in FIGURES.items():
+        script = f'<script type="module" src="live/{kind.module}"></script>'
+        page = f'<!doctype html><meta charset="utf8"><{name}></{name}>{script}'
+        Path(folder, f"{name}.html").write_text(page, encoding="utf8")
+    with served(folder) as address:
+        yield address
+
+
+def words(page, name):
+    page.wait_for_function(
+        f"(name) => ({WORDS})(name)?.some((text) => text.length > 20)", arg=name, timeout=30_000
+    )
+    page.wait_for_timeout(100)
+    return page.evaluate(WORDS, name)
+
+
+@pytest.fixture
+def in_a_page(browser, elements):
+    pages = []
+
+    def open_page(name, hash):
+        page = browser.new_page()
+        pages.append(page)
+        page.goto(f"{elements}/{name}.html{hash}")
+        return words(page, name)
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_page_and_notebook_say_the_same_of_the_same_state(name, notebook, in_a_page):
+    page, elsewhere = notebook
+    said = words(page, name)
+    assert said == in_a_page(name, LINKS[name]), "a link made in a page opens in the notebook"
+    assert said == in_a_page(name, link_of(page, name)), "and the other way round"
+    assert elsewhere == []
+
+
+def link_of(page, name):
+    """What Copy link gives in the notebook, from the # on."""
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    figure = page.locator(f"[data-figure={name}]")
+    figure.get_by_role("button", name="Copy link").click()
+    address = figure.locator(".tools a").get_attribute("href")
+    assert address.startswith("https://") and f"{FIGURES[name].page}.html#" in address
+    return f"#{address.partition('#')[2]}"
+
+
+PRINTED = """async (code) => {
+    const asked = jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code });
+    const printed = [];
+    asked.onIOPub = ({ content }) => printed.push(content.text ?? content.evalue ?? "");
+    await asked.done;
+    return printed.join("");
+}"""
+
+
+def test_python_reads_what_a_figure_shows(notebook, version):
+    page, _ = notebook
+    words(page, "metric-plane")
+    told = page.evaluate(
+        PRINTED,
+        'print(ipywidgets.__version__, fslib.__file__, shown["metric-plane"].state["nearest"])',
+    )
+    number, file, nearest = told.split()
+    assert number.startswith("7.7.1" if version == "7" else "8.") and Path(file).is_relative_to(
+        WHEEL
+    )
+    assert nearest == "example"
+
+
+def test_python_sets_what_a_figure_shows(notebook, in_a_page):
+    page, _ = notebook
+    words(page, "set-later")
+    page.evaluate(PRINTED, 'set_later.state = {"metric": "squared_euclidean"}')
+    page.wait_for_timeout(500)
+    assert words(page, "set-later") == in_a_page(
+        "metric-plane", "#metric-plane?metric=squared_euclidean"
+    )
