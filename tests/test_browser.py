@@ -347,6 +347,19 @@ def test_light_and_dark_differ(visit, path):
 
 
 @pytest.mark.parametrize("path", LIVELY)
+def test_no_light_paper_lies_under_a_figure_in_the_dark(visit, path):
+    page = visit(path, color_scheme="dark")
+    behind = """element => {
+        const seen = [];
+        for (let one = element; one; one = one.parentElement) seen.push(getComputedStyle(one).backgroundColor);
+        return seen.find((color) => color !== "rgba(0, 0, 0, 0)");
+    }"""
+    for element in page.locator(ELEMENTS).all():
+        red, green, blue = map(int, re.findall(r"\d+", element.evaluate(behind))[:3])
+        assert max(red, green, blue) < 64
+
+
+@pytest.mark.parametrize("path", LIVELY)
 def test_without_javascript_a_picture_stands_in(visit, path):
     page = visit(path, java_script_enabled=False)
     for picture in page.locator(f":is({ELEMENTS}) > img").all():
