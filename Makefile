@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 RAN       := $(BUILD)/.notebooks-ran
 WIDGETS   := $(BUILD)/widgets-7
 SOURCES   := pyproject.toml $(wildcard chapters/*.ipynb) \
-             $(shell find fslib results tests/notebooks_plugin.py -name '*.py' -o -name '*.jsonl')
+             $(shell find fslib results tests/notebooks_plugin.py -name '*.py' -o -name '*.jsonl' -o -path '*/figures/*')
 
 # The kernel is the environment's own, and nothing in a home folder changes what a notebook does.
 export PATH := $(abspath $(VENV))/bin:$(PATH)

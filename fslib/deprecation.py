@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,11 +28,12 @@ def renamed(**former: str | tuple[str, Mapping[Any, Any]]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def called(*arguments: Any, **options: Any) -> Any:
-            for old in former.keys() & options.keys():
+            positions = inspect.signature(function).bind_partial(*arguments).arguments
+            for old in [name for name in options if name in former]:
                 new, values = (*([former[old]] if isinstance(former[old], str) else former[old]), {})[:2]
                 value = options.pop(old)
-                value = values.get(value, value)
-                if new in inspect.signature(function).bind_partial(*arguments, **options).arguments:
+                value = values.get(value, value) if isinstance(value, Hashable) else value
+                if new in positions or new in options:
                     raise ValueError(f"{old} is the former name of {new}; give one of them.")
                 _warn(f"{old}=", f"{new}={value!r}" if values else f"{new}=")
                 options[new] = value
@@ -56,4 +57,4 @@ def renamed_in(module: str, contents: Mapping[str, Any], **former: str) -> Calla
 
 
 def _warn(old: str, new: str) -> None:
-    warnings.warn(f"{old} has become {new}; the former name goes with the next release.", DeprecationWarning, 3)
+    warnings.warn(f"{old} has become {new}; the former name goes with the next release.", FutureWarning, 3)

@@ -264,11 +264,18 @@ def test_poolings_are_known(build, pooling):
 )
 def test_former_options_work_and_say_so(build, former, now):
     (option,) = now
-    with pytest.warns(DeprecationWarning, match=option):
+    with pytest.warns(FutureWarning, match=option):
         network = build(**former)
     assert network.config == build().config | now
     with pytest.raises(ValueError, match=f"is the former name of {option}; give one of them"):
         build(**former, **now)
+
+
+def test_former_options_work_together():
+    with pytest.warns(FutureWarning):
+        assert Conv4(unit=True, maps=True).config == Conv4(normalize=True, pooling="none").config
+    with pytest.raises(ValueError, match="pooling must be one of"), pytest.warns(FutureWarning):
+        Conv4(maps=[1])
 
 
 def test_numbers_of_numpy_will_do():

@@ -13,7 +13,7 @@ X = torch.rand(3, 98, generator=torch.Generator().manual_seed(0))
 
 @pytest.mark.parametrize("metric", [metrics.local_similarity, metrics.local_distance])
 def test_a_former_argument_is_the_new_one(metric):
-    with pytest.warns(DeprecationWarning, match="reach= has become max_displacement=;") as told:
+    with pytest.warns(FutureWarning, match="reach= has become max_displacement=;") as told:
         former = metric(X, X, reach=2)
     assert told[0].filename == __file__, "the caller is named, not the package"
     assert torch.equal(former, metric(X, X, max_displacement=2))
@@ -39,7 +39,7 @@ def test_both_names_at_once_are_refused(arguments, options):
 )
 def test_a_former_name_is_the_new_one(module, former, now):
     module = importlib.import_module(module)
-    with pytest.warns(DeprecationWarning, match=f"{former} has become {now};"):
+    with pytest.warns(FutureWarning, match=f"{former} has become {now};"):
         assert getattr(module, former) is getattr(module, now)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = module.nothing

@@ -495,19 +495,29 @@ def test_figures_keep_to_the_contract_of_anywidget(page, name):
     module = FIGURES[name].module
     direct, joined = call(page, module.removesuffix(".mjs"), f"await {code}", figures.joined(module), files_of(module))
     keys, stop, paragraphs, state = direct
-    assert keys == ["render"] and stop == "function" and paragraphs >= 2 and state
+    assert keys == ["render"] and stop == "function" and paragraphs >= 2
+    assert sorted(state) == sorted(FIGURES[name].state)
     assert direct == joined
 
 
 STATES = {  # of a figure, by its link; and what no link should do
     "shift-player": ("right=1&down=0&character=3", "right=900&character=-7.5&down=x"),
     "episode-player": ("way=3&shot=2&noise=0.8&drawn=40", "way=99&drawn=-3&noise=NaN"),
-    "metric-plane": ("metric=cosine&nearest=example&query=1,-0.5&preset=modes", "metric=taxi&query=1&preset=nothing"),
+    "metric-plane": (
+        "metric=cosine&nearest=example&query=1,-0.5&preset=modes",
+        "metric=toString&query=1e200,1e200&preset=constructor",
+    ),
     "margin-plane": ("mining=batch_hard&margin=0.2&anchor=4", "mining=x&anchor=99&points=1,2,3"),
-    "block-plane": ("channel=clutter&weights=0.5,0.2&temperature=4", "channel=x&weights=7,-1&temperature=0"),
+    "block-plane": (
+        "channel=clutter&weights=0.5,0.2&temperature=4",
+        "channel=constructor&weights=7,-1&temperature=0",
+    ),
     "rings-plane": ("ruler=distance&support=1,1,-1,1,0,2", "ruler=x&support=,,,,,"),
     "votes-plane": ("scale=2&method=mean&query=0,0", "scale=-5&method=x"),
-    "noise-plane": ("clumps=two&number=7&method=nearest", "clumps=x&number=x&labels=9,9,9,9,9,9,9,9,9,9,9,9,9,9,9"),
+    "noise-plane": (
+        "clumps=two&number=7&method=nearest",
+        "clumps=constructor&number=Infinity&labels=9,9,9,9,9,9,9,9,9,9,9,9,9,9,9",
+    ),
 }
 
 
@@ -519,7 +529,7 @@ def opened(page, name, hash):
         const model = localModel({ state: {}, link: a[0], page: 'x' });
         m.default.render({ model, el });
         await until(() => 'ready' in el.dataset);
-        const words = el.shadowRoot.querySelector('.live > div > p')?.textContent;
+        const words = el.shadowRoot.querySelector('.live > div > div > p')?.textContent;
         [...el.shadowRoot.querySelectorAll('button')].find((one) => one.textContent === 'Copy link').click();
         const note = () => el.shadowRoot.querySelector('.tools .note a')?.getAttribute('href');
         await until(note);

@@ -125,7 +125,7 @@ def test_another_optimiser_is_another_training(tiny, tmp_path):
 
 
 def test_the_former_name_works_and_says_so(tiny):
-    with pytest.warns(DeprecationWarning, match="objective= has become step="):
+    with pytest.warns(FutureWarning, match="objective= has become step="):
         former = fit(network(), tiny, objective=objectives.triplet_all, **SHORT)
     assert former.loss == fit(network(), tiny, objectives.triplet_all, **SHORT).loss
     with pytest.raises(ValueError, match="give one of them"):

@@ -26,7 +26,7 @@ FAILED = """document.querySelectorAll("%s").forEach((part) => part.querySelector
 
 def bring_modules(app) -> None:
     """Put the modules and pictures where the site takes its files from."""
-    folder = Path(app.outdir).parent / "figures"
+    folder = Path(app.outdir).parent / ".modules-of-figures"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(FOLDER, folder / "live", ignore=shutil.ignore_patterns("*.py", "__pycache__", "*.json"))
     app.config.html_static_path.append(str(folder))

@@ -1,9 +1,11 @@
 """A check accepts right answers, however written, and says what is wrong with the usual wrong ones."""
 
+import functools
 import itertools
 import math
 import random
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -494,6 +496,67 @@ def test_what_is_returned_has_the_right_kind_and_shape():
     assert "three things, u, v and w." in checks.shorter_detour((1, 2)).message
 
 
+LAZY = {  # answers that do not look at what they are given
+    "comparisons": lambda *given: (245, 735),
+    "episodes_needed": lambda *given: 6147,
+    "temperature": lambda scores, t: (scores / 4).softmax(-1),
+    "attention": lambda support, query, scale: (3 * cosine_similarity(query, support)).softmax(1),
+    "interval": lambda accuracies: 1.96 * accuracies.std() / 20,
+    "arcface_scores": lambda c, labels, m: (c.acos() + m * F.one_hot(labels)).cos(),
+}
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_what_is_right_for_one_case_alone_is_wrong(name):
+    assert not getattr(checks, name)(LAZY[name])
+
+
+STRANGE = {  # and what is said of it
+    "a text for a number": (checks.episodes_needed, lambda s, h: "6147", "a number, but is a str"),
+    "two numbers for one": (checks.episodes_needed, lambda s, h: torch.ones(2), "a number, but is a Tensor"),
+    "a number in a row": (checks.scale_needed, lambda n, loss: torch.tensor([2.0]), "your scale is 2"),
+    "numbers too large": (checks.shorter_detour, (0, 1e200, 1e308), "the squared distance from u to w"),
+    "indices that are none": (checks.draw_episode, lambda y, n, k, q: Episode(y[:n], y[: n * k] + 900, y[: n * q]), ""),
+    "the result for the function": (checks.cosines, torch.eye(3), "give the check the function itself"),
+    "a part that is missing": (checks.hardest, lambda d, y: (d.amax(1), None), "the nearest negatives: the answer"),
+    "a way out": (checks.cosines, lambda x, y: sys.exit(), "raised SystemExit"),
+}
+
+
+@pytest.mark.parametrize("check, answer, said", STRANGE.values(), ids=STRANGE)
+def test_strange_answers_get_a_verdict(check, answer, said):
+    verdict = check(answer)
+    assert not verdict and verdict.attempted and said in verdict.message
+
+
+class Stub:
+    def method(self, *given): ...
+
+
+def unwritten(*given):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("stub", [Stub().method, functools.partial(empty), unwritten, None])
+def test_other_stubs_are_stubs_too(stub):
+    assert checks.cosines(stub).because == "untouched"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ({"ch03.cosine": "x"}, "There is no text 'ch03.cosine'"),
+        ({"shape": "Form {form}"}, "has a gap {form}, but the English one is: the shape"),
+        ({"shape": "Form {"}, "is no text for a verdict"),
+        ({"right": None}, "is no text for a verdict"),
+    ],
+)
+def test_words_that_would_fail_later_are_refused(words, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        checks.speak(words)
+    assert checks.cosines(cosine_similarity).message == "✓ Right."
+
+
 # Other words ----------------------------------------------------------------------------------------------------
 
 
@@ -646,7 +709,7 @@ def test_labels_may_be_of_another_kind(kind):
 
 def test_an_episode_must_be_one():
     verdict = checks.draw_episode(lambda *_: (torch.arange(12), torch.arange(18)))
-    assert "should be an Episode, but is a tuple" in verdict.message
+    assert "should be an Episode, but is a list" in verdict.message
     assert not checks.draw_episode(lambda *_: Episode(..., *(torch.arange(n) for n in (12, 18)))).attempted
 
 

@@ -4,7 +4,9 @@ import re
 import sys
 import types
 
+import numpy as np
 import pytest
+import torch
 
 from fslib.book import figures
 from fslib.book.figures import FIGURES, FOLDER, shown
@@ -83,6 +85,19 @@ def test_colab_is_asked_for_widgets(monkeypatch):
     monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(output=output))
     figures.show("metric-plane")
     assert asked == [True]
+
+
+def test_arrays_and_flags_may_be_given(monkeypatch):
+    html = figures.picture("metric-plane", query=torch.tensor([0.5, 1]), metric="a&b", nearest='"')
+    assert 'query="0.5,1.0" metric="a&amp;b" nearest="&quot;"' in html and "query=0.5,1.0&amp;metric=a%26b" in html
+    assert figures.show("metric-plane", query=np.array([0.5, 1])).state == {"query": [0.5, 1.0]}
+    assert 'centring="true"' in figures.picture("few-shot-pad", centring=True)
+
+
+def test_a_part_that_no_state_has_is_named():
+    for show in (figures.show, figures.picture):
+        with pytest.raises(ValueError, match="There is no 'metrik' in this figure; its state is preset, support"):
+            show("metric-plane", metrik="cosine")
 
 
 def test_a_figure_that_is_not_there_is_named():

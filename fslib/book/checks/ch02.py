@@ -105,8 +105,8 @@ draw_episode = Exercise(
 
 interval = Exercise(
     asks="2.2: half-width of the 95 % interval of the mean",
-    given=lambda: (0.5 + 0.1 * torch.randn(400, dtype=torch.float64),),
-    right=lambda accuracies: 1.96 * accuracies.std().item() / 20,
+    given=lambda: (0.5 + 0.1 * torch.randn(int(torch.randint(300, 900, ())), dtype=torch.float64),),
+    right=lambda accuracies: 1.96 * accuracies.std().item() / len(accuracies) ** 0.5,
     tolerance=0.01,
     wrong={
         "single": Wrong(
@@ -116,11 +116,11 @@ interval = Exercise(
         ),
         "standard error": Wrong(
             "that is the standard error; the 95 % interval reaches 1.96 of them to each side.",
-            lambda accuracies: accuracies.std() / 20,
+            lambda accuracies: accuracies.std() / len(accuracies) ** 0.5,
         ),
         "whole": Wrong(
             "that is the whole width; the half-width is asked for.",
-            lambda accuracies: 2 * 1.96 * accuracies.std() / 20,
+            lambda accuracies: 2 * 1.96 * accuracies.std() / len(accuracies) ** 0.5,
         ),
     },
     otherwise="divide the standard deviation by the square root of the number of episodes, and multiply by 1.96.",
@@ -128,7 +128,7 @@ interval = Exercise(
 
 episodes_needed = Exercise(
     asks="2.3: episodes for an interval of a given half-width, from the standard deviation of one",
-    given=[(0.08, 0.002)],
+    given=[(0.08, 0.002), (0.11, 0.004)],
     right=lambda s, half_width: math.ceil((1.96 * s / half_width) ** 2),
     same=lambda a, b: abs(a - b) <= 1,
     wrong={

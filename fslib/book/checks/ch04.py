@@ -15,7 +15,7 @@ def _mean(same: Tensor, pull: Tensor, push: Tensor) -> Tensor:
 
 contrastive_loss = Exercise(
     asks="4.1: the contrastive loss, the mean over pairs",
-    given=lambda: (2 * torch.rand(40), torch.rand(40) < 0.3, 1.2),
+    given=lambda: (2 * torch.rand(40), torch.rand(40) < 0.3, 1 + 0.5 * torch.rand(()).item()),
     right=lambda d, same, m: _mean(same, d.square(), (m - d).clamp_min(0).square()),
     wrong={
         "swapped": Wrong(
@@ -200,7 +200,8 @@ def _of_right_class(labels: Tensor) -> Tensor:
 
 arcface_scores = Exercise(
     asks="4.5: cosines with the margin added to the angle of the right class",
-    given=lambda: (1.6 * torch.rand(9, 4) - 0.8, torch.randint(0, 4, (9,)), 0.4),
+    # No example is of the last class: one-hot rows need to be told how many there are.
+    given=lambda: (1.6 * torch.rand(9, 4) - 0.8, torch.randint(0, 3, (9,)), 0.3 + 0.2 * torch.rand(()).item()),
     right=lambda cosines, labels, m: torch.where(_of_right_class(labels), (cosines.acos() + m).cos(), cosines),
     wrong={
         "every class": Wrong(

@@ -10,6 +10,12 @@ from fslib.methods import prototypes
 from fslib.metrics import squared_euclidean
 
 
+def shuffled(*labels: int) -> Tensor:
+    """Labels in an order that is not that of their numbers."""
+    order = torch.tensor(labels)[torch.randperm(len(labels))]
+    return order if in_order_of_appearance(order) != order.unique().tolist() else shuffled(*labels)
+
+
 def in_order_of_appearance(labels: Tensor) -> list[int]:
     """The distinct labels, unsorted: a common mistake."""
     return list(dict.fromkeys(labels.tolist()))
@@ -23,7 +29,7 @@ def _of_classes(
 
 class_means = Exercise(
     asks="6.1: the mean embedding of each class, in the order of the sorted labels",
-    given=lambda: (torch.randn(9, 4), torch.tensor([7, -2, 7, 30, -2, 7, 30, 30, 30])),
+    given=lambda: (torch.randn(9, 4), shuffled(7, -2, 7, 30, -2, 7, 30, 30, 30)),
     right=prototypes,
     wrong={
         "axis": Wrong(
@@ -113,7 +119,7 @@ def _scores(
 
 nearest_example = Exercise(
     asks="6.3: the score of each class, minus the squared distance to its nearest example",
-    given=lambda: (torch.randn(7, 4), torch.tensor([3, 1, 3, 2, 1, 2, 3]), torch.randn(20, 4)),
+    given=lambda: (torch.randn(7, 4), shuffled(3, 1, 3, 2, 1, 2, 3), torch.randn(20, 4)),
     right=_scores(),
     wrong={
         "sign": Wrong("near should score high: put a minus before the distance.", _scores(sign=1)),
@@ -134,7 +140,7 @@ nearest_example = Exercise(
 
 temperature = Exercise(
     asks="6.4: probabilities at a temperature; higher is softer",
-    given=lambda: (torch.randn(6, 5), 4.0),
+    given=lambda: (torch.randn(6, 5), 2 + 3 * torch.rand(()).item()),
     right=lambda scores, t: (scores / t).softmax(-1),
     wrong={
         "unused": Wrong("you do not use the temperature.", lambda scores, t: scores.softmax(-1)),

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fslib.book.checks.ch06 import in_order_of_appearance
+from fslib.book.checks.ch06 import in_order_of_appearance, shuffled
 from fslib.book.checks.exercise import Exercise, Wrong
 from fslib.metrics import cosine_similarity
 
 attention = Exercise(
     asks="8.1: the attention each query pays to each support example",
-    given=lambda: (2 * torch.randn(7, 5), 2 * torch.randn(9, 5), 3.0),
+    given=lambda: (2 * torch.randn(7, 5), 2 * torch.randn(9, 5), 2 + 3 * torch.rand(()).item()),
     right=lambda support, query, scale: (scale * cosine_similarity(query, support)).softmax(1),
     wrong={
         "transposed": Wrong(
@@ -50,7 +50,10 @@ attention = Exercise(
     otherwise="take the softmax, over the support examples, of the scale times the cosines.",
 )
 
-LABELS = torch.tensor([7, -2, 7, 30, -2, 7])
+
+def _labels() -> Tensor:
+    return shuffled(7, -2, 7, 30, -2, 7)
+
 
 
 def _of_classes(
@@ -65,7 +68,7 @@ def _of_classes(
 
 votes = Exercise(
     asks="8.2: the probability of each class, from the attention to its examples",
-    given=lambda: (torch.randn(9, 6).softmax(1), LABELS),
+    given=lambda: (torch.randn(9, 6).softmax(1), _labels()),
     right=lambda shares, labels: _of_classes(torch.sum, shares, labels),
     wrong={
         "average": Wrong(
@@ -106,7 +109,7 @@ def _where_tiny(log_attention: Tensor, labels: Tensor, found: Tensor) -> str | N
 
 log_votes = Exercise(
     asks="8.3: log-probabilities from logarithms of attention, finite however small the attention",
-    given=lambda: [((scale * torch.randn(9, 6)).log_softmax(1), LABELS) for scale in (1, 400)],
+    given=lambda: [((scale * torch.randn(9, 6)).log_softmax(1), _labels()) for scale in (1, 400)],
     right=lambda log_attention, labels: _of_classes(torch.logsumexp, log_attention, labels),
     judge=_where_tiny,
     wrong={
@@ -145,7 +148,7 @@ log_votes = Exercise(
 
 fair_votes = Exercise(
     asks="8.4: log-probabilities that do not favour the class with most examples",
-    given=lambda: (torch.randn(9, 6).log_softmax(1), LABELS),
+    given=lambda: (torch.randn(9, 6).log_softmax(1), _labels()),
     right=lambda v, labels: F.normalize(_of_classes(torch.mean, v.exp(), labels), p=1).log(),
     wrong={
         "sum": Wrong(

@@ -6,17 +6,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fslib.book.checks.ch06 import in_order_of_appearance
+from fslib.book.checks.ch06 import in_order_of_appearance, shuffled
 from fslib.book.checks.exercise import Exercise, Wrong
 
 
 def _paired_accuracies() -> tuple[Tensor, Tensor]:
-    hard, a, b = (scale * torch.randn(400, dtype=torch.float64) for scale in (0.2, 0.05, 0.05))
+    episodes = int(torch.randint(300, 900, ()))
+    hard, a, b = (scale * torch.randn(episodes, dtype=torch.float64) for scale in (0.2, 0.05, 0.05))
     return 0.6 + hard + a, 0.5 + hard + b
 
 
-def _half(spread: float | Tensor, factor: float = 1.96) -> float:
-    return factor * float(spread) / 20
+def _half(spread: Tensor, a: Tensor, factor: float = 1.96) -> float:
+    return factor * spread.item() / len(a) ** 0.5
 
 
 def _of_mean(a: Tensor, b: Tensor, found: tuple[float, float]) -> str | None:
@@ -39,37 +40,37 @@ def _close_enough(found: tuple[float, float], other: tuple[float, float]) -> boo
 paired_difference = Exercise(
     asks="9.1: mean and 95 % interval of the difference of two models on the same episodes",
     given=_paired_accuracies,
-    right=lambda a, b: ((a - b).mean().item(), _half((a - b).std())),
+    right=lambda a, b: ((a - b).mean().item(), _half((a - b).std(), a)),
     parts=("the mean difference", "the half-width of its interval"),
     same=_close_enough,
     judge=_of_mean,
     wrong={
         "sign": Wrong(
             "the difference has the wrong sign: subtract the second from the first.",
-            lambda a, b: ((b - a).mean(), _half((a - b).std())),
+            lambda a, b: ((b - a).mean(), _half((a - b).std(), a)),
         ),
         "mean": Wrong(
-            "the first thing should be the mean of a - b.", lambda a, b: (a.mean(), _half((a - b).std()))
+            "the first thing should be the mean of a - b.", lambda a, b: (a.mean(), _half((a - b).std(), a))
         ),
         "unpaired": Wrong(
             "that is the interval for two models on episodes of their own; subtract first, then take the spread.",
-            lambda a, b: ((a - b).mean(), _half((a.var() + b.var()).sqrt())),
+            lambda a, b: ((a - b).mean(), _half((a.var() + b.var()).sqrt(), a)),
         ),
         "spreads": Wrong(
             "the spread of a difference is not the difference of the spreads; subtract the accuracies first.",
-            lambda a, b: ((a - b).mean(), _half((a.std() - b.std()).abs())),
+            lambda a, b: ((a - b).mean(), _half((a.std() - b.std()).abs(), a)),
         ),
         "standard error": Wrong(
             "that is the standard error; the 95 % interval reaches 1.96 of them to each side.",
-            lambda a, b: ((a - b).mean(), _half((a - b).std(), 1)),
+            lambda a, b: ((a - b).mean(), _half((a - b).std(), a, 1)),
         ),
         "whole": Wrong(
             "that is the whole width; the half-width is asked for.",
-            lambda a, b: ((a - b).mean(), 2 * _half((a - b).std())),
+            lambda a, b: ((a - b).mean(), 2 * _half((a - b).std(), a)),
         ),
         "single": Wrong(
             "that is the spread of single episodes; the mean of n episodes varies √n times less.",
-            lambda a, b: ((a - b).mean(), 20 * _half((a - b).std())),
+            lambda a, b: ((a - b).mean(), 1.96 * (a - b).std()),
             lambda a, b: ((a - b).mean(), (a - b).std()),
         ),
     },
@@ -100,7 +101,7 @@ def _near(found: tuple[float, float], other: tuple[float, float]) -> bool:
 
 episodes_to_tell_apart = Exercise(
     asks="9.2: episodes that tell two models apart, on the same episodes and on their own",
-    given=lambda: (0.1 + 0.1 * torch.rand(()).item(), 0.8, 0.004),
+    given=lambda: tuple((torch.tensor([0.1, 0.7, 0.003]) * (1 + 0.3 * torch.rand(3))).tolist()),
     right=_needed(),
     parts=("the number with the same episodes", "that with their own"),
     same=_near,
@@ -137,7 +138,7 @@ def _middles(
 
 class_medians = Exercise(
     asks="9.3: the median of each class, number by number",
-    given=lambda: (torch.randn(9, 4), torch.tensor([7, -2, 7, 30, -2, 7, -2, -2, -2])),
+    given=lambda: (torch.randn(9, 4), shuffled(7, -2, 7, 30, -2, 7, -2, -2, -2)),
     right=_middles(),
     wrong={
         "means": Wrong("those are means.", _middles(lambda examples: examples.mean(0))),
@@ -159,7 +160,7 @@ class_medians = Exercise(
 
 comparisons = Exercise(
     asks="9.4: similarities of an episode, with means and with votes",
-    given=[(7, 3, 5)],
+    given=[(7, 3, 5), (4, 2, 6)],
     right=lambda ways, shots, queries: (ways * queries * ways, ways * queries * ways * shots),
     parts=("the number with means", "that with votes"),
     tolerance=0,

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import copy
 import dis
+import functools
 import itertools
 import math
+import re
+import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -31,6 +34,7 @@ COMMON = {
     "wrong": "✗ Not yet: {problem}",
     "untouched": "Not answered yet.",
     "nothing": "your function returns nothing; end it with return and the answer.",
+    "function": "give the check the function itself, not what it returns.",
     "raised": "your answer raised {error}",
     "kind": "the answer should be {wanted}, but is a {kind}.",
     "tensor": "a tensor",
@@ -47,9 +51,29 @@ _words: dict[str, str] = {}  # of another language
 
 
 def speak(words: Mapping[str, str]) -> None:
-    """Let verdicts use other words, by the keys that :func:`fslib.book.checks.texts` gives; others stay English."""
+    """Let verdicts use other words, by the keys that :func:`fslib.book.checks.texts` gives; others stay English.
+
+    Raises:
+        ValueError: if there is no such key, or a text has a gap that the English one has not.
+    """
+    from fslib.book.checks import texts  # which imports this module
+
+    english = texts()
+    for key, text in words.items():
+        if key not in english:
+            raise ValueError(f"There is no text {key!r}; checks.texts() gives all of them.")
+        if unknown := _gaps(text) - _gaps(english[key]):
+            raise ValueError(f"The text {key!r} has a gap {{{min(unknown)}}}, but the English one is: {english[key]}")
     _words.clear()
     _words.update(words)
+
+
+def _gaps(text: str) -> set[str]:
+    """The names in braces."""
+    try:
+        return {re.split(r"[.\[]", name)[0] for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{text!r} is no text for a verdict: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -164,16 +188,23 @@ class Exercise:
             result = _outcome(self._called, answer, given)
             if self._agree(result, right):
                 continue
-            gaps = dict(answer=result, right=right, given=given)
+            gaps = dict(answer=_number(result, right), right=right, given=given)
             for key, wrong in self.wrong.items():
                 if any(self._agree(result, _outcome(self._called, each, given)) for each in wrong.answers):
                     raise _Found(key, **gaps)
-            if isinstance(result, Exception):
+            if isinstance(result, BaseException):
                 raise _Found("raised", error=f"{type(result).__name__}: {result}")
             self._check_kind(result, right)
-            key = (self.judge(*given, result) if self.judge else None) or "otherwise"
+            key = self._judged(given, result)
             if key != "right":
                 raise _Found(key, **gaps)
+
+    def _judged(self, given: tuple, result: Any) -> str:
+        """What is wrong with a result of the right kind and shape; of what cannot be judged, nothing is known."""
+        try:
+            return (self.judge(*given, result) if self.judge else None) or "otherwise"
+        except Exception:
+            return "otherwise"
 
     def _cases(self) -> Iterable[tuple]:
         if callable(self.given):
@@ -183,18 +214,25 @@ class Exercise:
 
     def _called(self, answer: Any, given: tuple) -> Any:
         """What an answer gives, on the CPU; raises if it is not there yet."""
-        if self.given is not None and answer is not ...:
+        if self.given is None or answer is ... or answer is None:
+            return _on_cpu(answer)
+        if not callable(answer):
+            raise _Found("function")
+        try:
             result = (self.call or _call)(answer, *copy.deepcopy(given))
-            if result is None:
-                raise _Found("untouched" if _is_empty(answer) else "nothing")
-        else:
-            result = answer
+        except NotImplementedError:
+            raise _Found("untouched") from None
+        if result is None:
+            raise _Found("untouched" if _is_empty(answer) else "nothing")
         return _on_cpu(result)
 
     def _agree(self, result: Any, other: Any) -> bool:
-        if isinstance(result, Exception) or isinstance(other, Exception):
+        if isinstance(result, BaseException) or isinstance(other, BaseException):
             return type(result) is type(other) and str(result) == str(other)
-        return (self.same or self._close)(result, other)
+        try:
+            return bool((self.same or self._close)(result, other))
+        except Exception:  # what cannot be compared is not the same
+            return False
 
     def _close(self, a: Any, b: Any) -> bool:
         """Whether two results are the same but for the tolerance, whatever they are."""
@@ -225,19 +263,15 @@ class Exercise:
                         raise
                     problem = self._said(found.key, found.gaps)
                     raise _Found("part", part=self._own(f"part {i}", self.parts[i - 1]), problem=problem) from None
-        elif isinstance(right, Tensor):
+        elif isinstance(right, Tensor) and right.ndim:
             if not isinstance(result, Tensor):
                 raise _Found("kind", wanted=_word("tensor", COMMON["tensor"]), kind=type(result).__name__)
             if result.shape != right.shape:
                 raise _Found("shape", shape=tuple(right.shape), found=tuple(result.shape))
         elif isinstance(right, Episode) and not isinstance(result, Episode):
             raise _Found("kind", wanted=_word("episode", COMMON["episode"]), kind=type(result).__name__)
-        elif isinstance(right, int | float):
-            try:
-                float(result)
-            except (TypeError, ValueError, RuntimeError):
-                number = _word("number", COMMON["number"])
-                raise _Found("kind", wanted=number, kind=type(result).__name__) from None
+        elif isinstance(right, int | float | Tensor) and not isinstance(_number(result, right), float):
+            raise _Found("kind", wanted=_word("number", COMMON["number"]), kind=type(result).__name__)
 
     def _found_parts(self, count: int) -> None:
         parts = [self._own(f"part {i}", part) for i, part in enumerate(self.parts, 1)]
@@ -259,6 +293,16 @@ class Exercise:
         return _word(f"{self.name}.{key}", text)
 
 
+def _number(result: Any, right: Any) -> Any:
+    """A result as a plain number, if one is wanted and it is one."""
+    if isinstance(right, int | float) or (isinstance(right, Tensor) and not right.ndim):
+        try:
+            return result if isinstance(result, str) else float(result)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            pass
+    return result
+
+
 def _word(key: str, text: str) -> str:
     return _words.get(key, text)
 
@@ -273,12 +317,13 @@ def _outcome(call: Callable[[Any, tuple], Any], answer: Any, given: tuple) -> An
         return call(answer, given)
     except _Found:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return error
 
 
 def _is_empty(answer: Any) -> bool:
     """Whether a function holds nothing but what a placeholder does: words, and ``...``."""
+    answer = answer.func if isinstance(answer, functools.partial) else getattr(answer, "__func__", answer)
     if not isinstance(answer, FunctionType):
         return False
     steps = {step.opname for step in dis.get_instructions(answer)}
@@ -286,7 +331,7 @@ def _is_empty(answer: Any) -> bool:
 
 
 def _on_cpu(result: Any) -> Any:
-    """A result, with its tensors on the CPU; raises if a part of it is still the placeholder."""
+    """A result, with its tensors on the CPU; raises if all of it is still the placeholder."""
     if result is ... or result is None:
         raise _Found("untouched")
     if isinstance(result, Tensor):
@@ -294,5 +339,7 @@ def _on_cpu(result: Any) -> Any:
     if isinstance(result, Episode):
         return Episode(*map(_on_cpu, vars(result).values()))
     if isinstance(result, tuple | list):
-        return type(result)(map(_on_cpu, result))
+        if result and all(part is ... or part is None for part in result):
+            raise _Found("untouched")
+        return [part if part is ... or part is None else _on_cpu(part) for part in result]
     return result

@@ -28,7 +28,11 @@ export const FEATURES = { // an example of each class, and queries of each class
   },
 };
 const COUNT = FEATURES.tells.query.flat().length;
-const features = (channel) => ({ channel: channel in FEATURES ? channel : "tells", ...(FEATURES[channel] ?? FEATURES.tells) });
+function features(asked) {
+  const channel = Object.hasOwn(FEATURES, asked) ? asked : "tells";
+  return { channel, ...FEATURES[channel] };
+}
+
 export const defaults = ({ channel } = {}) => ({ ...features(channel), weights: [1, 1], temperature: 1 });
 
 /** Probability of each class at a point: weights, then minus squared distances over the temperature, then a softmax. */

@@ -143,9 +143,9 @@ export const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1]
 export const STYLE = `
   * { box-sizing: border-box; }
   .live {
-    font: inherit; font-size: 0.92rem; line-height: 1.45; color: var(--pst-color-text-base, inherit);
+    font: inherit; font-size: 0.92rem; line-height: 1.45; color: var(--pst-color-text-base, #1f2430);
     border: 1px solid var(--ltc-line, #ccc); border-radius: 0.6rem; padding: 1rem; margin: 1.25rem 0;
-    background: var(--ltc-soft, transparent);
+    background: var(--ltc-soft, #fff); /* in a notebook, light paper, also where that is dark */
   }
   .bar { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; align-items: center; margin-bottom: 0.75rem; }
   .bar:last-child { margin: 0.75rem 0 0; }

@@ -65,7 +65,7 @@ function build(figure) {
   const lines = drawing.appendChild(svg("g", { "stroke-width": 2 }));
   const nodes = LABELS.map((label, i) => {
     const node = svg("path", { fill: COLORS[label], "stroke-width": 2, tabindex: 0, role: "button" });
-    node.addEventListener("focus", () => figure.set({ anchor: i }));
+    node.addEventListener("focus", () => i === figure.state.anchor || figure.set({ anchor: i }));
     draggable(node, drawing, () => toDrawing(figure.state.points[i]), (x, y) => {
       const inside = toPlane(Math.min(WIDTH - 10, Math.max(10, x)), Math.min(HEIGHT - 10, Math.max(10, y)));
       figure.set({ points: figure.state.points.map((point, j) => (j === i ? inside : point)) });

@@ -18,7 +18,8 @@ const CENTRES = { // of the clumps of each class
 const SIZE = { width: 6.4, height: 4.4, unit: 70 };
 const rightLabels = () => CENTRES.one.map((_, c) => Array(SHOTS).fill(c));
 export function defaults(asked = {}) {
-  const clumps = asked.clumps in CENTRES ? asked.clumps : "one", number = Math.trunc(Number(asked.number ?? 2)) || 2;
+  const clumps = Object.hasOwn(CENTRES, asked.clumps) ? asked.clumps : "one";
+  const number = Math.abs(Math.trunc(asked.number)) <= 1e4 ? Math.trunc(asked.number) : 2;
   return { clumps, number, support: draw({ clumps, number }).support, labels: rightLabels(), scale: 3, method: "mean" };
 }
 

@@ -30,8 +30,8 @@ const SUPPORTS = {
   ],
 };
 export const defaults = ({ preset } = {}) => ({
-  preset: preset in SUPPORTS ? preset : "three",
-  support: SUPPORTS[preset] ?? SUPPORTS.three,
+  preset: Object.hasOwn(SUPPORTS, preset) ? preset : "three",
+  support: Object.hasOwn(SUPPORTS, preset) ? SUPPORTS[preset] : SUPPORTS.three,
   query: [0.3, 0.2],
   metric: "euclidean",
   nearest: "mean",

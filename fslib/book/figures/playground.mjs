@@ -24,8 +24,9 @@ export function playground(name, defaults, build, { choices = {}, write, read, f
   };
   const links = {
     write: write ?? ((state) => {
-      const usual = complete({});
-      const changed = Object.entries(state).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(usual[key]));
+      const usual = complete({}), implied = complete(Object.fromEntries(Object.entries(state).filter(([, value]) => !Array.isArray(value))));
+      const same = (key, value) => JSON.stringify(value) === JSON.stringify((Array.isArray(value) ? implied : usual)[key]);
+      const changed = Object.entries(state).filter(([key, value]) => !same(key, value));
       return `#${name}${changed.length ? "?" : ""}${changed.map(([key, value]) => `${key}=${flat(value)}`).join("&")}`;
     }),
     read(hash, now) {
@@ -35,7 +36,7 @@ export function playground(name, defaults, build, { choices = {}, write, read, f
       return Object.fromEntries(Object.keys(usual).filter((key) => key in asked).map((key) => [key, unflat(asked[key], usual[key])]));
     },
   };
-  const render = ({ model, el }) => new Figure({ complete, choices, links, build, files, prepare, style }, model, el).start();
+  const render = ({ model, el }) => new Figure({ name, complete, choices, links, build, files, prepare, style }, model, el).start();
   if (globalThis.customElements && !customElements.get(name)) define(name, render, complete, links);
   return { render };
 }
@@ -45,9 +46,11 @@ class Figure {
   constructor(kind, model, el) {
     Object.assign(this, kind, { model, el, stops: [], own: false });
     this.began = this.complete(model.get("began") ?? model.get("state") ?? {});
-    this.body = tag("div", { className: "live" });
+    this.body = tag("div");
+    this.tools = tag("div", { className: "bar tools" }, button("Reset", () => this.reset()), button("Copy link", () => this.copy()));
     this.said = speech(); // `said.say(…)` tells the eye, and a screen reader, what the figure shows
     this.note = tag("p", { className: "quiet note", attributes: { role: "status" } });
+    this.tools.append(this.note);
   }
 
   /** Fetch what is needed, then show the figure in place of the still picture; gives a function that stops it. */
@@ -78,16 +81,20 @@ class Figure {
     }
     if (this.stopped) return;
     this.show();
-    if (retried) this.body.querySelector("select").focus();
+    if (retried) this.body.querySelector("select, input, button").focus();
   }
 
   show() {
     const root = this.el.shadowRoot ?? this.el.attachShadow({ mode: "open" });
-    root.replaceChildren(tag("style", { textContent: STYLE + this.style }), this.body);
+    const label = `Interactive figure, ${this.name.replaceAll("-", " ")}`;
+    root.replaceChildren(tag("style", { textContent: STYLE + this.style }),
+      tag("div", { className: "live", attributes: { role: "group", "aria-label": label } }, this.body, this.tools));
     this.repaint = onceAFrame(() => this.paint(this.state));
-    const given = () => (this.own ? this.repaint() : this.rebuild(this.model.get("state") ?? {}));
+    const given = () => this.rebuild(this.model.get("state") ?? {});
     const linked = () => this.model.get("link") && this.open(this.model.get("link"));
-    for (const [key, listener] of [["state", given], ["link", linked]]) {
+    // Not at once: a kernel that sets something is not told what is set in answer while it does, and may set much.
+    const [givenLater, linkedLater] = [given, linked].map(onceAFrame);
+    for (const [key, listener] of [["state", () => (this.own ? this.repaint() : givenLater())], ["link", linkedLater]]) {
       this.model.on(`change:${key}`, listener);
       this.stops.push(() => this.model.off(`change:${key}`, listener));
     }
@@ -101,7 +108,7 @@ class Figure {
     const asked = this.links.read(hash, this.state);
     if (!asked) return false;
     this.model.set("link", ""); // so that the same one can be opened again
-    this.rebuild({ ...this.began, ...asked }, hash);
+    this.rebuild(asked, hash);
     return true;
   }
 
@@ -112,9 +119,6 @@ class Figure {
     this.body.replaceChildren();
     this.paint = this.build(this);
     this.set({}); // what was out of bounds has been mended
-    this.tools ??= tag("div", { className: "bar tools" },
-      button("Reset", () => this.reset()), button("Copy link", () => this.copy()), this.note);
-    this.body.append(this.tools);
     this.paint(this.state);
   }
 
@@ -138,10 +142,8 @@ class Figure {
   /** Back to where it began. */
   reset() {
     this.forget();
-    this.model.set("state", structuredClone(this.began));
-    this.model.save_changes();
+    this.rebuild(structuredClone(this.began));
     this.note.textContent = "As it began.";
-    this.tools.querySelector("button").focus(); // which it lost while all was built anew
   }
 
   /** Put a link to this state on the clipboard, or, where that is not allowed, below the figure. */
@@ -153,7 +155,7 @@ class Figure {
       await navigator.clipboard.writeText(link);
       this.note.textContent = "The link is copied. It holds the whole figure; nothing was sent.";
     } catch {
-      this.note.replaceChildren("The link is ", this.model.get("page") ? tag("a", { href: link, textContent: link }) : "in the address bar; copy it there.");
+      this.note.replaceChildren("The link is ", this.model.get("page") ? tag("a", { href: link, textContent: link, target: "_blank", rel: "noopener" }) : "in the address bar; copy it there.");
     }
   }
 
@@ -179,10 +181,12 @@ class Figure {
   }
 }
 
+const MOST = 1e4; // of any number in a state; what is larger comes from a mistake, and squares overflow
+
 /** Whether a value is of the same kind as another: the same type, and an array of numbers of the same shape. */
 function alike(value, usual) {
   if (Array.isArray(usual)) return Array.isArray(value) && value.length === usual.length && value.every((each, i) => alike(each, usual[i]));
-  return typeof value === typeof usual && (typeof value !== "number" || Number.isFinite(value));
+  return typeof value === typeof usual && (typeof value !== "number" || Math.abs(value) <= MOST);
 }
 
 const rounded = (value) => (typeof value === "number" ? String(Math.round(1000 * value) / 1000) : encodeURIComponent(value));
@@ -228,9 +232,14 @@ function define(name, render, complete, links) {
       const follow = () => {
         if (document.querySelector(name) !== this || !links.read(location.hash)) return;
         this.scrollIntoView({ block: "center" });
+        this.tabIndex = -1;
+        this.focus({ preventScroll: true });
         this.model.set("link", location.hash);
       };
       addEventListener("hashchange", follow);
+      addEventListener("click", ({ target }) => { // of a link that was followed before, which changes no address
+        if (target.closest?.(`a[href^="#${name}"]`)?.hash === location.hash) follow();
+      });
       whenSeen(this, () => (this.stop = render({ model: this.model, el: this })));
       follow();
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from PIL import Image
 
@@ -22,10 +23,11 @@ EXPORT = re.compile(r"^export (?:async )?(?:function|const|class) (\w+)", re.MUL
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of a figure: its module, the page on which it stands, and what its still pictures show."""
+    """What is known of a figure: its module, its page, the parts of its state, and what its still pictures show."""
 
     module: str
     page: str
+    state: list[str]
     stills: dict[str, str]
 
 
@@ -41,13 +43,14 @@ def show(name: str, link: str = "", **state: Any) -> Any:
     Args:
         name: one of ``FIGURES``, such as ``"metric-plane"``.
         link: what *Copy link* of a figure gave, or the part of it from ``#`` on: the figure opens in that state.
-        state: parts of the state to start with, such as ``metric="cosine"``.
+        state: parts of the state to start with, such as ``metric="cosine"``; what makes no sense is as usual.
 
     Returns:
-        The figure, to be shown by the cell that it ends. Once it shows, its ``state`` says all of it.
+        The figure, to be shown by the cell that it ends. Once it shows, its ``state`` says all of it, and another one
+        can be set; parts that it leaves out are as usual.
 
     Raises:
-        ValueError: if there is no such figure, or the link is of another one.
+        ValueError: if there is no such figure or part of its state, or the link is of another one.
 
     Example:
         >>> plane = show("metric-plane", metric="cosine")     # doctest: +SKIP
@@ -55,6 +58,7 @@ def show(name: str, link: str = "", **state: Any) -> Any:
         [0.3, 0.2]
     """
     kind = _known(name)
+    state = _plain(kind, state)
     hash = f"#{link.partition('#')[2]}" if link else ""
     of_pad = name == "few-shot-pad" and hash.startswith("#alphabet-")
     if hash and hash.partition("?")[0] != f"#{name}" and not of_pad:
@@ -69,7 +73,7 @@ def show(name: str, link: str = "", **state: Any) -> Any:
     except ImportError:
         return Still(still)
     files = {file: (FOLDER / file).read_bytes() for file in _files(kind.module)}
-    return widget(state=state, link=hash, files=files, page=f"{_site()}{kind.page}.html", still=still)
+    return widget(state=state, began=state, link=hash, files=files, page=f"{_site()}{kind.page}.html", still=still)
 
 
 @dataclass(frozen=True)
@@ -85,14 +89,15 @@ class Still:
 def picture(name: str, **state: Any) -> str:
     """The HTML of a figure: an element of its name, which lives in the book's pages, around a still picture."""
     kind = _known(name)
-    still = next((key for key in kind.stills if key.removeprefix(f"{name}-") in state.values()), name)
+    state = _plain(kind, state)
+    still = next((key for key in kind.stills if key == f"{name}-{state.get('preset')}"), name)
     file = FOLDER / "stills" / f"{still}.png"
     with Image.open(file) as opened:
         width, height = opened.size
     source = base64.b64encode(file.read_bytes()).decode()
-    asked = {key: html.escape(_flat(value)) for key, value in state.items()}
-    address = f"{_site()}{kind.page}.html#{name}" + "?" * bool(asked) + "&amp;".join(map("=".join, asked.items()))
-    attributes = "".join(f' {key}="{value}"' for key, value in asked.items())
+    asked = {key: _flat(value) for key, value in state.items()}
+    address = f"{_site()}{kind.page}.html#{name}" + "?" * bool(asked) + html.escape(urlencode(asked, safe=","))
+    attributes = "".join(f' {key}="{html.escape(value)}"' for key, value in asked.items())
     return (
         f'<{name} class="playground"{attributes}>\n<img src="data:image/png;base64,{source}" data-still="{still}.png" '
         f'width="{width}" height="{height}" style="max-width: 100%; height: auto" alt="{kind.stills[still]}">\n'
@@ -134,15 +139,24 @@ def _files(module: str) -> list[str]:
     return re.findall(r'"([\w.]+\.bin)"', (FOLDER / module).read_text(encoding="utf8"))
 
 
+def _plain(kind: Kind, state: dict[str, Any]) -> dict[str, Any]:
+    """A state of plain numbers and lists, whatever holds them."""
+    if unknown := state.keys() - set(kind.state):
+        raise ValueError(f"There is no {min(unknown)!r} in this figure; its state is {', '.join(kind.state)}.")
+    return {key: value.tolist() if hasattr(value, "tolist") else value for key, value in state.items()}
+
+
 def _known(name: str) -> Kind:
-    if name not in FIGURES:
+    if not isinstance(name, str) or name not in FIGURES:
         raise ValueError(f"There is no figure {name!r}; there are {', '.join(FIGURES)}.")
     return FIGURES[name]
 
 
 def _flat(value: Any) -> str:
     """A part of a state as a link has it."""
-    return ",".join(map(_flat, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return ",".join(map(_flat, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @functools.cache
@@ -171,6 +185,7 @@ def _widget(name: str) -> type:
 
         _esm = joined(FIGURES[name].module)
         state = traitlets.Dict(help="What it shows; set by hand and from here.").tag(sync=True)
+        began = traitlets.Dict(help="Where Reset goes back to.").tag(sync=True)
         link = traitlets.Unicode(help="Opens another state.").tag(sync=True)
         files = traitlets.Dict().tag(sync=True)
         page = traitlets.Unicode().tag(sync=True)
