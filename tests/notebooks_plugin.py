@@ -4,39 +4,29 @@ A pytest plugin on top of nbval:
 
     python -m pytest -p tests.notebooks_plugin --nbval-lax --nbval-build=_build chapters
 
-A notebook that passed goes into the cache that Jupyter Book reads, and what it cost into `_build/costs.json`.
-A notebook whose metadata say nothing of its cost fails with its last cell. One that cost much more than they say is
-named at the end of the run, and kept: how long a run takes depends on the machine, and on what else the machine does.
-The pin of nbval is for its private parts: `test_outputs`, `cell_num`, `parent.nb`, `parent.kernel`, `RunningKernel`.
+Each notebook goes into the cache that Jupyter Book reads, as it came, failed cells too: the book is built whatever
+happens. What failed and what a notebook cost is in `_build/notebooks.json`, and `python -m tests.notebooks_report` says
+it again at the end of `make book`. Here a notebook fails, with its last cell, if it says nothing of its cost, or cost
+too much more than it says. The pin of nbval is for its private parts: `test_outputs`, `cell_num`, `parent.nb`,
+`parent.kernel`, `RunningKernel`.
 """
 
 import copy
 import json
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 from nbval.kernel import RunningKernel
 
-COSTS = ("cpu_seconds", "memory_mb", "download_mb")
-WARNED = pytest.StashKey[list[str]]()  # what to say at the end
-SLACK = 1.5  # a cost is an honest estimate, not a race: this much over it is worth a warning
+from tests import notebooks_cost
+from tests.notebooks_cost import USED, WORK, overspent
 
-# Runs in the notebook's own kernel after its last cell. On Linux the peak is read from /proc, for
-# the peak that getrusage tells includes the memory of the process that started the kernel.
-PROBE = """
-def _cost():
-    import json, pathlib, re, resource, sys
-    me, children = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    seconds = me.ru_utime + me.ru_stime + children.ru_utime + children.ru_stime
-    status = pathlib.Path("/proc/self/status")
-    peak = re.search(r"VmHWM:\\s*(\\d+)", status.read_text()) if status.exists() else None
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    memory = int(peak[1]) / 1e3 if peak else me.ru_maxrss / unit
-    print(json.dumps({"cpu_seconds": round(seconds, 1), "memory_mb": round(memory)}))
-_cost()
-"""
+DONE = pytest.StashKey[str]()  # what to say of the notebook that ended last
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
 
 
 def execute_as_a_reader(self, code, allow_stdin=None):
@@ -58,51 +48,72 @@ def is_cell(item) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     if is_cell(item) and not hasattr(item.parent, "started"):
-        item.parent.started, item.parent.failed = time.time(), False
+        item.parent.started, item.parent.failed = time.time(), []
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    if is_cell(item) and not hasattr(item.parent, "work"):
+        item.parent.work = run_hidden(item.parent.kernel, WORK)
+    yield
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
-    if not is_cell(item):
+    if not is_cell(item) or call.when != "call":
         return
     notebook = item.parent
-    notebook.failed |= report.outcome != "passed"
+    if report.outcome != "passed":
+        notebook.failed.append(failure(item))
     cells = [other for other in item.session.items if other.parent is notebook]
     build = item.config.getoption("--nbval-build")
-    if build is None or call.when != "call" or notebook.failed or item is not cells[-1]:
+    if build is None or item is not cells[-1]:
         return
 
-    cost = json.loads(run_hidden(notebook.kernel, PROBE))
     declared = notebook.nb.metadata.get("fslib", {}).get("cost", {})
-    if missing := [f"fslib.cost.{key}" for key in COSTS if key not in declared]:
-        fault = f"declares no cost: its metadata needs {', '.join(missing)}; this run used {cost}"
-        report.outcome, report.longrepr = "failed", f"{item.path.name} {fault}."
-        return
-    warned = item.config.stash.setdefault(WARNED, [])
-    warned += [f"{item.path.name} {excess}" for excess in overspent(cost, declared)]
+    cost = notebooks_cost.cost(run_hidden(notebook.kernel, USED), notebook.work, run_hidden(notebook.kernel, WORK))
+    missing = [f"fslib.cost.{key}" for key in notebooks_cost.KEYS if key not in declared]
+    silent = f"declares no cost: its metadata needs {', '.join(missing)}; this run cost {cost}"
+    faults = [silent] if missing else overspent(cost, declared)
+    seconds = round(time.time() - notebook.started, 1)
+    item.config.stash[DONE] = f"{item.path.name}: {seconds:.0f} s, {cost['units']:.0f} units"
     build = build.resolve()
-    note_cost(build / "costs.json", item.path.resolve().relative_to(build.parent).as_posix(), cost)
+    name = item.path.resolve().relative_to(build.parent).as_posix()
+    note(build / "notebooks.json", name, cost | {"seconds": seconds, "failed": notebook.failed, "faults": faults})
     if len(cells) == sum(cell.cell_type == "code" for cell in notebook.nb.cells):
-        seconds = time.time() - notebook.started
         store(build / ".jupyter_cache", item.path, with_outputs(notebook.nb, cells), seconds)
+    if faults and report.outcome == "passed":
+        report.outcome, report.longrepr = "failed", "\n".join(f"{item.path.name} {fault}." for fault in faults)
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    if warned := config.stash.get(WARNED, []):
-        terminalreporter.section("warnings: cost more than they declare")
-        for line in warned:
-            terminalreporter.line(line, yellow=True)
+class Progress:
+    """A line for each notebook that has come to its end."""
+
+    def __init__(self, config):
+        self.config, self.said = config, ""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logfinish(self):
+        line = self.config.stash.get(DONE, "")
+        if line != self.said:
+            self.said, terminal = line, self.config.pluginmanager.get_plugin("terminalreporter")
+            terminal.ensure_newline()
+            terminal.write_line(line)
 
 
-def overspent(cost: dict, declared: dict) -> list[str]:
-    """Where a notebook cost much more than it declares, and what to do about it."""
-    return [
-        f"used {cost[key]} {unit}, more than {SLACK} times the {declared[key]} it declares. If it does so on an idle "
-        f"machine too, make it cheaper or put what it costs in fslib.cost.{key} of its metadata."
-        for key, unit in {"cpu_seconds": "CPU seconds", "memory_mb": "MB of memory"}.items()
-        if cost[key] > SLACK * declared[key]
-    ]
+def pytest_configure(config):
+    config.pluginmanager.register(Progress(config))
+
+
+def failure(item) -> dict:
+    """Of a cell that failed: where it is, and what was claimed, or the error."""
+    errors = [output for output in item.test_outputs or [] if output.output_type == "error"]
+    if not errors:
+        return {"cell": item.cell_num, "error": "it did not come to an end", "line": ""}
+    (*_, error) = errors
+    (*_, line) = ["", *re.findall(r"^-+> *\d+ (.*)$", _ANSI.sub("", "\n".join(error.traceback)), re.MULTILINE)]
+    return {"cell": item.cell_num, "error": f"{error.ename}: {error.evalue}".strip(": "), "line": line.strip()}
 
 
 def run_hidden(kernel, code: str) -> str:
@@ -139,10 +150,10 @@ def store(cache: Path, path: Path, nb, seconds: float) -> None:
     get_cache(cache).cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
 
-def note_cost(file: Path, name: str, cost: dict) -> None:
-    """Add one measurement to the file, which is never half written."""
-    costs = json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
+def note(file: Path, name: str, told: dict) -> None:
+    """Add what is told of one notebook to the file, which is never half written."""
+    known = json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_suffix(f".{os.getpid()}")
-    new.write_text(json.dumps(costs | {name: cost}, indent=1, sort_keys=True) + "\n", encoding="utf8")
+    new.write_text(json.dumps(known | {name: told}, indent=1, sort_keys=True) + "\n", encoding="utf8")
     new.replace(file)

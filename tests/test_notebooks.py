@@ -29,7 +29,7 @@ def test_kernel_is_one_that_everyone_has(nb):
 
 def test_cost_is_declared(nb):
     cost = nb.metadata["fslib"]["cost"]
-    assert cost["cpu_seconds"] > 0 and cost["memory_mb"] > 0 and cost["download_mb"] >= 0
+    assert cost["units"] > 0 and cost["memory_mb"] > 0 and cost["download_mb"] >= 0
 
 
 def test_cells_fit_on_a_screen(nb):

@@ -154,6 +154,11 @@ def test_says_how_to_cite_the_book():
     assert re.fullmatch(r"20\d\d", entry.fields["year"])
 
 
+def test_the_pages_were_built_without_a_warning():
+    log = (ROOT / "_build" / "pages.log").read_text(encoding="utf8")
+    assert [line for line in log.splitlines() if re.search(r"\b(WARNING|ERROR|CRITICAL)\b", line)] == []
+
+
 @each_written_page
 def test_has_one_main_heading(page):
     assert len(soup(page).select("article h1")) == 1

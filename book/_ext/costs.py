@@ -1,8 +1,8 @@
 """Say what each chapter costs to run: a line under its title, and the directive `{status}`, a table of all.
 
-A notebook declares its cost in its metadata, `{"fslib": {"cost": {"cpu_seconds": 30, "memory_mb": 900,
-"download_mb": 0}}}`. `tests/notebooks_plugin.py` measures it at each run, leaves the measurement in
-`_build/costs.json`, and fails the notebook that costs much more than it says.
+A notebook declares its cost in its metadata, `{"fslib": {"cost": {"units": 20, "memory_mb": 900, "download_mb": 0}}}`.
+A unit is a CPU second of a plain machine (`tests/notebooks_cost.py`). `tests/notebooks_plugin.py` measures it at each
+run, leaves the measurement in `_build/notebooks.json`, and fails the notebook that costs much more than it says.
 """
 
 import json
@@ -13,7 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 
 HEADINGS = [
     "Chapter",
-    "CPU s, declared",
+    "CPU seconds, declared",
     "measured",
     "Memory MB, declared",
     "measured",
@@ -31,14 +31,14 @@ def declared(source: Path) -> dict:
 
 def measured(book: Path) -> dict:
     """What each notebook took when it last ran, by its path in the book."""
-    file = book / "_build" / "costs.json"
+    file = book / "_build" / "notebooks.json"
     return json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
 
 
 def in_words(cost: dict) -> str:
     """One line for the reader."""
     download = f"{cost['download_mb']:g} MB to download" if cost["download_mb"] else "no download"
-    cpu, memory = f"{cost['cpu_seconds']:g} CPU seconds", f"{cost['memory_mb']:g} MB of memory"
+    cpu, memory = f"{cost['units']:g} CPU seconds", f"{cost['memory_mb']:g} MB of memory"
     return f"Runs in about {cpu} · {memory} · {download}"
 
 
@@ -81,8 +81,8 @@ def status_table(app, docname: str) -> nodes.Node:
             internal=True,
         )
         numbers = [
-            says.get("cpu_seconds"),
-            took.get("cpu_seconds"),
+            says.get("units"),
+            took.get("units"),
             says.get("memory_mb"),
             took.get("memory_mb"),
             says.get("download_mb"),
