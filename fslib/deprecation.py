@@ -28,8 +28,8 @@ def renamed(**former: str | tuple[str, Mapping[Any, Any]]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def called(*arguments: Any, **options: Any) -> Any:
-            positions = inspect.signature(function).bind_partial(*arguments).arguments
             for old in [name for name in options if name in former]:
+                positions = inspect.signature(function).bind_partial(*arguments).arguments
                 new, values = (*([former[old]] if isinstance(former[old], str) else former[old]), {})[:2]
                 value = options.pop(old)
                 value = values.get(value, value) if isinstance(value, Hashable) else value
