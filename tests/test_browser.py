@@ -145,6 +145,8 @@ def ready_made(page, character, hand):
 SETTLED = """async () => {
     for (const image of document.images) image.loading = "eager";
     await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
+    while (document.querySelector(".math") && !window.MathJax?.startup?.promise) // not even begun to load
+        await new Promise((resolve) => setTimeout(resolve, 20));
     await window.MathJax?.startup?.promise;
     await document.fonts.ready;
     return [...document.images].filter((image) => !image.naturalWidth).map((image) => image.src);
@@ -174,9 +176,18 @@ def test_page_is_quiet_and_fits(visit, path):
 
 
 def test_the_page_answers_while_its_formulas_are_set(visit):
-    counting = "setInterval(() => (window.counts ??= new Set()).add(document.querySelectorAll('mjx-container').length))"
-    page = visit(CHAPTER, before=lambda page: page.add_init_script(counting))
+    """Whoever asks in the meantime, over and over, gets a turn when some formulas are set and others not yet."""
+    asking = """{
+        const [{ port1: asks, port2: answers }, counts] = [new MessageChannel(), (window.counts = new Set())];
+        answers.onmessage = () => {
+            counts.add(document.querySelectorAll("mjx-container").length);
+            if (!window.settled) asks.postMessage("");
+        };
+        asks.postMessage("");
+    }"""
+    page = visit(CHAPTER, before=lambda page: page.add_init_script(asking))
     page.evaluate(SETTLED)
+    page.evaluate("window.settled = true")
     formulas, counts = page.evaluate(FORMULAS), page.evaluate("[...window.counts]")
     assert any(0 < count < formulas["all"] for count in counts)
 
@@ -304,7 +315,8 @@ def test_axe_finds_no_violation(visit, path):
         { exclude: ["mjx-container"] }, { preload: false, resultTypes: ["violations"], runOnly: rules })).violations"""
     violations = page.evaluate(run, STANDARDS)
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    page.wait_for_timeout(300)
+    painted(page)
+    page.evaluate("Promise.allSettled(document.getAnimations().map((animation) => animation.finished))")
     violations += page.evaluate(run, COLORS)
     found = [(v["id"], [node["target"] for node in v["nodes"]][:3]) for v in violations]
     assert found == [], json.dumps(found, indent=1)
@@ -662,7 +674,8 @@ def test_a_failed_download_can_be_tried_again(visit):
     page.route("**/*.bin", lambda route: held.append(route))
     page.get_by_role("button", name="Try again").click()
     page.get_by_role("button", name="Loading…", disabled=True).wait_for()
-    page.wait_for_timeout(200)
+    while not held:
+        page.wait_for_timeout(20)
     for route in held:
         route.abort()
     page.locator("few-shot-pad [role=alert]:not([data-first])").wait_for()

@@ -620,7 +620,7 @@ def test_a_finger_drags_a_mark_and_does_not_scroll(page):
             points = [{"x": x - 5 * step, "y": y - 6 * step}]
             fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
         fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-        touched.wait_for_timeout(100)
+        touched.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         after = mark.bounding_box()
         assert touched.evaluate("scrollY") == 0
         assert after["x"] - before["x"] == pytest.approx(-35, abs=2)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -157,19 +158,29 @@ def words(page, name):
     page.wait_for_function(
         f"(name) => ({WORDS})(name)?.some((text) => text.length > 20)", arg=name, timeout=30_000
     )
-    page.wait_for_timeout(100)
     return page.evaluate(WORDS, name)
+
+
+def at_last(said, expected):
+    """Read both until they agree, for figures go on for some frames; what they said at last."""
+    for _ in range(100):
+        pair = said(), expected()
+        if pair[0] == pair[1]:
+            break
+        time.sleep(0.1)
+    return pair
 
 
 @pytest.fixture
 def in_a_page(browser, elements):
+    """Opens the page of a figure; gives a function that reads it."""
     pages = []
 
     def open_page(name, hash):
         page = browser.new_page()
         pages.append(page)
         page.goto(f"{elements}/{name}.html{hash}")
-        return words(page, name)
+        return partial(words, page, name)
 
     yield open_page
     for page in pages:
@@ -179,9 +190,11 @@ def in_a_page(browser, elements):
 @pytest.mark.parametrize("name", LINKS)
 def test_page_and_notebook_say_the_same_of_the_same_state(name, notebook, in_a_page):
     page, elsewhere = notebook
-    said = words(page, name)
-    assert said == in_a_page(name, LINKS[name]), "a link made in a page opens in the notebook"
-    assert said == in_a_page(name, link_of(page, name)), "and the other way round"
+    reads = partial(words, page, name)
+    said, expected = at_last(reads, in_a_page(name, LINKS[name]))
+    assert said == expected, "a link made in a page opens in the notebook"
+    said, expected = at_last(reads, in_a_page(name, link_of(page, name)))
+    assert said == expected, "and the other way round"
     assert elsewhere == []
 
 
@@ -222,7 +235,6 @@ def test_python_sets_what_a_figure_shows(notebook, in_a_page):
     page, _ = notebook
     words(page, "set-later")
     page.evaluate(PRINTED, 'set_later.state = {"metric": "squared_euclidean"}')
-    page.wait_for_timeout(500)
-    assert words(page, "set-later") == in_a_page(
-        "metric-plane", "#metric-plane?metric=squared_euclidean"
-    )
+    there = in_a_page("metric-plane", "#metric-plane?metric=squared_euclidean")
+    said, expected = at_last(partial(words, page, "set-later"), there)
+    assert said == expected
