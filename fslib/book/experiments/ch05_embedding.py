@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from fslib import attention, losses
@@ -18,8 +19,10 @@ from fslib.book.experiments.running import Plan
 
 def conv4(run: Plan, block: str | None, temperature: float = 1.0, **fit: Any) -> None:
     """A Conv-4 with an attention block; without one, it is glyphs/prototypical, or -tempered."""
+    kept = (0,) if block == "cbam" and temperature == 1 else ()  # the one that chapter 5 looks into
     model = prototypical_conv4(block=block, temperature=temperature)
     run.train(model, "train", **fit)
+    run.save_weights(model, seeds=kept)
     run.measure(model, on_tasks)
 
 
@@ -42,12 +45,15 @@ COSINE: dict[str, Any] = dict(metric="cosine_distance", temperature=0.1)
 
 
 @recipe("glyphs/classifier", **COSINE, **BATCHES)
-@recipe("glyphs/classifier-short", **COSINE, **BATCHES | dict(episodes=600))
 def classifier(run: Plan, metric: str, temperature: float, **fit: Any) -> None:
     """A classifier of all training classes, whose embedding is then compared by cosines."""
-    model = prototypical_conv4(metric, temperature)
-    run.train(model, "train", objective=lambda classes: losses.SoftmaxLoss(classes, 64), **fit)
-    run.measure(model, on_tasks)
+    _classifier(run, metric, temperature, fit, kept=(0,))
+
+
+@recipe("glyphs/classifier-short", **COSINE, **BATCHES | dict(episodes=600))
+def short_classifier(run: Plan, metric: str, temperature: float, **fit: Any) -> None:
+    """The same, trained for less long: the next one goes on from it."""
+    _classifier(run, metric, temperature, fit)
 
 
 @recipe("glyphs/classifier-then-episodes", **COSINE, **GLYPHS | dict(learning_rate=1e-3))
@@ -55,4 +61,13 @@ def classifier_then_episodes(run: Plan, metric: str, temperature: float, **fit: 
     """The embedding of the shorter classifier, trained on by episodes."""
     model = prototypical_conv4(metric, temperature)
     run.train(model, "train", init_from="glyphs/classifier-short", **fit)
+    run.measure(model, on_tasks)
+
+
+def _classifier(
+    run: Plan, metric: str, temperature: float, fit: dict[str, Any], kept: Collection[int] = ()
+) -> None:
+    model = prototypical_conv4(metric, temperature)
+    run.train(model, "train", objective=lambda classes: losses.SoftmaxLoss(classes, 64), **fit)
+    run.save_weights(model, seeds=kept)
     run.measure(model, on_tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from fslib.book.experiments.measures import on_tasks
@@ -28,14 +29,29 @@ def warped(run: Plan, warp: float, **fit: Any) -> None:
 
 
 @recipe("glyphs/prototypical", **GLYPHS)
+def on_glyphs(run: Plan, **fit: Any) -> None:
+    """The same on the small data set."""
+    _on_glyphs(run, fit, kept=(0, 1, 2))
+
+
+@recipe("glyphs/prototypical-tempered", temperature=16.0, **GLYPHS)
+# As many pictures as the one before has seen, five classes at a time.
+@recipe("glyphs/prototypical-tempered-5way", temperature=16.0, **GLYPHS | dict(way=5, episodes=1600))
+def tempered(run: Plan, temperature: float, **fit: Any) -> None:
+    """With a temperature."""
+    _on_glyphs(run, fit, kept=(0,), temperature=temperature)
+
+
 @recipe("glyphs/prototypical-5way", **GLYPHS | dict(way=5))
 @recipe("glyphs/prototypical-60way", **GLYPHS | dict(way=60))
 @recipe("glyphs/prototypical-unsquared", metric="euclidean", **GLYPHS)
-@recipe("glyphs/prototypical-tempered", temperature=16.0, **GLYPHS)
-def on_glyphs(
-    run: Plan, metric: str = "squared_euclidean", temperature: float = 1.0, **fit: Any
-) -> None:
-    """The same on the small data set, and what becomes of it with other settings."""
-    model = prototypical_conv4(metric, temperature)
+def varied(run: Plan, metric: str = "squared_euclidean", **fit: Any) -> None:
+    """With other ways in training, or another distance."""
+    _on_glyphs(run, fit, metric=metric)
+
+
+def _on_glyphs(run: Plan, fit: dict[str, Any], kept: Collection[int] = (), **network: Any) -> None:
+    model = prototypical_conv4(**network)
     run.train(model, "train", **fit)
+    run.save_weights(model, seeds=kept)
     run.measure(model, on_tasks)

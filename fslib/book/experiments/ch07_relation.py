@@ -18,6 +18,7 @@ def relation(run: Plan, pools: int, **fit: Any) -> None:
     module = ConvRelation(hidden=32)  # before the Conv-4: in this order, a seed gives the weights of the record
     model = RelationNetwork(Conv4(pools=pools, pooling="none"), module, criterion="bce")
     run.train(model, "train", **fit)
+    run.save_weights(model)
     run.measure(model, on_tasks)
 
 
@@ -26,6 +27,7 @@ def on_vectors(run: Plan, hidden: int, **fit: Any) -> None:
     """The same over flat embeddings, for comparison."""
     model = relation_on_vectors(hidden)
     run.train(model, "train", **fit)
+    run.save_weights(model)
     run.measure(model, on_tasks)
 
 

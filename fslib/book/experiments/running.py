@@ -12,7 +12,7 @@ import inspect
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,9 +105,14 @@ class Plan:
         seed = self.seed if seed is None else seed
         self.trained.append(Trained(seed, self.split or split, warp > 0, init_from))
 
-    def save_weights(self, model: FewShotClassifier) -> None:
-        """Commit the weights of a final run, in half precision, beside its records."""
-        self.saves_weights = True
+    def save_weights(self, model: FewShotClassifier, seeds: Collection[int] = (0,)) -> None:
+        """Keep the weights of a final run, in half precision, beside its records; what is measured later are these.
+
+        Args:
+            model: a trained one.
+            seeds: of the runs whose weights a page or a chapter loads. Of others none are kept.
+        """
+        self.saves_weights = self.seed in seeds
 
     def measure(
         self, model: FewShotClassifier, measure: Measure, load: Load | None = None, how: str = ""
@@ -231,11 +236,13 @@ class Run(Training):
         self.circumstances = ledger.circumstances(default_device())  # the code that runs is that of now
         self.records: list[ledger.Record] = []
 
-    def save_weights(self, model: FewShotClassifier) -> None:
-        """Commit the weights; see :meth:`Plan.save_weights`."""
-        super().save_weights(model)
-        if not self.validate:
-            storage.save(model, _kept(self.recipe.name, self.seed), torch.float16)
+    def save_weights(self, model: FewShotClassifier, seeds: Collection[int] = (0,)) -> None:
+        """Keep the weights; see :meth:`Plan.save_weights`."""
+        super().save_weights(model, seeds)
+        if self.saves_weights and not self.validate:
+            kept = kept_weights(self.recipe.name, self.seed)
+            storage.save(model, kept, torch.float16)
+            model.load_state_dict(storage.load(kept).state_dict())
 
     def measure(
         self, model: FewShotClassifier, measure: Measure, load: Load | None = None, how: str = ""
@@ -330,7 +337,7 @@ def _network(name: str, split: str, seed: int, validate: bool, runs: Path) -> nn
     """The feature extractor that another recipe trains: its kept weights, its checkpoint, or trained now."""
     recipe = find(name)
     plan = _planned(recipe, seed)
-    kept = _kept(name, seed)
+    kept = kept_weights(name, seed)
     final = plan.saves_weights and not validate and plan.trained[-1].split == split
     if final and kept.exists():
         check_kept(kept, name, seed)
@@ -371,7 +378,8 @@ def _planned(recipe: Recipe, seed: int) -> Plan:
     return plan
 
 
-def _kept(name: str, seed: int) -> Path:
+def kept_weights(name: str, seed: int) -> Path:
+    """The file of the weights that a run of a recipe keeps."""
     return ledger.folder() / f"{name}-seed{seed}.safetensors"
 
 
