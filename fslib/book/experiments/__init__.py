@@ -17,10 +17,11 @@ import importlib
 import pkgutil
 
 from fslib.book.experiments.command import main
+from fslib.book.experiments.kept import trained
 from fslib.book.experiments.registry import RECIPES, Recipe, recipe
 from fslib.book.experiments.running import Plan, Run, Training, run
 
-__all__ = ["RECIPES", "Plan", "Recipe", "Run", "Training", "main", "recipe", "run"]
+__all__ = ["RECIPES", "Plan", "Recipe", "Run", "Training", "main", "recipe", "run", "trained"]
 
 for _found in pkgutil.iter_modules(__path__):
     if _found.name != "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from fslib import losses, objectives
@@ -72,12 +72,17 @@ def arcface(run: Plan, unit: bool, margin: float, scale: float, **fit: Any) -> N
 @recipe("glyphs/loss-supcon", unit=True, temperature=0.03, **BATCHES)
 def supcon(run: Plan, unit: bool, temperature: float, **fit: Any) -> None:
     """The supervised contrastive loss."""
-    _train_with(lambda _: losses.SupConLoss(temperature=temperature), run, unit, fit)
+    _train_with(lambda _: losses.SupConLoss(temperature=temperature), run, unit, fit, kept=(0,))
 
 
 def _train_with(
-    objective: Callable[[int], Objective] | None, run: Plan, unit: bool, fit: dict[str, Any]
+    objective: Callable[[int], Objective] | None,
+    run: Plan,
+    unit: bool,
+    fit: dict[str, Any],
+    kept: Collection[int] = (),
 ) -> None:
     model = prototypical_conv4(normalize=unit)
     run.train(model, "train", objective=objective, **fit)
+    run.save_weights(model, seeds=kept)
     run.measure(model, on_tasks_and_recall)

@@ -1,0 +1,87 @@
+"""The last cell of each chapter: the reader's run against the book's.
+
+Nothing is sent anywhere. What is printed can be pasted into a message as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+import torch
+
+from fslib.book import ledger
+from fslib.devices import default_device
+from fslib.evaluation import Accuracy, ci95
+
+#: Where the weights are the book's, all that is left between two machines is rounding.
+SAME = 0.001
+_began = time.time(), time.process_time()
+
+
+def agrees(accuracy: Accuracy, id: str) -> bool:
+    """Whether an accuracy is that of a record of the ledger, to within a tenth of a point.
+
+    Args:
+        accuracy: measured on the weights that the record was measured on, and on its episodes.
+        id: of the record, as in ``"glyphs/prototypical-5way-1shot-seed0"``.
+    """
+    return abs(accuracy.mean - ledger.read(id)["mean"]) <= SAME
+
+
+def report(chapter: str, numbers: Mapping[str, tuple[Accuracy, str]]) -> None:
+    """Print a run of a chapter beside the book's: each number, the time, the machine, and what differs beyond chance.
+
+    Two accuracies differ by chance if their difference lies within the 95 % interval that the episodes of both give
+    it, and, where the ledger has several trainings, the luck of one more training.
+
+    Args:
+        chapter: its title.
+        numbers: what each is called → the reader's, and the id of the record that it is held against.
+
+    Example:
+        >>> report("An example", {"5-way 1-shot": (accuracy, "glyphs/matching-5way-1shot-seed0")})  # doctest: +SKIP
+        Your run against the book: An example
+          5-way 1-shot  yours 90.65 % ± 0.15  the book's 90.65 % ± 0.15  the same
+        ...
+    """
+    print(f"Your run against the book: {chapter}")
+    wide, beyond = max(map(len, numbers), default=0), []
+    for name, (yours, id) in numbers.items():
+        record = ledger.read(id)
+        verdict = _verdict(yours, record)
+        if verdict == "differs beyond chance":
+            beyond.append(name)
+        print(f"  {name:{wide}}  yours {_printed(yours.mean, yours.ci95)}", end="  ")
+        print(f"the book's {_printed(record['mean'], record['ci95'])}  {verdict}")
+    wall, cpu = time.time() - _began[0], time.process_time() - _began[1]
+    here = ledger.circumstances(default_device())
+    print(f"  {wall:.0f} seconds, {cpu:.0f} of a processor, on {here['device']}")
+    print(f"  {here['versions']}")
+    if beyond:
+        print(f"Beyond chance: {', '.join(beyond)}. If you changed nothing, please tell us, with these lines.")
+    else:
+        print("Nothing differs beyond chance.")
+
+
+def _verdict(yours: Accuracy, record: ledger.Record) -> str:
+    apart = abs(yours.mean - record["mean"])
+    if apart <= SAME:
+        return "the same"
+    chance = math.hypot(yours.ci95, record["ci95"], _luck(record))
+    return "differs by chance" if apart <= chance else "differs beyond chance"
+
+
+def _luck(record: ledger.Record) -> float:
+    """Half the width of the interval in which one more training lands, or 0 where there was but one."""
+    same = ("dataset", "method", "split", "metric", "way", "shot", "query", "episodes")
+    runs = ledger.find(**{key: record.get(key) for key in same})
+    means = torch.tensor([run["mean"] for run in runs if ledger.difference(run, record) is None])
+    if len(means) < 2:
+        return 0.0
+    return ci95(means) * math.sqrt(len(means) + 1)
+
+
+def _printed(mean: float, ci95: float) -> str:
+    return f"{100 * mean:.2f} % ± {100 * ci95:.2f}"
