@@ -9,10 +9,15 @@ and :mod:`fslib.evaluation` measures. What serves the book alone is in ``fslib.b
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import pkgutil
 import sys
 from types import ModuleType
 from typing import Any
+
+# Threads that wait for one another leave the processor to other work: where one core is busy with something else, two
+# threads that wait by spinning take fifteen times as long. PyTorch reads it once, so it must not be imported before.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from fslib.storage import load, save
 

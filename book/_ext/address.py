@@ -15,11 +15,14 @@ BRANCH = "main"
 CELL_ID = "first-cell"
 
 FIRST_CELL = """\
-# Colab does not have the book's package yet: fetch it. Elsewhere this does nothing.
+# Threads that wait leave the processor to other work; PyTorch reads this only once.
+# And Colab does not have the book's package yet: fetch it. Elsewhere it is there.
 import importlib.util
+import os
 import subprocess
 import sys
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if importlib.util.find_spec("fslib") is None:
     package = "fslib @ git+{repository}"
     command = [sys.executable, "-m", "pip", "install", "--quiet", package]
