@@ -39,7 +39,7 @@ def kept(run, metric="euclidean", warp=0.0, **fit):
     """A recipe that keeps its weights."""
     model = prototypical_conv4(metric)
     run.train(model, "train+validation", warp=warp, **fit)
-    run.save_weights(model)
+    run.save_weights(model, seeds=range(5))
     run.measure(model, on_tasks)
 
 
@@ -178,7 +178,7 @@ def ensemble(run, metric="euclidean", warp=0.0, **fit):
         models.append(prototypical_conv4(metric))
         run.train(models[-1], "train+validation", warp=warp, seed=seed, **fit)
     models[0].feature_extractor = Ensemble([model.feature_extractor for model in models])
-    run.save_weights(models[0])
+    run.save_weights(models[0], seeds=(0, 1))
     run.measure(models[0], on_tasks)
 
 
@@ -751,4 +751,38 @@ def test_recipe_is_well_formed(name):
 
 def test_there_are_the_recipes_whose_records_there_are():
     commands = {record["command"].split()[3] for record in ledger.find() if ".experiments " in record["command"]}
-    assert commands <= set(RECIPES) and len(RECIPES) == 46
+    assert commands <= set(RECIPES) and len(RECIPES) == 52
+
+
+# What chapters load -------------------------------------------------------------------------------
+
+
+def test_trained_gives_the_network_whose_records_there_are(toy, monkeypatch):
+    experiments.run("toy/prototypical", seed=1)
+    stored = storage.load(ledger.folder() / "toy" / "prototypical-seed1.safetensors")
+    model = experiments.trained("toy/prototypical", seed=1)
+    assert not model.training and all(torch.equal(a, b) for a, b in zip(model.parameters(), stored.parameters()))
+
+
+def test_trained_again_is_trained_here_and_leaves_the_ledger_alone(toy, tmp_path):
+    experiments.run("toy/prototypical")
+    before = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.*")}
+    model = experiments.trained("toy/prototypical", seed=4, again=True)
+    assert not model.training and (tmp_path / "runs" / "toy" / "prototypical-seed4.pt").exists()
+    assert before == {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.*")}
+
+
+def test_weights_that_are_not_there_are_missed_with_what_there_is(toy):
+    experiments.run("toy/prototypical")
+    with pytest.raises(FileNotFoundError, match=r"seed=9, again=True\) trains them"):
+        experiments.trained("toy/prototypical", seed=9)
+    with pytest.raises(ValueError, match="There is no recipe"):
+        experiments.trained("toy/prototypica")
+
+
+def test_what_is_measured_are_the_weights_that_are_kept(toy):
+    (record,) = experiments.run("toy/prototypical")
+    model = experiments.trained("toy/prototypical")
+    assert all(torch.equal(weights.half().float(), weights) for weights in model.parameters())
+    accuracy = evaluate(model, data.load("toy", "test"), episodes=record["episodes"] // 500)
+    assert accuracy.mean == pytest.approx(record["mean"], abs=1e-6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fslib import losses, objectives
@@ -80,7 +80,7 @@ def _train_with(
     run: Plan,
     unit: bool,
     fit: dict[str, Any],
-    kept: Collection[int] = (),
+    kept: Sequence[int] = (),
 ) -> None:
     model = prototypical_conv4(normalize=unit)
     run.train(model, "train", objective=objective, **fit)

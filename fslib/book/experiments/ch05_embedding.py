@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 
 from fslib import attention, losses
@@ -65,7 +65,7 @@ def classifier_then_episodes(run: Plan, metric: str, temperature: float, **fit: 
 
 
 def _classifier(
-    run: Plan, metric: str, temperature: float, fit: dict[str, Any], kept: Collection[int] = ()
+    run: Plan, metric: str, temperature: float, fit: dict[str, Any], kept: Sequence[int] = ()
 ) -> None:
     model = prototypical_conv4(metric, temperature)
     run.train(model, "train", objective=lambda classes: losses.SoftmaxLoss(classes, 64), **fit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 
 from fslib.book.experiments.measures import on_tasks
@@ -50,7 +50,7 @@ def varied(run: Plan, metric: str = "squared_euclidean", **fit: Any) -> None:
     _on_glyphs(run, fit, metric=metric)
 
 
-def _on_glyphs(run: Plan, fit: dict[str, Any], kept: Collection[int] = (), **network: Any) -> None:
+def _on_glyphs(run: Plan, fit: dict[str, Any], kept: Sequence[int] = (), **network: Any) -> None:
     model = prototypical_conv4(**network)
     run.train(model, "train", **fit)
     run.save_weights(model, seeds=kept)

@@ -12,7 +12,7 @@ import inspect
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ class Plan:
         seed = self.seed if seed is None else seed
         self.trained.append(Trained(seed, self.split or split, warp > 0, init_from))
 
-    def save_weights(self, model: FewShotClassifier, seeds: Collection[int] = (0,)) -> None:
+    def save_weights(self, model: FewShotClassifier, seeds: Sequence[int] = (0,)) -> None:
         """Keep the weights of a final run, in half precision, beside its records; what is measured later are these.
 
         Args:
@@ -236,7 +236,7 @@ class Run(Training):
         self.circumstances = ledger.circumstances(default_device())  # the code that runs is that of now
         self.records: list[ledger.Record] = []
 
-    def save_weights(self, model: FewShotClassifier, seeds: Collection[int] = (0,)) -> None:
+    def save_weights(self, model: FewShotClassifier, seeds: Sequence[int] = (0,)) -> None:
         """Keep the weights; see :meth:`Plan.save_weights`."""
         super().save_weights(model, seeds)
         if self.saves_weights and not self.validate:
