@@ -39,6 +39,8 @@ RunningKernel.execute_cell_input = execute_as_a_reader
 
 def pytest_addoption(parser):
     parser.addoption("--nbval-build", metavar="DIR", type=Path, help="the book's build folder")
+    parser.addoption("--nbval-before", metavar="FILE", type=Path, help="code that runs before the first cell, unseen")
+    parser.addoption("--nbval-told", metavar="FILE", type=Path, help="only say here what came of it, and build nothing")
 
 
 def is_cell(item) -> bool:
@@ -54,6 +56,8 @@ def pytest_runtest_setup(item):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
     if is_cell(item) and not hasattr(item.parent, "work"):
+        if before := item.config.getoption("--nbval-before"):
+            run_hidden(item.parent.kernel, before.read_text(encoding="utf8"))
         item.parent.work = run_hidden(item.parent.kernel, WORK)
     yield
 
@@ -67,8 +71,8 @@ def pytest_runtest_makereport(item, call):
     if report.outcome != "passed":
         notebook.failed.append(failure(item))
     cells = [other for other in item.session.items if other.parent is notebook]
-    build = item.config.getoption("--nbval-build")
-    if build is None or item is not cells[-1]:
+    build, file = (item.config.getoption(option) for option in ("--nbval-build", "--nbval-told"))
+    if item is not cells[-1] or not (build or file):
         return
 
     declared = notebook.nb.metadata.get("fslib", {}).get("cost", {})
@@ -78,9 +82,13 @@ def pytest_runtest_makereport(item, call):
     faults = [silent] if missing else overspent(cost, declared)
     seconds = round(time.time() - notebook.started, 1)
     item.config.stash[DONE] = f"{item.path.name}: {seconds:.0f} s, {cost['units']:.0f} units"
+    came_of_it = cost | {"seconds": seconds, "failed": notebook.failed, "faults": faults}
+    if file:
+        note(file, item.path.name, came_of_it)
+        return
     build = build.resolve()
     name = item.path.resolve().relative_to(build.parent).as_posix()
-    note(build / "notebooks.json", name, cost | {"seconds": seconds, "failed": notebook.failed, "faults": faults})
+    note(build / "notebooks.json", name, came_of_it)
     if len(cells) == sum(cell.cell_type == "code" for cell in notebook.nb.cells):
         store(build / ".jupyter_cache", item.path, with_outputs(notebook.nb, cells), seconds)
     if faults and report.outcome == "passed":
