@@ -69,7 +69,7 @@ _devices.has_fast_bfloat16 = _loop.has_fast_bfloat16 = lambda device: True
 """
 
 
-def circumstances(runs: int = RUNS) -> list[dict]:
+def circumstances() -> list[dict]:
     """So many combinations of levels that any two of different kinds meet in one; the first is the usual one."""
     kinds = list(LEVELS)
     made = [dict(zip(kinds, ("best", 2, 0, "newest", "CPU", "idle")))]
@@ -80,7 +80,7 @@ def circumstances(runs: int = RUNS) -> list[dict]:
         if c["device"] == "CPU" or (c["versions"], c["load"]) == ("newest", "idle")
     ]
     open_pairs = {pair for c in possible for pair in pairs(c)} - set(pairs(made[0]))
-    while len(made) < runs or open_pairs:
+    while len(made) < RUNS or open_pairs:
         # What takes long is chosen only where it brings two levels together that had not met.
         quick = {id(c): (c["device"] == "CPU") + (c["load"] == "idle") for c in possible}
         best = max(possible, key=lambda c: (len(open_pairs & set(pairs(c))), quick[id(c)], -used(made, c)))
@@ -192,7 +192,7 @@ def keep(line: dict) -> None:
 def oldest_versions() -> list[str]:
     """The lower bounds of PyTorch and NumPy, and what runs notebooks and tests."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
-    bounds = [word.replace(">=", "==") + ".*" for word in project["dependencies"]]
+    bounds = [word.replace(">=", "==") for word in project["dependencies"]]
     extras = [word for extra in ("book", "test") for word in project["optional-dependencies"][extra]]
     runners = ("nbval", "ipywidgets", "anywidget", "pytest", "pytest-xdist", "easyfsl", "scikit-learn")
     of_extras = [word for word in extras if re.split("[<>=]", word)[0] in runners]

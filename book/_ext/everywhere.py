@@ -28,7 +28,7 @@ KINDS = {
     "oldest versions": lambda run: "oldest" in run["circumstance"],
     "a pretended GPU": lambda run: run["device"] != "CPU",
     "a busy machine": lambda run: run["load"] == "busy",
-    "bfloat16, emulated": lambda run: run.get("bfloat16"),
+    "bfloat16": lambda run: run.get("bfloat16"),
     "a wrong number in each claim": lambda run: run.get("planted"),
 }
 

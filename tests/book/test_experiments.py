@@ -24,6 +24,7 @@ from fslib.book.experiments import (
     results_page,
     running,
 )
+from fslib.book.experiments import kept as kept_networks
 from fslib.book.experiments.measures import on_tasks, with_test_time_augmentation
 from fslib.book.experiments.networks import prototypical_conv4
 from fslib.episodes import within_groups
@@ -764,11 +765,13 @@ def test_trained_gives_the_network_whose_records_there_are(toy, monkeypatch):
     assert not model.training and all(torch.equal(a, b) for a, b in zip(model.parameters(), stored.parameters()))
 
 
-def test_trained_again_is_trained_here_and_leaves_the_ledger_alone(toy, tmp_path):
+def test_trained_again_is_trained_here_and_leaves_the_ledger_alone(toy, tmp_path, monkeypatch):
     experiments.run("toy/prototypical")
     before = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.*")}
+    monkeypatch.setattr(kept_networks, "ANEW", set())
     model = experiments.trained("toy/prototypical", seed=4, again=True)
-    assert not model.training and (tmp_path / "runs" / "toy" / "prototypical-seed4.pt").exists()
+    assert kept_networks.ANEW == {"toy/prototypical"} and not model.training
+    assert (tmp_path / "runs" / "toy" / "prototypical-seed4.pt").exists()
     assert before == {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.*")}
 
 

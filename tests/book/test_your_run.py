@@ -62,6 +62,13 @@ def test_several_runs_tell_of_the_luck_of_training(records, capsys):
     assert "Beyond chance: far. If you changed nothing" in said
 
 
+def test_a_network_trained_anew_need_not_agree(records, monkeypatch):
+    """Who turns the switch of a chapter meets no failed claim for it; the report says what differs."""
+    records(0.9)
+    monkeypatch.setattr(your_run, "ANEW", {"toy/toy"})
+    assert your_run.agrees(measured(0.8), "toy/toy-seed0")
+
+
 def test_runs_of_other_settings_tell_nothing(records):
     records(0.90)
     ledger.write(RECORD | {"id": "toy/other", "mean": 0.5, "seeds": [1], "train_way": 3})

@@ -11,6 +11,9 @@ from fslib.book.experiments.running import Training, check_kept, kept_weights
 from fslib.devices import default_device
 from fslib.methods import FewShotClassifier
 
+#: Recipes whose network was trained anew in this process: what comes out of it need not be what the ledger says.
+ANEW: set[str] = set()
+
 
 def trained(name: str, seed: int = 0, again: bool = False) -> FewShotClassifier:
     """The network that a recipe trained, with the weights that its records were measured on.
@@ -39,6 +42,7 @@ def trained(name: str, seed: int = 0, again: bool = False) -> FewShotClassifier:
     if again:
         training = Training(recipe, seed, None, name, validate=False, runs=Path("runs"))
         training.carry_out()
+        ANEW.add(name)
         return training.models[-1].eval()
     weights = kept_weights(name, seed)
     if not weights.exists():
