@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/.installed
 RAN       := $(BUILD)/.notebooks-ran
 WIDGETS   := $(BUILD)/widgets-7
 OLDEST    := $(BUILD)/oldest/.installed
-SOURCES   := pyproject.toml $(wildcard chapters/*.ipynb) \
+COLAB     := $(BUILD)/colab/.installed
+SOURCES   := pyproject.toml $(wildcard chapters/*.ipynb chapters/solutions/*.ipynb) \
              $(shell find fslib results tests/notebooks_plugin.py -name '*.py' -o -name '*.jsonl' -o -name '*.safetensors' -o -path '*/figures/*')
 
 # The kernel is the environment's own, and nothing in a home folder changes what a notebook does.
@@ -21,7 +22,11 @@ export OMP_WAIT_POLICY := passive
 # The book and the tests are about the project's own ledger.
 unexport FSLIB_RESULTS
 
-.PHONY: book test pretend everywhere gpu browser serve bench lint address clean
+# Two threads everywhere, so that CPU seconds compare.
+RUN_NOTEBOOKS := OMP_NUM_THREADS=2 python -m pytest -q -p tests.notebooks_plugin --nbval-lax --nbval-build=$(BUILD) \
+	--nbval-cell-timeout=300
+
+.PHONY: book test units colab pretend everywhere gpu browser lab serve bench lint address release clean
 .DELETE_ON_ERROR:
 
 # Ends in a site, on any machine: what failed is listed, and shows on the pages.
@@ -34,10 +39,24 @@ book: $(INSTALLED) $(RAN)
 	@echo "The book is at $(CURDIR)/$(BUILD)/html/index.html"
 
 # Is strict: what make book lists, fails here.
-test: $(INSTALLED)
-	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --ignore=tests/test_site.py --ignore=tests/test_browser.py --ignore=tests/test_notebook_figures.py
+test: units
 	@rm -f $(RAN)
 	@$(MAKE) --no-print-directory $(RAN)
+	@test "$$(cat $(RAN))" = 0
+
+units: $(INSTALLED)
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --ignore=tests/test_site.py --ignore=tests/test_browser.py --ignore=tests/test_notebook_figures.py
+
+# The notebooks as Colab runs them, in place of the run in our own environment: strict, and the book is built from it.
+colab: $(INSTALLED) $(COLAB)
+	@rm -rf $(RAN) $(BUILD)/.jupyter_cache $(BUILD)/notebooks.json
+	@mkdir -p $(IPYTHONDIR)
+	@PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=2 $(BUILD)/colab/env/bin/python -c "from fslib import data; data.load('glyphs')"
+	@echo "Making the environments of the notebooks, and trying one that must fail."
+	@python -m tests.colab prepare
+	@echo "Running the notebooks as Colab does, some 5 minutes on two cores; a line each."
+	@JUPYTER_PATH=$(CURDIR)/$(BUILD)/colab $(RUN_NOTEBOOKS) --nbval-kernel-name=colab --nbval-root=$(BUILD)/colab/run \
+		$(BUILD)/colab/run/chapters; status=$$?; test $$status -le 1 && echo $$status > $(RAN)
 	@test "$$(cat $(RAN))" = 0
 
 # The chapters on a GPU that is pretended, trainings cut short: does their code run on one, and wait for it?
@@ -67,6 +86,10 @@ browser: $(INSTALLED) $(WIDGETS)
 	python -m pytest -q tests/test_site.py
 	python -m pytest -q -n 2 --dist loadgroup tests/test_browser.py tests/test_notebook_figures.py
 
+# The chapters in JupyterLab.
+lab: $(INSTALLED)
+	jupyter lab chapters
+
 serve:
 	@echo "The book is at http://localhost:8000 (stop with Ctrl-C)"
 	@$(PYTHON) -m http.server --directory $(BUILD)/html 8000
@@ -83,6 +106,10 @@ lint: $(INSTALLED)
 
 address: $(INSTALLED)
 	python book/_ext/address.py
+
+# A version that a course can hold on to: make release VERSION=0.2.0
+release: $(INSTALLED) $(COLAB)
+	@python book/_tools/release.py "$(VERSION)"
 
 clean:
 	rm -rf $(BUILD)
@@ -106,13 +133,21 @@ $(INSTALLED): pyproject.toml
 	python -m pip install --quiet -e ".[book,test]"
 	@touch $@
 
+# What Colab has of the packages that notebooks import, and nothing of ours.
+$(COLAB): pyproject.toml | $(INSTALLED)
+	@echo "Installing what Colab has, some minutes."
+	@rm -rf $(BUILD)/colab/env
+	$(PYTHON) -m venv $(BUILD)/colab/env
+	$(BUILD)/colab/env/bin/python -m pip install --quiet $$(python -c \
+		"import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['tool']['fslib']['colab'])")
+	@touch $@
+
 # Each notebook runs once, as a test; the book is built from that run. The cache does not see the
-# package, so it goes when anything changed. Two threads everywhere, so that CPU seconds compare.
+# package, so it goes when anything changed.
 $(RAN): $(INSTALLED) $(SOURCES)
 	@rm -rf $(BUILD)/.jupyter_cache $(BUILD)/notebooks.json
 	@mkdir -p $(IPYTHONDIR)
 	@echo "Making the data set of the book, once, some 20 seconds."
 	@OMP_NUM_THREADS=2 python -c "from fslib import data; data.load('glyphs')"
 	@echo "Running the notebooks, some 3 minutes on two cores; a line each."
-	@OMP_NUM_THREADS=2 python -m pytest -q -p tests.notebooks_plugin --nbval-lax --nbval-build=$(BUILD) \
-		--nbval-cell-timeout=300 chapters; status=$$?; test $$status -le 1 && echo $$status > $@
+	@$(RUN_NOTEBOOKS) chapters; status=$$?; test $$status -le 1 && echo $$status > $@

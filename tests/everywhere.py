@@ -130,10 +130,15 @@ def played(what: str, c: dict) -> dict:
             command += [str(ROOT / "tests" / file) for file in OF_TRAINING]
         else:
             command += ["-p", "tests.notebooks_plugin", "--nbval-lax", f"--nbval-before={before}"]
-            command += [f"--nbval-told={told}", "--nbval-cell-timeout=900", str(ROOT / "chapters" / f"{what}.ipynb")]
+            command += [f"--nbval-told={told}", f"--nbval-root={ROOT}", "--nbval-cell-timeout=900"]
+            command += map(str, notebooks(what))
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        came_of_it = json.loads(told.read_text()).popitem()[1] if told.exists() else {}
-    failed = [f"cell {f['cell'] + 1}: {f['error']} {f['line']}".strip() for f in came_of_it.get("failed", [])]
+        came_of_it = json.loads(told.read_text()) if told.exists() else {}
+    failed = [
+        f"{'its solutions, ' * ('solutions' in name)}cell {f['cell'] + 1}: {f['error']} {f['line']}".strip()
+        for name, of_one in came_of_it.items()
+        for f in of_one["failed"]
+    ]
     if not came_of_it and done.returncode:
         failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))][:5]
         failed = failed or [done.stdout[-300:] + done.stderr[-300:]]
@@ -142,7 +147,7 @@ def played(what: str, c: dict) -> dict:
         "circumstance": name(c),
         **c,
         "failed": failed,
-        "units": came_of_it.get("units"),
+        "units": came_of_it.get(f"chapters/{what}.ipynb", {}).get("units"),
         "digest": digest(what),
         "versions": asked_of(python)["versions"],
         "processor": asked_of(python)["best"] if c["instructions"] == "best" else c["instructions"],
@@ -150,13 +155,18 @@ def played(what: str, c: dict) -> dict:
     }
 
 
+def notebooks(what: str) -> list[Path]:
+    """A chapter and its solutions."""
+    return [path for folder in ("", "solutions") if (path := ROOT / "chapters" / folder / f"{what}.ipynb").exists()]
+
+
 def digest(what: str) -> str:
-    """By which a run of the same code is known: that of the cells, or of the tests."""
+    """By which a run of the same code is known: that of the tests, or of all cells but the generated first."""
     if what == "tests":
         code = [(ROOT / "tests" / file).read_text(encoding="utf8") for file in OF_TRAINING]
     else:
-        cells = json.loads((ROOT / "chapters" / f"{what}.ipynb").read_text(encoding="utf8"))["cells"]
-        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        cells = [cell for path in notebooks(what) for cell in json.loads(path.read_text(encoding="utf8"))["cells"]]
+        code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code" and c["id"] != "first-cell"]
     return hashlib.sha256("\n".join(code).encode()).hexdigest()[:12]
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from nbval.kernel import RunningKernel
 
-from tests import notebooks_cost
+from tests import colab, notebooks_cost
 from tests.notebooks_cost import USED, WORK, overspent
 
 DONE = pytest.StashKey[str]()  # what to say of the notebook that ended last
@@ -41,6 +41,7 @@ def pytest_addoption(parser):
     parser.addoption("--nbval-build", metavar="DIR", type=Path, help="the book's build folder")
     parser.addoption("--nbval-before", metavar="FILE", type=Path, help="code that runs before the first cell, unseen")
     parser.addoption("--nbval-told", metavar="FILE", type=Path, help="only say here what came of it, and build nothing")
+    parser.addoption("--nbval-root", metavar="DIR", type=Path, help="what holds chapters/, if not the book")
 
 
 def is_cell(item) -> bool:
@@ -60,6 +61,8 @@ def pytest_runtest_call(item):
             run_hidden(item.parent.kernel, before.read_text(encoding="utf8"))
         item.parent.work = run_hidden(item.parent.kernel, WORK)
     yield
+    if is_cell(item) and not hasattr(item.parent, "first"):
+        item.parent.first = run_hidden(item.parent.kernel, USED)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -76,18 +79,22 @@ def pytest_runtest_makereport(item, call):
         return
 
     declared = notebook.nb.metadata.get("fslib", {}).get("cost", {})
-    cost = notebooks_cost.cost(run_hidden(notebook.kernel, USED), notebook.work, run_hidden(notebook.kernel, WORK))
+    used, work = run_hidden(notebook.kernel, USED), run_hidden(notebook.kernel, WORK)
+    cost = notebooks_cost.cost(used, notebook.work, work, notebook.first)
     missing = [f"fslib.cost.{key}" for key in notebooks_cost.KEYS if key not in declared]
     silent = f"declares no cost: its metadata needs {', '.join(missing)}; this run cost {cost}"
     faults = [silent] if missing else overspent(cost, declared)
+    if item.config.getoption("nbval_kernel_name") == colab.NAME:
+        faults += colab.faults(run_hidden(notebook.kernel, colab.INSTALLED))
     seconds = round(time.time() - notebook.started, 1)
     item.config.stash[DONE] = f"{item.path.name}: {seconds:.0f} s, {cost['units']:.0f} units"
     came_of_it = cost | {"seconds": seconds, "failed": notebook.failed, "faults": faults}
+    root = item.config.getoption("--nbval-root") or (build or item.path.parent / "_build").resolve().parent
+    name = item.path.resolve().relative_to(root.resolve()).as_posix()
     if file:
-        note(file, item.path.name, came_of_it)
+        note(file, name, came_of_it)
         return
     build = build.resolve()
-    name = item.path.resolve().relative_to(build.parent).as_posix()
     note(build / "notebooks.json", name, came_of_it)
     if len(cells) == sum(cell.cell_type == "code" for cell in notebook.nb.cells):
         store(build / ".jupyter_cache", item.path, with_outputs(notebook.nb, cells), seconds)

@@ -7,10 +7,22 @@ import nbformat
 import pytest
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "chapters").glob("*.ipynb"))
+SOLUTIONS = sorted((Path(__file__).parents[1] / "chapters" / "solutions").glob("*.ipynb"))
+EXERCISE = re.compile(r"^#{2,3} (Exercise .*)$", re.MULTILINE)
+
+
+@pytest.fixture(params=[*CHAPTERS, *SOLUTIONS], ids=lambda path: "-".join(path.parts[-2:]))
+def nb(request):
+    return nbformat.read(request.param, as_version=4)
 
 
 @pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
-def nb(request):
+def chapter(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+@pytest.fixture(params=SOLUTIONS, ids=lambda path: path.stem)
+def solutions(request):
     return nbformat.read(request.param, as_version=4)
 
 
@@ -47,16 +59,40 @@ def test_figures_have_words_for_those_who_cannot_see_them(nb):
     assert not [name for name, alt in alts.items() if len(alt) < 40]
 
 
-def test_exercises_come_with_a_hint_and_a_hidden_solution(nb):
-    starts = [i for i, c in enumerate(nb.cells) if c.cell_type == "markdown" and "### Exercise" in c.source]
-    assert len(starts) >= 3, "a chapter has at least three exercises"
-    for start, end in zip(starts, [*starts[1:], len(nb.cells)]):
-        title = nb.cells[start].source.partition("### Exercise")[2].splitlines()[0]
-        cells = nb.cells[start:end]
-        assert any(c.cell_type == "markdown" and "<details" in c.source for c in cells), f"no hint:{title}"
-        solutions = [c for c in cells if c.cell_type == "code" and "solution" in c.metadata.get("tags", [])]
-        assert solutions, f"no solution:{title}"
-        for cell in solutions:  # hidden on the site, in JupyterLab and in Colab
-            assert "hide-cell" in cell.metadata.tags, title
-            assert cell.metadata.get("jupyter", {}).get("source_hidden") is True, title
-            assert cell.metadata.get("cellView") == "form", title
+def exercises(nb):
+    """Each exercise by its heading, with the cells up to the next heading."""
+    found, cells = {}, []
+    for cell in nb.cells:
+        if cell.cell_type == "markdown" and re.search("^#", cell.source, re.MULTILINE):
+            heading = EXERCISE.search(cell.source)
+            cells = found.setdefault(heading[1], []) if heading else []
+        cells.append(cell)
+    return found
+
+
+def test_exercises_come_with_a_hint_and_an_answer_to_give(chapter):
+    assert len(exercises(chapter)) >= 3, "a chapter has at least three exercises"
+    for title, cells in exercises(chapter).items():
+        assert any('<details class="hint"' in c.source for c in cells), f"no hint: {title}"
+        assert any("# your answer" in c.source and "checks." in c.source for c in cells), f"no check: {title}"
+
+
+def test_no_solution_is_in_sight_of_an_exercise(chapter):
+    assert not [c.id for c in chapter.cells if "solution" in c.metadata.get("tags", []) or "@title" in c.source]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_each_exercise_has_a_solution_beside_the_chapter_that_its_check_accepts(path):
+    solved = exercises(nbformat.read(path.parent / "solutions" / path.name, as_version=4))
+    assert list(solved) == list(exercises(nbformat.read(path, as_version=4)))
+    for title, cells in solved.items():
+        of_it = [c.source for c in cells if "solution" in c.metadata.get("tags", [])]
+        assert of_it and any(re.search(r"^assert checks\.", source, re.MULTILINE) for source in of_it), title
+
+
+def test_run_all_answers_nothing(chapter):
+    """What is still to be answered is an ellipsis, which a check tells from a wrong answer."""
+    for title, cells in exercises(chapter).items():
+        (answer,) = [c.source for c in cells if "# your answer" in c.source]
+        line = next(line for line in answer.splitlines() if "# your answer" in line)
+        assert "..." in line, title

@@ -82,10 +82,15 @@ def test_the_report_names_the_claim_and_the_cost_and_what_to_do(report):
 
 
 def test_a_unit_does_not_depend_on_how_fast_the_machine_is():
-    used = '{"cpu_seconds": %s, "memory_mb": 300}'
-    plain = cost(used % (20 + REFERENCE), f"{REFERENCE}", f"{REFERENCE}\n")
-    fast = cost(used % (10 + REFERENCE / 2), f"{REFERENCE / 2}", f"{REFERENCE / 2}")
+    used, nothing = '{"cpu_seconds": %s, "memory_mb": 300}', '{"by_others": 0}'
+    plain = cost(used % (20 + REFERENCE), f"{REFERENCE}", f"{REFERENCE}\n", nothing)
+    fast = cost(used % (10 + REFERENCE / 2), f"{REFERENCE / 2}", f"{REFERENCE / 2}", nothing)
     assert plain["units"] == fast["units"] == 20 and fast["cpu_seconds"] == 10
+
+
+def test_what_a_first_cell_installs_is_not_charged_to_the_notebook():
+    came = cost('{"cpu_seconds": 30, "memory_mb": 1}', f"{REFERENCE}", f"{REFERENCE}", '{"by_others": 8}')
+    assert came["cpu_seconds"] == 30 - REFERENCE - 8
 
 
 def test_time_and_memory_may_be_twice_as_much():

@@ -235,9 +235,26 @@ def test_a_rule_stays_if_something_may_match_it(selector, may):
 
 @pytest.mark.parametrize("page", sorted(SITE.glob("chapters/*.html")), ids=lambda page: page.stem)
 def test_colab_button_opens_this_chapter(page):
-    (url,) = {a["href"] for a in soup(page).find_all("a", href=re.compile("colab.research"))}
-    path = re.fullmatch(r"https://colab\.research\.google\.com/github/[\w-]+/[\w.-]+/blob/main/(.+)", url)[1]
-    assert path == f"chapters/{page.stem}.ipynb" and (ROOT / path).exists()
+    urls = {a["href"] for a in soup(page).find_all("a", href=re.compile("colab.research"))}
+    release = r"https://colab\.research\.google\.com/github/[\w-]+/[\w.-]+/blob/v[\d.]+/(.+)"
+    paths = {re.fullmatch(release, url)[1] for url in urls}
+    assert paths == {f"chapters/{page.stem}.ipynb", f"chapters/solutions/{page.stem}.ipynb"}
+    assert all((ROOT / path).exists() for path in paths)
+
+
+@pytest.mark.parametrize("page", sorted(SITE.glob("chapters/*.html")), ids=lambda page: page.stem)
+def test_each_exercise_has_its_solution_folded_under_it(page):
+    exercises = [part for part in soup(page).select("section[id^=exercise-]")]
+    assert len(exercises) >= 3
+    for exercise in exercises:
+        (solution,) = exercise.select("details.solution")
+        assert not solution.has_attr("open") and "checks." in solution.select_one(".highlight-python").get_text()
+
+
+@pytest.mark.parametrize("page", sorted(SITE.glob("chapters/*.html")), ids=lambda page: page.stem)
+def test_what_colab_needs_does_not_show(page):
+    text = soup(page).select_one("article").get_text()
+    assert "Open in Colab" not in text and "your_run.begin" not in text and text.count("CPU seconds ·") == 1
 
 
 @pytest.mark.parametrize("page", sorted(SITE.glob("chapters/*.html")), ids=lambda page: page.stem)

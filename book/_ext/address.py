@@ -1,22 +1,23 @@
-"""The one place that knows where the project lives is `[project.urls]` in pyproject.toml.
+"""The one place that knows where the project lives is `[project]` in pyproject.toml: its two addresses and its version.
 
-As a Sphinx extension this puts the address into the buttons and links of the site. As a program
-(`make address`) it writes the address where it cannot be looked up: into the first cell of each
-notebook, which must find the package from a bare Colab, and into CITATION.cff.
+As a Sphinx extension this puts the address into the buttons and links of the site. As a program (`make address`) it
+writes what cannot be looked up: in each notebook what stands under the title, the first cell, the metadata and the
+links, which must all work in a bare Colab; and CITATION.cff.
 """
 
 import json
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BRANCH = "main"
-CELL_ID = "first-cell"
+TITLE_ID, CELL_ID = "title", "first-cell"
 
 FIRST_CELL = """\
+# In Colab this fetches the book's package; where the package is there, nothing happens.
 # Threads that wait leave the processor to other work; PyTorch reads this only once.
-# And Colab does not have the book's package yet: fetch it. Elsewhere it is there.
 import importlib.util
 import os
 import subprocess
@@ -24,56 +25,152 @@ import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if importlib.util.find_spec("fslib") is None:
-    package = "fslib @ git+{repository}"
+    source = "{repository}"
+    package = f"fslib @ git+{{source}}@{tag}"
     command = [sys.executable, "-m", "pip", "install", "--quiet", package]
     if subprocess.run(command).returncode:
-        sys.exit("fslib could not be installed. Is the network on?")"""
+        sys.exit("fslib could not be installed. Is the network on?")
+from fslib import your_run
+
+your_run.begin(units={units:g})"""
+
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+METADATA = {
+    "accelerator": "GPU",
+    "colab": {"provenance": []},
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+# A link to another notebook, a page or a file of the book: as in the folder, or as it was written out before.
+LINK = re.compile(
+    r"""(?P<before>\]\(|href=")(?:https?://[^\s()"]*?/(?=chapters/|book/|_static/live/))?(?:\.\./)*"""
+    r"""(?P<page>(?:[\w-]+/)*[\w-]+\.(?:ipynb|md|html|mjs))(?P<after>[#?][^\s()"]*)?(?=[)"])"""
+)
 
 
-def urls(root: Path = ROOT) -> tuple[str, str]:
-    """The addresses of the repository and of the site; the latter ends in a slash."""
-    table = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf8"))["project"]["urls"]
-    return table["Repository"].rstrip("/"), table["Documentation"].rstrip("/") + "/"
+@dataclass(frozen=True)
+class Project:
+    """Where the project lives: its repository, its site, whose address ends in a slash, and the tag of its release."""
+
+    repository: str
+    site: str
+    tag: str
+
+    def colab(self, path: str) -> str:
+        """The address that opens a notebook of the release in Colab."""
+        place = self.repository.removeprefix("https://github.com/")
+        return f"https://colab.research.google.com/github/{place}/blob/{self.tag}/{path}"
 
 
-def first_cell(repository: str) -> str:
-    """The source of the first code cell, the same in all notebooks."""
-    return FIRST_CELL.format(repository=repository)
+def project(root: Path = ROOT) -> Project:
+    """What pyproject.toml says."""
+    table = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf8"))["project"]
+    urls = table["urls"]
+    return Project(urls["Repository"].rstrip("/"), urls["Documentation"].rstrip("/") + "/", f"v{table['version']}")
 
 
-def with_first_cell(notebook: dict, repository: str) -> dict:
-    """The notebook with its first cell in step, put on top where there is none."""
-    cell = {
+def notebooks(root: Path = ROOT) -> list[Path]:
+    """The chapters, and their solutions."""
+    return sorted(root.glob("chapters/**/*.ipynb"))
+
+
+def lines(text: str) -> list[str]:
+    """As notebooks hold a text."""
+    return text.splitlines(keepends=True)
+
+
+def in_words(cost: dict) -> str:
+    """What a notebook costs, in one line for the reader."""
+    download = f"{cost['download_mb']:g} MB to download" if cost["download_mb"] else "no download"
+    cpu, memory = f"{cost['units']:g} CPU seconds", f"{cost['memory_mb']:,} MB of memory"
+    return f"Runs in about {cpu} · {memory} · {download}"
+
+
+def first_cell(of: Project, units: float) -> str:
+    """The source of the first code cell, the same in all notebooks but for what each costs."""
+    return FIRST_CELL.format(repository=of.repository, tag=of.tag, units=units)
+
+
+def under_title(of: Project, path: str, cost: dict) -> str:
+    """What stands under the title of a notebook that is all there is; a page of the site leaves it out."""
+    page = path.removesuffix(".ipynb").replace("solutions/", "") + ".html"
+    badge = f"[![Open in Colab]({BADGE})]({of.colab(path)})"
+    return f"{badge} · [On the book's site]({of.site}{page})\n\n*{in_words(cost)}*"
+
+
+def written_out(text: str, of: Project) -> str:
+    """The links of a cell with their full addresses, which work from wherever the notebook is opened."""
+
+    def full(link: re.Match) -> str:
+        page, after = link["page"], link["after"] or ""
+        name = page.rpartition("/")[2]
+        if name.endswith(".mjs"):
+            address = f"{of.site}_static/live/{name}"
+        elif "solutions/" in page:
+            address = of.colab(f"chapters/solutions/{name}")
+        elif (ROOT / "book" / name).with_suffix(".md").exists():
+            address = f"{of.site}book/{name.partition('.')[0]}.html"
+        elif (ROOT / "chapters" / name).with_suffix(".ipynb").exists():
+            address = f"{of.site}chapters/{name.partition('.')[0]}.html"
+        else:
+            return link[0]
+        return link["before"] + address + after
+
+    return LINK.sub(full, text)
+
+
+def in_step(notebook: dict, path: str, of: Project) -> dict:
+    """The notebook with all that is generated in step.
+
+    Args:
+        notebook: as JSON; its first Markdown cell begins with the title.
+        path: where it lies in the repository.
+        of: the project.
+    """
+    cost = notebook["metadata"]["fslib"]["cost"]
+    title, *others = [cell for cell in notebook["cells"] if cell.get("id") != CELL_ID]
+    name, *text = "".join(title["source"]).split("\n")
+    if title["id"] != TITLE_ID and "\n".join(text).strip():  # a cell of the author's begins with the title
+        others = [title | {"source": lines("\n".join(text).strip())}, *others]
+    head = {
+        "cell_type": "markdown",
+        "id": TITLE_ID,
+        "metadata": {},
+        "source": lines(f"{name}\n\n{under_title(of, path, cost)}"),
+    }
+    first = {
         "cell_type": "code",
         "execution_count": None,
         "id": CELL_ID,
         "metadata": {"tags": ["remove-cell"]},
         "outputs": [],
-        "source": first_cell(repository).splitlines(keepends=True),
+        "source": lines(first_cell(of, cost["units"])),
     }
-    others = [c for c in notebook["cells"] if c.get("id") != CELL_ID]
-    return {**notebook, "cells": [cell, *others]}
+    others = [
+        cell | {"source": lines(written_out("".join(cell["source"]), of))} if cell["cell_type"] == "markdown" else cell
+        for cell in others
+    ]
+    metadata = dict(sorted((notebook["metadata"] | METADATA).items()))
+    return {**notebook, "cells": [head, first, *others], "metadata": metadata}
 
 
-def citation(text: str, repository: str, site: str) -> str:
-    """CITATION.cff with its two addresses in step."""
-    text = re.sub(r"(?m)^url:.*$", f"url: {site}", text)
-    return re.sub(r"(?m)^repository-code:.*$", f"repository-code: {repository}", text)
+def citation(text: str, of: Project) -> str:
+    """CITATION.cff with its version and its two addresses in step."""
+    text = re.sub(r"(?m)^url:.*$", f"url: {of.site}", text)
+    text = re.sub(r"(?m)^version:.*$", f"version: {of.tag.removeprefix('v')}", text)
+    return re.sub(r"(?m)^repository-code:.*$", f"repository-code: {of.repository}", text)
 
 
 def main() -> None:
     """Bring every notebook and CITATION.cff in step with pyproject.toml."""
-    repository, site = urls()
-    for path in sorted(ROOT.glob("chapters/*.ipynb")):
+    of = project()
+    for path in notebooks():
         old = path.read_text(encoding="utf8")
-        new = (
-            json.dumps(with_first_cell(json.loads(old), repository), indent=1, ensure_ascii=False)
-            + "\n"
-        )
-        _write_if_new(path, old, new)
+        new = in_step(json.loads(old), path.relative_to(ROOT).as_posix(), of)
+        _write_if_new(path, old, json.dumps(new, indent=1, ensure_ascii=False) + "\n")
     path = ROOT / "CITATION.cff"
     old = path.read_text(encoding="utf8")
-    _write_if_new(path, old, citation(old, repository, site))
+    _write_if_new(path, old, citation(old, of))
 
 
 def _write_if_new(path: Path, old: str, new: str) -> None:
@@ -83,19 +180,32 @@ def _write_if_new(path: Path, old: str, new: str) -> None:
 
 
 def configure(app, config) -> None:
-    repository, site = urls()
+    of = project()
     buttons = {f"use_{name}_button": True for name in ("repository", "issues", "edit_page")}
     config.html_theme_options |= {
-        "repository_url": repository,
+        "repository_url": of.repository,
         "repository_branch": BRANCH,
         **buttons,
     }
-    config.html_baseurl = config.ogp_site_url = site
+    config.html_baseurl = config.ogp_site_url = of.site
+
+
+def open_the_release(app, pagename, templatename, context, doctree) -> None:
+    """Let the button for Colab open the notebook whose first cell fetches the package of the same release."""
+
+    def visit(buttons: list) -> None:
+        for button in buttons:
+            visit(button.get("buttons", []))
+            if "colab.research" in button.get("url", ""):
+                button["url"] = project().colab(f"{pagename}.ipynb")
+
+    visit(context.get("header_buttons", []))
 
 
 def setup(app):
-    # Before the theme and the other extensions read their settings.
+    # Before the theme and the other extensions read their settings, and after the theme made its buttons.
     app.connect("config-inited", configure, priority=100)
+    app.connect("html-page-context", open_the_release, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 

@@ -8,6 +8,7 @@ run, leaves the measurement in `_build/notebooks.json`, and fails the notebook t
 import json
 from pathlib import Path
 
+from address import in_words
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
@@ -33,13 +34,6 @@ def measured(book: Path) -> dict:
     """What each notebook took when it last ran, by its path in the book."""
     file = book / "_build" / "notebooks.json"
     return json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
-
-
-def in_words(cost: dict) -> str:
-    """One line for the reader."""
-    download = f"{cost['download_mb']:g} MB to download" if cost["download_mb"] else "no download"
-    cpu, memory = f"{cost['units']:g} CPU seconds", f"{cost['memory_mb']:g} MB of memory"
-    return f"Runs in about {cpu} · {memory} · {download}"
 
 
 def cost_line(app, doctree) -> None:

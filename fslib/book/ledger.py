@@ -377,17 +377,20 @@ def printed(record: Record) -> str:
     return percent(record["mean"], record["ci95"])
 
 
+def device_name(device: torch.device) -> str:
+    """What a record calls the device: the name of a GPU, or how many threads a CPU has."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads"
+    return f"{device.type}, {platform.machine()}"
+
+
 def circumstances(device: torch.device) -> Record:
     """Device, versions and commit of a measurement made now."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    elif device.type == "cpu":
-        name = f"cpu, {torch.get_num_threads()} threads"
-    else:
-        name = f"{device.type}, {platform.machine()}"
     packages = ("torch", "torchvision", "numpy", "matplotlib")
     return {
-        "device": name,
+        "device": device_name(device),
         "versions": ", ".join(
             [f"python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)]
         ),

@@ -85,3 +85,13 @@ def test_time_device_and_versions_are_told(records, capsys):
 def test_an_unknown_record_is_named(records):
     with pytest.raises(FileNotFoundError, match="no record 'toy/none'"):
         your_run.report("A chapter", {"a": (measured(0.9), "toy/none")})
+
+
+def test_the_first_cell_says_what_was_found_and_what_it_will_take(capsys, monkeypatch):
+    your_run.begin(units=25)
+    said = capsys.readouterr().out
+    assert "cpu" in said and "25 seconds" in said
+    monkeypatch.setattr(your_run, "default_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a Tesla")
+    your_run.begin(units=25)
+    assert "Device: a Tesla." in capsys.readouterr().out

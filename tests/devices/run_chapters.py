@@ -72,7 +72,7 @@ class Report:
             if part or part is self.waits
         )
         line = (
-            f"{self.chapter:28} {self.cells:3} cells, {len(self.stopped)} stopped, {len(self.claims)} claims open, "
+            f"{self.chapter:39} {self.cells:3} cells, {len(self.stopped)} stopped, {len(self.claims)} claims open, "
             f"{waits} waits a step, {self.seconds:.0f} s"
         )
         places = sorted({f"{wait.what} at {wait.where}" for wait in self.waits})
@@ -83,7 +83,7 @@ class Report:
 
 def run(path: Path) -> Report:
     """Run one chapter in this process."""
-    report, began = Report(path.stem), time.perf_counter()
+    report, began = Report(path.stem + ", solutions" * ("solutions" in path.parts)), time.perf_counter()
     cells = json.loads(path.read_text(encoding="utf8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     report.cells = len(sources)
@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m tests.devices.run_chapters", description=__doc__.splitlines()[0]
     )
     parser.add_argument("chapters", nargs="*", type=Path, help="notebooks (default: all chapters)")
-    chosen = parser.parse_args(arguments).chapters or sorted(CHAPTERS.glob("*.ipynb"))
+    chosen = parser.parse_args(arguments).chapters or sorted(CHAPTERS.glob("**/*.ipynb"))
     if MISSING and not REAL:
         print(f"The chapters were not tried on a GPU: {MISSING}")
         return
