@@ -1,4 +1,4 @@
-"""What the machine at hand does fast."""
+"""The device to compute on, and what the machine at hand does fast."""
 
 from __future__ import annotations
 

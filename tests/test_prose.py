@@ -2,13 +2,18 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
+from pybtex.database import parse_file
 
 from fslib.book import ledger
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+from author_year import label  # noqa: E402
+
 PAGES = sorted([*ROOT.glob("book/*.md"), *ROOT.glob("chapters/*.ipynb"), ROOT / "README.md"])
 PAPER = re.compile(r"https?://(?:arxiv\.org|doi\.org)/[^\s)\"]+")
 
@@ -31,6 +36,16 @@ def test_no_result_is_typed(path):
 def test_every_paper_linked_is_in_the_bibliography(path):
     bibliography = (ROOT / "book" / "references.bib").read_text(encoding="utf8")
     assert [url for url in PAPER.findall(prose(path)) if f"{{{url}}}" not in bibliography] == []
+
+
+def test_a_citation_is_found_in_the_bibliography_by_its_words():
+    entries = parse_file(str(ROOT / "book" / "references.bib")).entries.values()
+    labels = {entry.fields["url"]: label(entry) for entry in entries if "url" in entry.fields}
+    assert len(set(map(label, entries))) == len(entries)
+    text = "\n".join(map(prose, PAGES))
+    cited = re.findall(r"\[([^\]]*\b\d{4})\]\((https?://(?:arxiv\.org|doi\.org)/[^\s)]+)\)", text)
+    assert len(cited) > 30
+    assert not {(words, labels[url]) for words, url in cited if " ".join(words.split()) != labels[url]}
 
 
 def test_a_typed_result_in_a_chapter_would_be_found(tmp_path):

@@ -75,7 +75,7 @@ def test_when_a_check_fails_all_is_as_it_was(project, monkeypatch):
 
     monkeypatch.setattr(release, "checked_wheel", fails)
     before = {path: path.read_bytes() for path in project.glob("*") if path.is_file()}
-    with pytest.raises(SystemExit, match="There is no release 1.0.0"):
+    with pytest.raises(SystemExit, match=r"There is no release 1\.0\.0"):
         make("1.0.0", monkeypatch)
     assert {path: path.read_bytes() for path in project.glob("*") if path.is_file()} == before
     assert not release.git("tag") and not release.git("status", "--porcelain")

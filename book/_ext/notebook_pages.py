@@ -53,8 +53,8 @@ def solutions(path: Path, cache: Path) -> dict[str, str]:
 def ran(notebook, cache: Path):
     """The notebook with its outputs, if it ran."""
     try:
-        known = get_cache(cache)
-        return known.get_cache_bundle(known.match_cache_notebook(notebook).pk).nb
+        _, merged = get_cache(cache).merge_match_into_notebook(notebook)
+        return merged
     except KeyError:
         return notebook
 

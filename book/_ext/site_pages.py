@@ -42,6 +42,8 @@ AUDIBLE = [
     (r' role="doc-biblioentry"| role="list"(?= class="citation-list")', ""),
     # A table's corner without a word heads nothing.
     (r'<th class="(head[^"]*)">(?:<p></p>)?</th>', r'<td class="\1"></td>'),
+    # What unfolds the pages below one in the side bar is an arrow without a word.
+    (r'<summary>(?=<span class="toctree-toggle")', '<summary aria-label="Pages below this one">'),
     # The arguments of a signature on several lines are no list of definitions.
     (r'(<span class="sig-paren">\(</span>)\s*<dl>', r'\1<span class="sig-lines">'),
     (r'<dd>(<em class="sig-param">.*)</dd>', r'<span class="sig-line">\1</span>'),

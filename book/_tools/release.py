@@ -70,6 +70,7 @@ def checked_wheel() -> None:
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("version")
     version = parser.parse_args().version

@@ -1,4 +1,4 @@
-"""Ways of comparing, one page each."""
+"""Ways of comparing queries with a support set, one page each."""
 
 from fslib.methods.base import FewShotClassifier
 from fslib.methods.baselines import CosineClassifier, LogisticRegression

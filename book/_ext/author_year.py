@@ -1,0 +1,39 @@
+"""A bibliography in which an entry is found as the text cites it: by names and year, and in that order."""
+
+from collections import Counter
+
+from pybtex.plugin import register_plugin
+from pybtex.style.formatting.plain import Style as Plain
+from pybtex.style.labels import BaseLabelStyle
+
+
+def label(entry) -> str:
+    """*Snell et al., 2017*; two authors have both their names."""
+    persons = entry.persons.get("author") or entry.persons["editor"]
+    names = [" ".join([*person.prelast_names, *person.last_names]).strip("{}") for person in persons]
+    who = f"{names[0]} et al." if len(names) > 2 or names[-1] == "others" else " and ".join(names)
+    return f"{who}, {entry.fields['year']}"
+
+
+class Labels(BaseLabelStyle):
+    """Labels of entries; those that would be the same get letters."""
+
+    def format_labels(self, sorted_entries):
+        labels = [label(entry) for entry in sorted_entries]
+        number, seen = Counter(labels), Counter()
+        for one in labels:
+            seen[one] += 1
+            yield one + (chr(96 + seen[one]) if number[one] > 1 else "")
+
+
+class AuthorYear(Plain):
+    """The plain style, with these labels; an address is shown as one."""
+
+    default_label_style = Labels
+    default_sorting_style = "author_year_title"
+
+
+def setup(app):
+    register_plugin("pybtex.style.formatting", "author_year", AuthorYear)
+    app.config.bibtex_default_style = "author_year"
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
