@@ -110,8 +110,8 @@ def semi_hard_nearest(
 ) -> Triplets:
     """For each pair of anchor and positive, the nearest negative that is farther than the positive.
 
-    The usual reading of *semi-hard* in FaceNet (Schroff et al., 2015, section 3.2). Their inequality has no margin in
-    it; that the negatives lie inside the margin, as they say of them, the loss sees to: those beyond it cost nothing.
+    What many implementations call *semi-hard*. FaceNet (Schroff et al., 2015, section 3.2) wants negatives inside the
+    margin, as :func:`semi_hard_band` takes them; here the loss sees to it, because those beyond it cost nothing.
 
     Args:
         distances: (n, n)

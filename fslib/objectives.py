@@ -62,7 +62,7 @@ def triplet_hard(embeddings: Tensor, labels: Any, margin: float = 0.2) -> Tensor
 
 
 def triplet_semi_hard(embeddings: Tensor, labels: Any, margin: float = 0.2) -> Tensor:
-    """The triplet loss over FaceNet's semi-hard triplets, as :func:`fslib.mining.semi_hard_nearest` chooses them.
+    """The triplet loss over semi-hard triplets, as :func:`fslib.mining.semi_hard_nearest` chooses them.
 
     Example:
         >>> triplet_semi_hard(torch.tensor([[0.0], [0.25], [1.0], [2.0]]), [0, 0, 1, 1], margin=1.0)

@@ -228,6 +228,7 @@ def test_the_one_style_sheet_looks_as_all_of_them(visit, path, options):
     sheet = (SITE / "_static" / "site.css").read_text(encoding="utf8")
     (sources,) = re.findall(r"use of (.+) \*/", sheet)
     page = visit(path, **options)
+    wake(page)
     page.add_style_tag(content="*, ::before, ::after { animation: none !important; transition: none !important; }")
     page.add_style_tag(content="".join(re.findall("@font-face{[^}]*}", sheet)))  # its icons, to the pixel
     page.evaluate(EVERYTHING_OPEN)
@@ -382,10 +383,19 @@ def test_without_javascript_a_picture_stands_in(visit, path):
 # The drawing pad ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", PADS)
-def test_the_network_comes_only_when_the_pad_is_seen(visit, path):
+def test_the_first_page_begins_with_the_pad(visit):
+    """A reader sees where to draw, on either side, and what to do, without scrolling."""
+    page = visit("book/welcome.html", viewport={"width": 1280, "height": 800})
+    page.wait_for_selector("few-shot-pad[data-ready]")
+    assert page.evaluate("scrollY") == 0
+    for part in (example(page, "C"), new_drawing(page), page.locator("few-shot-pad .answer")):
+        box = part.bounding_box()
+        assert 0 < box["y"] and box["y"] + box["height"] <= 800
+
+
+def test_the_network_comes_only_when_the_pad_is_seen(visit):
     asked = []
-    page = visit(path, before=lambda page: page.on("request", lambda r: asked.append(r.url)))
+    page = visit(CHAPTER, before=lambda page: page.on("request", lambda r: asked.append(r.url)))
     page.wait_for_load_state("networkidle")
     assert not [url for url in asked if url.endswith(".bin")]
     scroll_to(page, "few-shot-pad")

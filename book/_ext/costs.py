@@ -1,16 +1,17 @@
-"""Say what each chapter costs to run: a line under its title, and the directive `{status}`, a table of all.
+"""Say what each chapter costs: a line under its title; `{status}`, a table of all; and the role `{reading}`.
 
 A notebook declares its cost in its metadata, `{"fslib": {"cost": {"units": 20, "memory_mb": 900, "download_mb": 0}}}`.
 A unit is a CPU second of a plain machine (`tests/notebooks_cost.py`). `tests/notebooks_plugin.py` measures it at each
 run, leaves the measurement in `_build/notebooks.json`, and fails the notebook that costs much more than it says.
+What a chapter costs its reader is counted: {reading}`01_the_few_shot_problem` is a number of minutes.
 """
 
 import json
 from pathlib import Path
 
-from address import in_words
+from address import CELL_ID, TITLE_ID, in_words
 from docutils import nodes
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 HEADINGS = [
     "Chapter",
@@ -20,6 +21,27 @@ HEADINGS = [
     "measured",
     "Download MB",
 ]
+
+WORDS_A_MINUTE = 200
+NOT_READ = {"remove-cell", "remove-input", "hide-cell", "hide-input"}
+
+
+def reading_minutes(source: Path) -> int:
+    """How long a notebook takes to read, its text and the code that shows, in minutes; to the nearest five."""
+    words = 0
+    for cell in json.loads(source.read_text(encoding="utf8"))["cells"]:
+        if cell.get("id") not in (TITLE_ID, CELL_ID) and not NOT_READ & {*cell["metadata"].get("tags", [])}:
+            words += len("".join(cell["source"]).split())
+    return max(5, 5 * round(words / WORDS_A_MINUTE / 5))
+
+
+class Reading(SphinxRole):
+    """`{reading}`: how many minutes it takes to read a chapter."""
+
+    def run(self):
+        source = Path(self.env.srcdir) / "chapters" / f"{self.text}.ipynb"
+        self.env.note_dependency(str(source))
+        return [nodes.Text(str(reading_minutes(source)))], []
 
 
 def declared(source: Path) -> dict:
@@ -108,6 +130,7 @@ def table(head: list, body: list) -> nodes.Node:
 def setup(app):
     app.add_node(StatusTable)
     app.add_directive("status", Status)
+    app.add_role("reading", Reading())
     app.connect("doctree-read", cost_line)
     app.connect("doctree-resolved", fill_status)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

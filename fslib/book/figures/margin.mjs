@@ -11,8 +11,8 @@ const toPlane = (x, y) => [x / UNIT, (HEIGHT - y) / UNIT];
 const MINING = {
   all: "all triplets",
   batch_hard: "batch-hard",
-  semi_hard_band: "semi-hard, within the margin",
-  semi_hard_nearest: "semi-hard, nearest (FaceNet)",
+  semi_hard_band: "semi-hard, within the margin (FaceNet)",
+  semi_hard_nearest: "semi-hard, nearest",
 };
 export const LABELS = [0, 0, 0, 1, 1, 1, 2, 2, 2];
 export const DEFAULTS = {
