@@ -76,12 +76,21 @@ def test_a_new_chapter_gets_its_head():
         "metadata": {"fslib": {"cost": {"units": 7, "memory_mb": 1200, "download_mb": 3}}},
     }
     made = address.in_step(chapter, "chapters/10_one.ipynb", MOVED)
-    title, first, mine = ("".join(cell["source"]) for cell in made["cells"])
+    title, first, mine, last = ("".join(cell["source"]) for cell in made["cells"])
     assert title.startswith("# One\n\n[![Open in Colab](")
     assert "https://colab.research.google.com/github/a/b/blob/v9.8.7/chapters/10_one.ipynb" in title
     assert "https://c.org/d/chapters/10_one.html" in title and "7 CPU seconds · 1,200 MB" in title
     assert '"https://github.com/a/b"' in first and "v9.8.7" in first and "begin(units=7)" in first
+    assert "Chapter 10 of [*Learning to Compare*](https://c.org/d/)" in title
     assert mine == "What is it?" and made["metadata"]["kernelspec"]["name"] == "python3"
+    assert last.startswith("This is the last chapter so far.")
+
+
+def test_a_notebook_leads_on():
+    onward = address.at_the_end(MOVED, "chapters/01_the_few_shot_problem.ipynb")
+    assert "[Episodes and meta-learning, in Colab](https://colab.research.google.com/github/a/b/blob/v9.8.7/" in onward
+    back = address.at_the_end(MOVED, "chapters/solutions/02_episodes.ipynb")
+    assert "a/b/blob/v9.8.7/chapters/02_episodes.ipynb)" in back
 
 
 @pytest.mark.parametrize(
@@ -123,8 +132,8 @@ def test_first_cell_installs_nothing_where_the_package_is(monkeypatch, capsys):
     assert capsys.readouterr().out.count("about 25 seconds") == 2
 
 
-def test_first_cell_says_in_one_line_that_the_network_is_off(monkeypatch):
+def test_first_cell_says_in_one_line_that_it_failed(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("subprocess.run", lambda words: subprocess.CompletedProcess(words, 1))
-    with pytest.raises(SystemExit, match="could not be installed"):
+    with pytest.raises(RuntimeError, match="could not be installed"):
         exec(address.first_cell(PROJECT, 25), {})

@@ -13,23 +13,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BRANCH = "main"
-TITLE_ID, CELL_ID = "title", "first-cell"
+TITLE_ID, CELL_ID, LAST_ID = "title", "first-cell", "next"
 
 FIRST_CELL = """\
 # In Colab this fetches the book's package; where the package is there, nothing happens.
-# Threads that wait leave the processor to other work; PyTorch reads this only once.
 import importlib.util
 import os
 import subprocess
 import sys
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait do not spin
 if importlib.util.find_spec("fslib") is None:
+    print("Fetching the book's package, some seconds.")
     source = "{repository}"
     package = f"fslib @ git+{{source}}@{tag}"
     command = [sys.executable, "-m", "pip", "install", "--quiet", package]
     if subprocess.run(command).returncode:
-        sys.exit("fslib could not be installed. Is the network on?")
+        raise RuntimeError("fslib could not be installed; pip says above why.")
 from fslib import your_run
 
 your_run.begin(units={units:g})"""
@@ -81,7 +81,7 @@ def lines(text: str) -> list[str]:
 
 def in_words(cost: dict) -> str:
     """What a notebook costs, in one line for the reader."""
-    download = f"{cost['download_mb']:g} MB to download" if cost["download_mb"] else "no download"
+    download = f"{cost['download_mb']:g} MB to download" if cost["download_mb"] else "no data to download"
     cpu, memory = f"{cost['units']:g} CPU seconds", f"{cost['memory_mb']:,} MB of memory"
     return f"Runs in about {cpu} · {memory} · {download}"
 
@@ -95,7 +95,26 @@ def under_title(of: Project, path: str, cost: dict) -> str:
     """What stands under the title of a notebook that is all there is; a page of the site leaves it out."""
     page = path.removesuffix(".ipynb").replace("solutions/", "") + ".html"
     badge = f"[![Open in Colab]({BADGE})]({of.colab(path)})"
-    return f"{badge} · [On the book's site]({of.site}{page})\n\n*{in_words(cost)}*"
+    book = f"[*Learning to Compare*]({of.site}), an executable book on few-shot learning"
+    part = "Solutions to chapter" if "solutions/" in path else "Chapter"
+    part += f" {int(Path(path).name[:2])}"
+    use = "In Colab, choose *Runtime* and *Run all*; to keep what you write, *File* and *Save a copy in Drive*."
+    return f"{badge} · [On the book's site]({of.site}{page})\n\n{part} of {book}. {in_words(cost)}.\n\n{use}"
+
+
+def at_the_end(of: Project, path: str, root: Path = ROOT) -> str:
+    """Where a reader goes on who has only the notebook; a page of the site leaves it out."""
+    name = Path(path).name
+    if "solutions/" in path:
+        return f"Back to [the chapter in Colab]({of.colab(f'chapters/{name}')})."
+    chapters = [chapter.name for chapter in sorted(root.glob("chapters/*.ipynb"))]
+    following = [chapter for chapter in chapters if chapter > name][:1]
+    if not following:
+        return f"This is the last chapter so far. [All chapters]({of.site})."
+    title = "".join(json.loads((root / "chapters" / following[0]).read_text(encoding="utf8"))["cells"][0]["source"])
+    words = title.partition("\n")[0].removeprefix("# ")
+    address = of.colab(f"chapters/{following[0]}")
+    return f"Next: [{words}, in Colab]({address}). [All chapters]({of.site})."
 
 
 def written_out(text: str, of: Project) -> str:
@@ -128,16 +147,17 @@ def in_step(notebook: dict, path: str, of: Project) -> dict:
         of: the project.
     """
     cost = notebook["metadata"]["fslib"]["cost"]
-    title, *others = [cell for cell in notebook["cells"] if cell.get("id") != CELL_ID]
+    title, *others = [cell for cell in notebook["cells"] if cell.get("id") not in (CELL_ID, LAST_ID)]
     name, *text = "".join(title["source"]).split("\n")
     if title["id"] != TITLE_ID and "\n".join(text).strip():  # a cell of the author's begins with the title
         others = [title | {"source": lines("\n".join(text).strip())}, *others]
-    head = {
-        "cell_type": "markdown",
-        "id": TITLE_ID,
-        "metadata": {},
-        "source": lines(f"{name}\n\n{under_title(of, path, cost)}"),
-    }
+    head, last = (
+        {"cell_type": "markdown", "id": id, "metadata": {}, "source": lines(text)}
+        for id, text in (
+            (TITLE_ID, f"{name}\n\n{under_title(of, path, cost)}"),
+            (LAST_ID, at_the_end(of, path)),
+        )
+    )
     first = {
         "cell_type": "code",
         "execution_count": None,
@@ -151,7 +171,7 @@ def in_step(notebook: dict, path: str, of: Project) -> dict:
         for cell in others
     ]
     metadata = dict(sorted((notebook["metadata"] | METADATA).items()))
-    return {**notebook, "cells": [head, first, *others], "metadata": metadata}
+    return {**notebook, "cells": [head, first, *others, last], "metadata": metadata}
 
 
 def citation(text: str, of: Project) -> str:

@@ -1,7 +1,7 @@
 """Make a page of the site from a notebook, which must also stand alone.
 
-What stands under its title for Colab goes; links to the site become links within it; and each exercise gets its
-solution, folded, from the notebook of solutions beside it, with what it printed when that notebook ran.
+What stands under its title and at its end for Colab goes; links to the site become links within it; and each exercise
+gets its solution, folded, from the notebook of solutions beside it, with what it printed when that notebook ran.
 """
 
 import json
@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import nbformat
-from address import TITLE_ID, project
+from address import LAST_ID, TITLE_ID, project
 from jupyter_cache import get_cache
 
 EXERCISE = re.compile(r"^#{2,3} (Exercise .*)$", re.MULTILINE)
@@ -80,6 +80,7 @@ def as_page(app, docname: str, source: list[str]) -> None:
     if path.suffix != ".ipynb":
         return
     notebook = json.loads(source[0])
+    notebook["cells"] = [cell for cell in notebook["cells"] if cell.get("id") != LAST_ID]
     for cell in notebook["cells"]:
         text = "".join(cell["source"])
         if cell.get("id") == TITLE_ID:

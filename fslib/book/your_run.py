@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import torch
 
 from fslib.book import ledger
+from fslib.book.address import project_address
 from fslib.book.experiments.kept import ANEW
 from fslib.devices import default_device
 from fslib.evaluation import Accuracy, ci95
@@ -35,7 +36,7 @@ def begin(units: float) -> None:
 def agrees(accuracy: Accuracy, id: str) -> bool:
     """Whether an accuracy is that of a record of the ledger, to within a tenth of a point.
 
-    Of a network that was trained anew nothing of the kind is asked.
+    Of a network that was trained anew nothing of the kind is asked. Where the two disagree, both are printed.
 
     Args:
         accuracy: measured on the weights that the record was measured on, and on its episodes.
@@ -43,7 +44,11 @@ def agrees(accuracy: Accuracy, id: str) -> bool:
     """
     record = ledger.read(id)
     anew = f"{record['dataset']}/{record['method']}" in ANEW
-    return anew or abs(accuracy.mean - record["mean"]) <= SAME
+    if anew or abs(accuracy.mean - record["mean"]) <= SAME:
+        return True
+    yours, books = _printed(accuracy.mean, accuracy.ci95), _printed(record["mean"], record["ci95"])
+    print(f"{id}: yours {yours}, the book's {books}. {_please_tell()}")
+    return False
 
 
 def report(chapter: str, numbers: Mapping[str, tuple[Accuracy, str]]) -> None:
@@ -73,12 +78,16 @@ def report(chapter: str, numbers: Mapping[str, tuple[Accuracy, str]]) -> None:
         print(f"the book's {_printed(record['mean'], record['ci95'])}  {verdict}")
     wall, cpu = time.time() - _began[0], time.process_time() - _began[1]
     here = ledger.circumstances(default_device())
-    print(f"  {wall:.0f} seconds, {cpu:.0f} of a processor, on {here['device']}")
+    print(f"  it took {wall:.0f} seconds, {cpu:.0f} of processor time, on {here['device']}")
     print(f"  {here['versions']}")
     if beyond:
-        print(f"Beyond chance: {', '.join(beyond)}. If you changed nothing, please tell us, with these lines.")
+        print(f"Beyond chance: {', '.join(beyond)}. {_please_tell()}")
     else:
         print("Nothing differs beyond chance.")
+
+
+def _please_tell() -> str:
+    return f"If you changed nothing, please tell us, with these lines: {project_address('Repository')}/issues"
 
 
 def _verdict(yours: Accuracy, record: ledger.Record) -> str:

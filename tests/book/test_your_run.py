@@ -87,6 +87,14 @@ def test_an_unknown_record_is_named(records):
         your_run.report("A chapter", {"a": (measured(0.9), "toy/none")})
 
 
+def test_who_disagrees_sees_both_numbers_and_where_to_tell(records, capsys):
+    records(0.9)
+    assert your_run.agrees(measured(0.9005), "toy/toy-seed0") and not capsys.readouterr().out
+    assert not your_run.agrees(measured(0.92), "toy/toy-seed0")
+    said = capsys.readouterr().out
+    assert "yours 92.00 %" in said and "the book's 90.00 %" in said and "/issues" in said
+
+
 def test_the_first_cell_says_what_was_found_and_what_it_will_take(capsys, monkeypatch):
     your_run.begin(units=25)
     said = capsys.readouterr().out

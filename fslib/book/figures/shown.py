@@ -9,12 +9,13 @@ import json
 import re
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from PIL import Image
+
+from fslib.book.address import project_address
 
 FOLDER = Path(__file__).parent
 IMPORT = re.compile(r'^import ([^"]+) from "\./([\w.]+)";\n', re.MULTILINE)
@@ -73,7 +74,8 @@ def show(name: str, link: str = "", **state: Any) -> Any:
     except ImportError:
         return Still(still)
     files = {file: (FOLDER / file).read_bytes() for file in _files(kind.module)}
-    return widget(state=state, began=state, link=hash, files=files, page=f"{_site()}{kind.page}.html", still=still)
+    page = f"{project_address('Documentation')}{kind.page}.html"
+    return widget(state=state, began=state, link=hash, files=files, page=page, still=still)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def picture(name: str, **state: Any) -> str:
         width, height = opened.size
     source = base64.b64encode(file.read_bytes()).decode()
     asked = {key: _flat(value) for key, value in state.items()}
-    address = f"{_site()}{kind.page}.html#{name}" + "?" * bool(asked) + html.escape(urlencode(asked, safe=","))
+    address = f"{project_address('Documentation')}{kind.page}.html#{name}"
+    address += "?" * bool(asked) + html.escape(urlencode(asked, safe=","))
     attributes = "".join(f' {key}="{html.escape(value)}"' for key, value in asked.items())
     return (
         f'<{name} class="playground"{attributes}>\n<img src="data:image/png;base64,{source}" data-still="{still}.png" '
@@ -157,16 +160,6 @@ def _flat(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(map(_flat, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-@functools.cache
-def _site() -> str:
-    """The address of the book, from the project's own."""
-    try:
-        addresses = metadata("fslib").get_all("Project-URL") or []
-    except PackageNotFoundError:
-        return ""
-    return next((each.partition(", ")[2] for each in addresses if each.startswith("Documentation, ")), "")
 
 
 @functools.cache
