@@ -14,8 +14,9 @@ from tests.page import LIVE, ROOT, SITE, chromium, served
 
 STATIC = ROOT / "book" / "_static"
 
-PARTS = {  # figure → page, element, and what to do first
+PARTS = {  # figure → page, element, and what to do first: buttons to press, or sliders and a key for each
     "few-shot-pad": ("book/welcome", "few-shot-pad", ["Draw one for me"]),
+    "learning-player": ("book/welcome", "learning-player", [("Training tasks", "End")]),
     "shift-player": ("chapters/01_the_few_shot_problem", "shift-player", []),
     "episode-player": ("chapters/02_episodes", "episode-player", ["100 more"]),
     "metric-plane": ("chapters/03_metrics", "metric-plane", []),
@@ -58,22 +59,31 @@ def save(screenshot: bytes, file: Path) -> None:
     print(file.stem, *picture.size)
 
 
+def take(page, element, actions, file: Path) -> None:
+    """A picture of a living part, once everything is done and at rest, without a ring around what has the focus."""
+    for action in actions:
+        if isinstance(action, tuple):
+            element.get_by_role("slider", name=action[0]).press(action[1])
+            element.evaluate("element => element.shadowRoot.activeElement.blur()")
+        else:
+            element.get_by_role("button", name=action).click()
+    page.mouse.move(0, 0)
+    part = element.locator(".live")
+    part.evaluate(WHOLE_PIXELS)
+    page.wait_for_timeout(500)
+    save(part.screenshot(), file)
+
+
 def main() -> None:
     with served(SITE) as address, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 1100}, device_scale_factor=2, color_scheme="light")
-        for name, (path, selector, buttons) in PARTS.items():
+        for name, (path, selector, actions) in PARTS.items():
             page.goto(f"{address}/{path}.html")
             element = page.locator(selector).first
             element.evaluate("element => element.scrollIntoView({ block: 'center', behavior: 'instant' })")
             page.wait_for_selector(f"{selector}[data-ready]")
             page.wait_for_timeout(500)
-            for button in buttons:
-                element.get_by_role("button", name=button).click()
-            page.mouse.move(0, 0)
-            part = element.locator(".live")
-            part.evaluate(WHOLE_PIXELS)
-            page.wait_for_timeout(500)
-            save(part.screenshot(), LIVE / "stills" / f"{name}.png")
+            take(page, element, actions, LIVE / "stills" / f"{name}.png")
         draw_card(browser)
 
 

@@ -501,6 +501,7 @@ def test_figures_keep_to_the_contract_of_anywidget(page, name):
 
 
 STATES = {  # of a figure, by its link; and what no link should do
+    "learning-player": ("step=120", "step=-7.5"),
     "shift-player": ("right=1&down=0&character=3", "right=900&character=-7.5&down=x"),
     "episode-player": ("way=3&shot=2&noise=0.8&drawn=40", "way=99&drawn=-3&noise=NaN"),
     "metric-plane": (
@@ -705,6 +706,97 @@ def test_a_block_says_what_it_does(page, weights, temperature, said):
     told.filter(has_text=said).wait_for(state="attached")
     slider = page.get_by_role("slider", name="Temperature", exact=True)
     assert slider.get_attribute("aria-valuetext") == str(temperature)
+
+
+# An embedding while it is learned ----------------------------------------------------------------
+
+
+def of_learning():
+    """The data of the figure: parsed, and the places of its images, (moments, images, 2)."""
+    told = json.loads((LIVE / "learning_data.mjs").read_text("utf8").partition("export default")[2].rstrip(";\n"))
+    places = np.frombuffer(base64.b64decode(told["places"]), np.int8) / 100
+    return told, places.reshape(len(told["steps"]), -1, 2)
+
+
+@pytest.fixture
+def player(page):
+    """The figure, at its start, and a function that gives its state and its words once they show."""
+    call(page, "learning", "void document.body.replaceChildren(document.createElement('learning-player'))")
+    page.wait_for_selector("learning-player[data-ready]")
+
+    def shown():
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        figure = page.locator("learning-player")
+        return figure.evaluate("figure => figure.model.get('state').step"), figure.locator("p").first.inner_text()
+
+    return shown
+
+
+def test_each_moment_shows_its_places_and_count(page, player):
+    """Slid through by keys; whatever is shown is what the data say, and no mark lies outside."""
+    told, places = of_learning()
+    assert player()[0] == told["steps"][0] == 0
+    theirs = call(page, "learning", "a[0].map((_, at) => m.places(at))", told["steps"])
+    np.testing.assert_allclose(theirs, places)
+    slider = page.get_by_role("slider", name="Training tasks")
+    figure = page.locator("learning-player")
+    for step, count, where in zip(told["steps"], told["nearest"], places, strict=True):
+        now, words = player()
+        when = f"After {step} task{'s' * (step > 1)}" if step else "Before training"
+        assert now == step and slider.get_attribute("aria-valuetext") == str(step)
+        assert words.startswith(f"{when}, {count} of {len(where)} images have an image of their own character")
+        assert "nearest neighbour, in all 64 dimensions" in words
+        code = "figure => [...figure.shadowRoot.querySelectorAll('[role=option]')].map((dot) => dot.style.transform)"
+        drawn = [[float(v) for v in re.findall(r"-?[\d.]+", one)] for one in figure.evaluate(code)]
+        np.testing.assert_allclose(drawn, [240, 230] + where * [200, -200], atol=0.1)
+        assert np.min(drawn) >= 6 and np.max(drawn, 0)[0] <= 474 and np.max(drawn, 0)[1] <= 454
+        slider.press("ArrowRight")
+    assert player()[0] == told["steps"][-1]
+
+
+def test_it_plays_to_the_end_and_then_from_the_start(page, player):
+    steps = of_learning()[0]["steps"]
+    slider, play = page.get_by_role("slider", name="Training tasks"), page.get_by_role("button", name="Play")
+    slider.press("End")
+    slider.press("ArrowLeft")
+    assert player()[0] == steps[-2]
+    play.click()
+    page.get_by_role("button", name="Pause").wait_for()
+    play.wait_for()  # again, at the end
+    assert player()[0] == steps[-1]
+    play.click()
+    assert player()[0] == steps[0]
+    page.get_by_role("button", name="Pause").click()
+    page.wait_for_timeout(900)
+    assert player()[0] == steps[0]
+
+
+def test_a_mark_that_is_chosen_shows_its_image(page, player):
+    """One is in the turn of Tab; arrows go to the next image, or to the next character; a mouse is enough."""
+    told, places = of_learning()
+    each, shown = told["each"], page.locator("learning-player .dots g")
+    marks = page.get_by_role("option")
+    assert shown.get_attribute("visibility") == "hidden" and page.locator("learning-player [tabindex='0']").count() == 1
+    marks.first.focus()
+    for key, chosen in (("ArrowRight", 1), ("ArrowDown", 1 + each), ("ArrowLeft", each), ("ArrowUp", 0)):
+        page.keyboard.press(key)
+        one = page.get_by_role("option", selected=True)
+        name = f"{told['names'][chosen // each]}, image {chosen % each + 1} of {each}"
+        assert one.get_attribute("aria-label") == name
+        assert shown.get_attribute("visibility") == "visible"
+        box = [float(v) for v in shown.locator("svg").get_attribute("viewBox").split()]
+        assert box == [28 * (chosen % each) + 0.5, 28 * (chosen // each) + 0.5, 27, 27]
+    one.evaluate("one => one.blur()")
+    assert shown.get_attribute("visibility") == "hidden"
+    page.get_by_role("slider", name="Training tasks").press("End")
+    player()
+    page.wait_for_timeout(500)
+    farthest = int(places[-1][:, 1].argmax())  # which no other mark is near to
+    box = marks.nth(farthest).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert marks.nth(farthest).get_attribute("aria-selected") == "true"
+    page.mouse.move(1, 1)
+    assert shown.get_attribute("visibility") == "hidden"
 
 
 # Links and hands ---------------------------------------------------------------------------------

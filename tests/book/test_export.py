@@ -1,14 +1,20 @@
-"""The file that the page reads holds the network of the ledger."""
+"""The files that the page reads hold the network of the ledger, and what a training that is watched comes to."""
+
+import base64
+import io
+import json
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from fslib import load
 from fslib.backbones import Conv4, FrozenConv4, ResNet12
 from fslib.book import export, ledger
+from fslib.book.experiments.kept import trained
 from fslib.methods import (
     ConvRelation,
     LogisticRegression,
@@ -18,6 +24,7 @@ from fslib.methods import (
     VectorRelation,
 )
 from fslib.storage import save
+from fslib.training import fit
 from tests.page import LIVE
 from tests.pretend_gpu import MISSING, pretend_gpu
 
@@ -190,3 +197,87 @@ def test_a_model_is_not_written_over(tmp_path):
     with pytest.raises(SystemExit, match="named like a model"):
         export.main([str(model), str(model)])
     assert model.read_bytes() == LEDGER_MODEL.read_bytes()
+
+
+# An embedding while it is learned ----------------------------------------------------------------
+
+
+def test_nearest_neighbours_are_those_of_a_plain_double_loop():
+    points = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(30) % 4
+    right = 0
+    for i, point in enumerate(points):
+        apart = {j: (point - other).norm().item() for j, other in enumerate(points) if j != i}
+        right += labels[min(apart, key=apart.get)].item() == labels[i].item()
+    assert export.with_own_nearest(points, labels) == right
+    assert 0 < right < 30
+
+
+def test_the_plane_is_that_of_the_last_embedding_for_all():
+    """Its principal components; and neither the scale of an embedding nor its centre plays a part."""
+    random = torch.Generator().manual_seed(0)
+    first, last = torch.randn(2, 40, 6, generator=random) * torch.arange(1, 7)
+    planes = export.in_a_plane([first, 7 * first + 3, last])
+    torch.testing.assert_close(planes[0], planes[1], atol=1e-5, rtol=0)
+    centred = (last - last.mean(0)).double().numpy()
+    centred /= np.linalg.norm(centred, axis=1).mean()
+    variances = np.linalg.eigvalsh(centred.T @ centred)[::-1]
+    np.testing.assert_allclose(planes[2].square().sum(0), variances[:2], rtol=1e-5)
+    moved = np.linalg.lstsq(centred, planes[2].numpy(), rcond=None)[0]
+    own = (first - first.mean(0)).double().numpy()
+    np.testing.assert_allclose(planes[0], own / np.linalg.norm(own, axis=1).mean() @ moved, atol=1e-5)
+
+
+def test_to_watch_a_training_changes_nothing(tiny):
+    """The same weights come out, and each look sees the model as it is after so many steps, in the mode it was in."""
+    settings = dict(way=4, shot=1, query=2, episodes=3, device="cpu", progress=False)
+    embeddings, images = [], tiny.inputs(torch.arange(5))
+
+    def look(model, taken):
+        assert taken == len(embeddings) and model.training
+        embeddings.append(export.embedded(model, images))
+        assert model.training
+
+    outcomes = []
+    for step in (None, export.Watched(look)):
+        torch.manual_seed(0)
+        model = PrototypicalNetwork(Conv4(channels=4))
+        before = export.embedded(model.eval(), images)
+        fit(model, tiny, step, **settings)
+        outcomes.append(model.state_dict())
+    assert len(embeddings) == 3
+    torch.testing.assert_close(embeddings[0], before)
+    assert (embeddings[1] - embeddings[0]).abs().max() > 1e-3
+    for name, weights in outcomes[0].items():
+        assert torch.equal(weights, outcomes[1][name]), name
+
+
+def test_a_sprite_has_a_row_for_each_character():
+    images = torch.arange(2 * 3 * 16, dtype=torch.uint8).reshape(2, 3, 4, 4) * 2
+    picture = np.asarray(Image.open(io.BytesIO(export.sprite(images))).convert("L"))
+    assert picture.shape == (8, 12)
+    assert abs(picture[4:, 8:].astype(int) - images[1, 2].numpy()).max() <= 64
+
+
+def test_what_the_figure_shows_are_test_images_and_as_good_as_the_kept_network():
+    """Another machine rounds otherwise, so the network of the ledger is another one, with some others right."""
+    text = (LIVE / "learning_data.mjs").read_text("utf8")
+    told = json.loads(text.partition("export default")[2].rstrip(";\n"))
+    images, chosen = export.chosen_images()
+    labels = images.labels[chosen.flatten()]
+    assert told["names"] == [images.class_names[c].capitalize() for c in labels[:: export.IMAGES]]
+    drawn = export.sprite(images.images[chosen, 0]), base64.b64decode(told["sprite"].partition(",")[2])
+    ours, theirs = (np.asarray(Image.open(io.BytesIO(one)).convert("L")) for one in drawn)
+    np.testing.assert_array_equal(ours, theirs)
+    assert tuple(told["steps"]) == export.MOMENTS and len(told["nearest"]) == len(export.MOMENTS)
+    kept = export.embedded(trained(export.RECIPE), images.inputs(chosen.flatten()))
+    assert kept.shape[1] == told["dimensions"]
+    assert abs(told["nearest"][-1] - export.with_own_nearest(kept, labels)) <= 6
+    assert told["nearest"][-1] > 2 * told["nearest"][0]
+
+
+@pytest.mark.parametrize("arguments", [["out.mjs"], ["--learning", "model.safetensors", "out.mjs"]])
+def test_a_model_is_named_or_trained(arguments, capsys):
+    with pytest.raises(SystemExit) as refused:
+        export.main(arguments)
+    assert refused.value.code == 2 and "give a model, or --learning and none" in capsys.readouterr().err
