@@ -1,4 +1,4 @@
-# `make book` is all a reader needs; `make test` is what a change must pass.
+# `make book` is all a reader needs; `.ci/run` is what a change must pass.
 PYTHON ?= python3
 VENV   ?= .venv
 
@@ -50,13 +50,14 @@ units: $(INSTALLED)
 # The notebooks as Colab runs them, in place of the run in our own environment: strict, and the book is built from it.
 colab: $(INSTALLED) $(COLAB)
 	@rm -rf $(RAN) $(BUILD)/.jupyter_cache $(BUILD)/notebooks.json
-	@mkdir -p $(IPYTHONDIR)
-	@PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=2 $(BUILD)/colab/env/bin/python -c "from fslib import data; data.load('glyphs')"
-	@echo "Making the environments of the notebooks, and trying one that must fail."
-	@python -m tests.colab prepare
-	@echo "Running the notebooks as Colab does, some 5 minutes on two cores; a line each."
-	@JUPYTER_PATH=$(CURDIR)/$(BUILD)/colab $(RUN_NOTEBOOKS) --nbval-kernel-name=colab --nbval-root=$(BUILD)/colab/run \
-		$(BUILD)/colab/run/chapters; status=$$?; test $$status -le 1 && echo $$status > $(RAN)
+	@mkdir -p "$(IPYTHONDIR)"
+	@run=$$(mktemp -d) && trap 'rm -rf "$$run"' EXIT && \
+	echo "Making the environments of the notebooks and the data set, and trying one that must fail." && \
+	OMP_NUM_THREADS=2 python -m tests.colab prepare "$$run" && \
+	echo "Running the notebooks as Colab does, some 5 minutes on two cores; a line each." && { \
+		export JUPYTER_PATH="$(CURDIR)/$(BUILD)/colab"; \
+		$(RUN_NOTEBOOKS) --nbval-kernel-name=colab --nbval-root="$$run" "$$run/chapters"; \
+		status=$$?; test $$status -le 1 && echo $$status > $(RAN); }
 	@test "$$(cat $(RAN))" = 0
 
 # The chapters on a GPU that is pretended, trainings cut short: does their code run on one, and wait for it?
@@ -106,6 +107,7 @@ lint: $(INSTALLED)
 
 address: $(INSTALLED)
 	python book/_ext/address.py
+	python book/_tools/exercises.py
 
 # A version that a course can hold on to: make release VERSION=0.2.0
 release: $(INSTALLED) $(COLAB)
@@ -145,8 +147,8 @@ $(COLAB): pyproject.toml | $(INSTALLED)
 # Each notebook runs once, as a test; the book is built from that run. The cache does not see the
 # package, so it goes when anything changed.
 $(RAN): $(INSTALLED) $(SOURCES)
-	@rm -rf $(BUILD)/.jupyter_cache $(BUILD)/notebooks.json
-	@mkdir -p $(IPYTHONDIR)
+	@rm -rf $@ $(BUILD)/.jupyter_cache $(BUILD)/notebooks.json
+	@mkdir -p "$(IPYTHONDIR)"
 	@echo "Making the data set of the book, once, some 20 seconds."
 	@OMP_NUM_THREADS=2 python -c "from fslib import data; data.load('glyphs')"
 	@echo "Running the notebooks, some 3 minutes on two cores; a line each."

@@ -9,6 +9,8 @@ from fslib import data
 from fslib.data import ImageSet
 
 os.environ.pop("FSLIB_RESULTS", None)  # the tests are about the project's own ledger
+for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # of the hook that runs the tests, which commit elsewhere
+    os.environ.pop(name, None)
 torch.set_num_threads(1)  # pytest-xdist runs a process for each core
 
 

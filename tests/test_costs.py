@@ -32,12 +32,36 @@ def test_every_chapter_has_its_time_and_what_it_builds_on():
     assert re.findall(r"^\| \[.*?/(\w+)\.ipynb\).*?\{reading\}`\1` \|$", HOW_TO_USE, re.MULTILINE) == names
 
 
-def test_a_page_shows_the_time(tmp_path):
+def page_beside(tmp_path, text, cells, **metadata):
+    """What is shown of a page of that text, on a site with a notebook `chapters/01_one`."""
     (tmp_path / "chapters").mkdir()
-    (tmp_path / "chapters" / "01_one.ipynb").write_text(json.dumps({"cells": [cell(3000)]}), encoding="utf8")
-    (tmp_path / "index.md").write_text("# Page\n\nSome {reading}`01_one` minutes.\n", encoding="utf8")
+    notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "chapters" / "01_one.ipynb").write_text(json.dumps(notebook), encoding="utf8")
+    (tmp_path / "index.md").write_text(text, encoding="utf8")
     conf = f"import sys\nsys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"
-    conf += "extensions = ['myst_parser', 'costs']\nhtml_theme = 'basic'\n"
+    conf += "extensions = ['myst_nb', 'costs']\nhtml_theme, nb_execution_mode = 'basic', 'off'\n"
+    conf += f"exclude_patterns = {[] if 'toctree' in text else ['chapters']}\n"
     (tmp_path / "conf.py").write_text(conf, encoding="utf8")
     assert build_main(["-q", "-W", str(tmp_path), str(tmp_path / "site")]) == 0
-    assert "Some 15 minutes." in (tmp_path / "site" / "index.html").read_text(encoding="utf8")
+    return (tmp_path / "site" / "index.html").read_text(encoding="utf8")
+
+
+def test_a_page_shows_the_time(tmp_path):
+    assert "Some 15 minutes." in page_beside(tmp_path, "# Page\n\nSome {reading}`01_one` minutes.\n", [cell(3000)])
+
+
+@pytest.mark.parametrize(
+    "cost, shown",
+    [
+        ({"units": 7, "memory_mb": 900, "download_mb": 0}, "7 CPU seconds · 900 MB of memory · no data"),
+        ({"units": 7}, None),
+        ({}, None),
+    ],
+)
+def test_a_chapter_shows_what_it_costs_once_all_of_it_is_declared(tmp_path, cost, shown):
+    text = "# Page\n\n```{status}\n```\n\n```{toctree}\nchapters/01_one\n```\n"
+    title = {"cell_type": "markdown", "id": "mine", "metadata": {}, "source": ["# One"]}
+    page = page_beside(tmp_path, text, [title], fslib={"cost": cost})
+    chapter = (tmp_path / "site" / "chapters" / "01_one.html").read_text(encoding="utf8")
+    assert shown in chapter if shown else 'class="cost"' not in chapter
+    assert page.count("–") == 5 - len(cost)  # of the five numbers of a row, what no one declared or measured

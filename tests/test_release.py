@@ -28,7 +28,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(release, "checked_wheel", lambda: None)
     for setting in ("user.name a", "user.email a@b", "commit.gpgsign false", "tag.gpgsign false"):
         if not (tmp_path / ".git").exists():
-            release.git("init", "-q")
+            release.git("init", "-q", "-b", release.address.BRANCH)
         release.git("config", *setting.split())
     (tmp_path / ".gitignore").write_text("__pycache__\n")
     release.git("add", "-A")
@@ -60,6 +60,7 @@ def test_what_would_mix_or_turn_back_is_refused(project, monkeypatch):
     with pytest.raises(SystemExit, match="no commit holds"):
         make("1.0.0", monkeypatch)
     release.git("checkout", "-q", "--", ".")
+    release.git("tag", "v2-draft"), release.git("tag", "v9"), release.git("tag", "v9.9.9-rc.1")  # are no releases
     make("1.0.0", monkeypatch)
     with pytest.raises(SystemExit, match="already"):
         make("1.0.0", monkeypatch)
@@ -69,16 +70,136 @@ def test_what_would_mix_or_turn_back_is_refused(project, monkeypatch):
         make("1.10.0", monkeypatch)  # all that is new was released
 
 
-def test_when_a_check_fails_all_is_as_it_was(project, monkeypatch):
-    def fails():
-        raise subprocess.CalledProcessError(1, "pip")
-
-    monkeypatch.setattr(release, "checked_wheel", fails)
-    before = {path: path.read_bytes() for path in project.glob("*") if path.is_file()}
-    with pytest.raises(SystemExit, match=r"There is no release 1\.0\.0"):
+@pytest.mark.parametrize("branch", ["draft", None])
+def test_a_release_is_made_on_its_branch_alone(project, monkeypatch, branch):
+    release.git("checkout", "-q", *(["-b", branch] if branch else ["--detach"]))
+    with pytest.raises(SystemExit, match=f"made on the branch main, and this is {branch or 'none'}"):
         make("1.0.0", monkeypatch)
-    assert {path: path.read_bytes() for path in project.glob("*") if path.is_file()} == before
-    assert not release.git("tag") and not release.git("status", "--porcelain")
+
+
+@pytest.fixture
+def before(project):
+    """What the project holds: its files, its last commit, its tags, and what is staged."""
+
+    def state():
+        files = [path for path in project.rglob("*") if path.is_file() and ".git" not in path.parts]
+        told = [release.git(*words.split()) for words in ("rev-parse HEAD", "tag", "status --porcelain")]
+        return {path: path.read_bytes() for path in files}, told
+
+    held = state()
+    return lambda: state() == held
+
+
+def fails(error, first=None):
+    """What stands for a step of the release that does something, and fails."""
+
+    def step(*_, **__):
+        if first:
+            first()
+        raise error
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "error, why",
+    [
+        (subprocess.CalledProcessError(1, "pip"), "pip"),
+        (SystemExit("With it, chapter 1 did not come to its end."), "chapter 1 did not"),
+        (OSError("No space left"), "No space left"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+    ],
+)
+@pytest.mark.parametrize("step", ["checked_wheel", "address.main", "address._write_if_new"])
+def test_whatever_stops_it_all_is_as_it_was(project, before, monkeypatch, step, error, why):
+    monkeypatch.setattr(f"release.{step}", fails(error))
+    with pytest.raises(SystemExit, match=rf"There is no release 1\.0\.0, and the files are as they were: .*{why}"):
+        make("1.0.0", monkeypatch)
+    assert before()
+
+
+def hook(project, name, script):
+    path = project / ".git" / "hooks" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("name, script", [("pre-commit", ""), ("reference-transaction", "! grep -q refs/tags/ ||")])
+def test_what_git_refuses_is_said_in_its_words_and_undone(project, before, monkeypatch, name, script):
+    """A commit, and a tag on a commit that was made."""
+    hook(project, name, f'{script} {{ echo "the hook says no" >&2; exit 1; }}')
+    with pytest.raises(SystemExit, match=r"(?s)no release 1\.0\.0, .* as they were: git (commit|tag) failed.*says no"):
+        make("1.0.0", monkeypatch)
+    (project / ".git" / "hooks" / name).unlink()
+    assert before()
+
+
+def test_an_interrupt_after_the_tag_takes_all_back(project, before, monkeypatch):
+    git = release.git
+
+    def interrupted(*words, **where):
+        said = git(*words, **where)
+        if words[:2] == ("tag", "--annotate"):
+            raise KeyboardInterrupt
+        return said
+
+    monkeypatch.setattr(release, "git", interrupted)
+    with pytest.raises(SystemExit, match="There is no release"):
+        make("1.0.0", monkeypatch)
+    assert before()
+
+
+@pytest.mark.parametrize("staged", [False, True])
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_an_edit_made_meanwhile_is_neither_discarded_nor_released(project, monkeypatch, staged, error):
+    def edit():
+        (project / "book" / "notation.md").write_text("an edit")
+        if staged:
+            release.git("add", "book/notation.md")
+
+    monkeypatch.setattr(release, "checked_wheel", fails(error, edit) if error else edit)
+    if error:
+        with pytest.raises(SystemExit, match="There is no release"):
+            make("1.0.0", monkeypatch)
+    else:
+        make("1.0.0", monkeypatch)
+        assert "an edit" not in release.git("show", "v1.0.0:book/notation.md")
+    assert (project / "book" / "notation.md").read_text() == "an edit"
+    assert release.git("status", "--porcelain") == f"{'M ' if staged else ' M'} book/notation.md\n"
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_nor_is_one_of_what_is_released(project, monkeypatch, error):
+    def edit():
+        (project / "CITATION.cff").write_text("an edit")
+
+    monkeypatch.setattr(release, "checked_wheel", fails(error, edit) if error else edit)
+    with pytest.raises(SystemExit, match=r"as they were, but for CITATION\.cff, changed meanwhile: "):
+        make("1.0.0", monkeypatch)
+    assert (project / "CITATION.cff").read_text() == "an edit" and not release.git("tag")
+    assert release.git("status", "--porcelain") == " M CITATION.cff\n"
+
+
+def test_a_commit_made_meanwhile_is_not_released(project, monkeypatch):
+    def commit():
+        (project / "book" / "notation.md").write_text("an edit")
+        release.git("commit", "-qm", "theirs", "book/notation.md")
+
+    monkeypatch.setattr(release, "checked_wheel", commit)
+    with pytest.raises(SystemExit, match="changed meanwhile"):
+        make("1.0.0", monkeypatch)
+    assert release.git("log", "-1", "--format=%s") == "theirs\n" and not release.git("tag")
+    assert not release.git("status", "--porcelain")
+
+
+def test_the_repository_of_a_hook_is_not_released(project, monkeypatch, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    release.git("init", "-q", str(other))
+    for name, path in {"GIT_DIR": ".git", "GIT_WORK_TREE": ".", "GIT_INDEX_FILE": ".git/index"}.items():
+        monkeypatch.setenv(name, str(other / path))
+    make("1.0.0", monkeypatch)
+    assert release.git("tag") == "v1.0.0\n" and not release.git("tag", root=other)
 
 
 def test_what_is_new_gets_its_heading():

@@ -7,6 +7,7 @@ links, which must all work in a bare Colab; and CITATION.cff.
 
 import json
 import re
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +42,12 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-# A link to another notebook, a page or a file of the book: as in the folder, or as it was written out before.
-LINK = re.compile(
-    r"""(?P<before>\]\(|href=")(?:https?://[^\s()"]*?/(?=chapters/|book/|_static/live/))?(?:\.\./)*"""
-    r"""(?P<page>(?:[\w-]+/)*[\w-]+\.(?:ipynb|md|html|mjs))(?P<after>[#?][^\s()"]*)?(?=[)"])"""
-)
+COST = ("units", "memory_mb", "download_mb")  # what a notebook declares in its metadata
+# What may differ between a line of today under a title and the same line as it was written before.
+OPEN = re.compile(r"^(?:Solutions to c|C)hapter|\(https?://[^)\s]*\)|\d[\d.,]*(?: MB to)?|no data to")
+# Of Markdown what is code: between fences, and within a line.
+FENCED = r"(?ms:^ *(?P<fence>`{3,}(?=[^`\n]*$)|~{3,}).*?(?:^ *(?P=fence)|\Z))"
+SPAN = r"(?<!`)(?P<ticks>`++)(?:(?!\n\s*\n)(?s:.))+?(?<!`)(?P=ticks)(?!`)"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Project:
         place = self.repository.removeprefix("https://github.com/")
         return f"https://colab.research.google.com/github/{place}/blob/{self.tag}/{path}"
 
+    def homes(self) -> str:
+        """A regular expression for what comes before `chapters/` in an address of a notebook: of any release."""
+        here = self.colab("").removesuffix(f"{self.tag}/"), f"{self.repository}/blob/"
+        return "|".join([re.escape(self.site), *(rf"{re.escape(home)}[^/\s()\"]+/" for home in here)])
+
 
 def project(root: Path = ROOT) -> Project:
     """What pyproject.toml says."""
@@ -70,13 +77,30 @@ def project(root: Path = ROOT) -> Project:
 
 
 def notebooks(root: Path = ROOT) -> list[Path]:
-    """The chapters, and their solutions."""
-    return sorted(root.glob("chapters/**/*.ipynb"))
+    """The chapters, and their solutions; not the checkpoints that Jupyter leaves beside them."""
+    return sorted([*root.glob("chapters/*.ipynb"), *root.glob("chapters/solutions/*.ipynb")])
+
+
+def parsed(text: str, path: str) -> dict:
+    """A notebook as JSON.
+
+    Raises:
+        ValueError: if the text, of the file at that path, is none.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no notebook: {error}.") from error
 
 
 def lines(text: str) -> list[str]:
     """As notebooks hold a text."""
     return text.splitlines(keepends=True)
+
+
+def complete(cost: dict) -> bool:
+    """Whether all is declared that a notebook costs."""
+    return set(COST) <= set(cost)
 
 
 def in_words(cost: dict) -> str:
@@ -111,16 +135,33 @@ def at_the_end(of: Project, path: str, root: Path = ROOT) -> str:
     following = [chapter for chapter in chapters if chapter > name][:1]
     if not following:
         return f"This is the last chapter so far. [All chapters]({of.site})."
-    title = "".join(json.loads((root / "chapters" / following[0]).read_text(encoding="utf8"))["cells"][0]["source"])
-    words = title.partition("\n")[0].removeprefix("# ")
-    address = of.colab(f"chapters/{following[0]}")
-    return f"Next: [{words}, in Colab]({address}). [All chapters]({of.site})."
+    onward = f"chapters/{following[0]}"
+    title, *_ = authored(parsed((root / onward).read_text(encoding="utf8"), onward), onward)
+    words = "".join(title["source"]).partition("\n")[0].removeprefix("# ")
+    return f"Next: [{words}, in Colab]({of.colab(onward)}). [All chapters]({of.site})."
 
 
-def written_out(text: str, of: Project) -> str:
-    """The links of a cell with their full addresses, which work from wherever the notebook is opened."""
+def links(*projects: Project) -> re.Pattern:
+    """A link to a notebook, a page or a file of the book, relative or to one of these; or code, which holds no link."""
+    homes = "|".join(project.homes() for project in projects)
+    return re.compile(
+        rf"""{FENCED}|{SPAN}|(?P<before>\]\(|href=")(?:(?:{homes})(?=chapters/|book/|_static/live/))?(?:\.\./)*"""
+        r"""(?P<page>(?:[\w-]+/)*[\w-]+\.(?:ipynb|md|html|mjs))(?P<after>[#?][^\s()"]*)?(?=[)"])"""
+    )
+
+
+def written_out(text: str, of: Project, *before: Project) -> str:
+    """The links of a cell with their full addresses, which work from wherever the notebook is opened.
+
+    Args:
+        text: of a Markdown cell.
+        of: the project.
+        before: as which links may have been written out; those to all other places stay as they are.
+    """
 
     def full(link: re.Match) -> str:
+        if not link["page"]:  # it is code
+            return link[0]
         page, after = link["page"], link["after"] or ""
         name = page.rpartition("/")[2]
         if name.endswith(".mjs"):
@@ -135,7 +176,27 @@ def written_out(text: str, of: Project) -> str:
             return link[0]
         return link["before"] + address + after
 
-    return LINK.sub(full, text)
+    return links(of, *before).sub(full, text)
+
+
+def former(notebook: dict) -> list[Project]:
+    """The project for which a notebook was written before, as its first two cells tell; none if they do not."""
+    held = {cell.get("id"): "".join(cell["source"]) for cell in notebook["cells"]}
+    site = re.search(r"\[On the book's site\]\((\S+/)chapters/", held.get(TITLE_ID, ""))
+    repository = re.search(r'(?m)^ *source = "(\S+)"$', held.get(CELL_ID, ""))
+    return [Project(repository[1], site[1], "")] if site and repository else []
+
+
+def authored(notebook: dict, path: str) -> list[dict]:
+    """The cells that are not wholly generated, of which the first begins with the title.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    cells = [cell for cell in notebook["cells"] if cell.get("id") not in (CELL_ID, LAST_ID)]
+    if not cells or cells[0]["cell_type"] != "markdown" or not "".join(cells[0]["source"]).startswith("# "):
+        raise ValueError(f"{path} needs a first cell, in Markdown, that begins with its title, “# …”.")
+    return cells
 
 
 def in_step(notebook: dict, path: str, of: Project) -> dict:
@@ -145,12 +206,25 @@ def in_step(notebook: dict, path: str, of: Project) -> dict:
         notebook: as JSON; its first Markdown cell begins with the title.
         path: where it lies in the repository.
         of: the project.
+
+    Raises:
+        ValueError: if it lacks what the rest is made from, or if words of the author's would be lost.
     """
-    cost = notebook["metadata"]["fslib"]["cost"]
-    title, *others = [cell for cell in notebook["cells"] if cell.get("id") not in (CELL_ID, LAST_ID)]
+    cost = notebook["metadata"].get("fslib", {}).get("cost", {})
+    if not complete(cost):
+        example = '"fslib": {"cost": {"units": 20, "memory_mb": 900, "download_mb": 0}}'
+        raise ValueError(f"{path} needs its cost in its metadata, such as {example}.")
+    if not all("id" in cell for cell in notebook["cells"]):
+        raise ValueError(f"{path} needs an id for each of its cells: save it as format 4.5, as JupyterLab does.")
+    title, *others = authored(notebook, path)
     name, *text = "".join(title["source"]).split("\n")
-    if title["id"] != TITLE_ID and "\n".join(text).strip():  # a cell of the author's begins with the title
-        others = [title | {"source": lines("\n".join(text).strip())}, *others]
+    generated = {OPEN.sub("", line) for line in under_title(of, path, cost).split("\n") if line}
+    own = "\n".join(line for line in text if OPEN.sub("", line) not in generated).strip()
+    if own and title["id"] == TITLE_ID:
+        own = own.partition("\n")[0]
+        raise ValueError(f"{path}: what stands under the title is generated, so move “{own}” to a cell of its own.")
+    if own:  # a cell of the author's begins with the title
+        others = [title | {"source": lines(own)}, *others]
     head, last = (
         {"cell_type": "markdown", "id": id, "metadata": {}, "source": lines(text)}
         for id, text in (
@@ -166,8 +240,11 @@ def in_step(notebook: dict, path: str, of: Project) -> dict:
         "outputs": [],
         "source": lines(first_cell(of, cost["units"])),
     }
+    before = former(notebook)
     others = [
-        cell | {"source": lines(written_out("".join(cell["source"]), of))} if cell["cell_type"] == "markdown" else cell
+        cell | {"source": lines(written_out("".join(cell["source"]), of, *before))}
+        if cell["cell_type"] == "markdown"
+        else cell
         for cell in others
     ]
     metadata = dict(sorted((notebook["metadata"] | METADATA).items()))
@@ -186,7 +263,11 @@ def main() -> None:
     of = project()
     for path in notebooks():
         old = path.read_text(encoding="utf8")
-        new = in_step(json.loads(old), path.relative_to(ROOT).as_posix(), of)
+        name = path.relative_to(ROOT).as_posix()
+        try:
+            new = in_step(parsed(old, name), name, of)
+        except ValueError as error:
+            sys.exit(str(error))
         _write_if_new(path, old, json.dumps(new, indent=1, ensure_ascii=False) + "\n")
     path = ROOT / "CITATION.cff"
     old = path.read_text(encoding="utf8")

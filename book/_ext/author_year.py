@@ -8,11 +8,12 @@ from pybtex.style.labels import BaseLabelStyle
 
 
 def label(entry) -> str:
-    """*Snell et al., 2017*; two authors have both their names."""
-    persons = entry.persons.get("author") or entry.persons["editor"]
+    """*Snell et al., 2017*; two authors have both their names, and what has none goes by its title."""
+    persons = entry.persons.get("author") or entry.persons.get("editor") or []
     names = [" ".join([*person.prelast_names, *person.last_names]).strip("{}") for person in persons]
+    names = names or [entry.fields.get("title", entry.key).replace("{", "").replace("}", "")]
     who = f"{names[0]} et al." if len(names) > 2 or names[-1] == "others" else " and ".join(names)
-    return f"{who}, {entry.fields['year']}"
+    return f"{who}, {entry.fields.get('year', 'n.d.')}"
 
 
 class Labels(BaseLabelStyle):

@@ -9,7 +9,7 @@ What a chapter costs its reader is counted: {reading}`01_the_few_shot_problem` i
 import json
 from pathlib import Path
 
-from address import CELL_ID, TITLE_ID, in_words
+from address import CELL_ID, TITLE_ID, complete, in_words
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
@@ -59,10 +59,10 @@ def measured(book: Path) -> dict:
 
 
 def cost_line(app, doctree) -> None:
-    """Put the cost under the title of a chapter."""
+    """Put the cost under the title of a chapter, if all of it is declared."""
     cost = declared(Path(app.env.doc2path(app.env.docname)))
     title = next(doctree.findall(nodes.title), None)
-    if cost and title:
+    if complete(cost) and title:
         # Raw, for what a search engine or a shared link shows of a chapter begins with its first paragraph.
         line = nodes.raw("", f'<p class="cost">{in_words(cost)}</p>', format="html")
         title.parent.insert(title.parent.index(title) + 1, line)

@@ -31,10 +31,10 @@ from typing import Any
 from unittest import mock
 
 from fslib import evaluation, training
+from tests.colab import address
 from tests.devices.gpus import REAL, gpu_at_hand
 from tests.pretend_gpu import MISSING, Wait, waits_of_steps
 
-CHAPTERS = Path(__file__).parents[2] / "chapters"
 LOOP = f"{Path(inspect.getfile(training.fit)).name}:"
 STEPS, EPISODES = 3, 20  # of a training, of an evaluation
 # For each of two processes: one core, and figures that nobody sees.
@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m tests.devices.run_chapters", description=__doc__.splitlines()[0]
     )
     parser.add_argument("chapters", nargs="*", type=Path, help="notebooks (default: all chapters)")
-    chosen = parser.parse_args(arguments).chapters or sorted(CHAPTERS.glob("**/*.ipynb"))
+    chosen = parser.parse_args(arguments).chapters or address().notebooks()
     if MISSING and not REAL:
         print(f"The chapters were not tried on a GPU: {MISSING}")
         return
