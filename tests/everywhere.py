@@ -139,9 +139,12 @@ def played(what: str, c: dict) -> dict:
         for name, of_one in came_of_it.items()
         for f in of_one["failed"]
     ]
-    if not came_of_it and done.returncode:
-        failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))][:5]
-        failed = failed or [done.stdout[-300:] + done.stderr[-300:]]
+    asked = notebooks(what)
+    if done.returncode != bool(failed) or len(came_of_it) < len(asked):
+        lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))][:5]
+        ended = f"{len(came_of_it)} of {len(asked)} notebooks came to an end"
+        failed += [f"{ended}, pytest with status {done.returncode}"] * bool(asked)
+        failed += lines or [done.stdout[-300:] + done.stderr[-300:]]
     return {
         "what": what,
         "circumstance": name(c),
@@ -166,7 +169,7 @@ def digest(what: str) -> str:
         code = [(ROOT / "tests" / file).read_text(encoding="utf8") for file in OF_TRAINING]
     else:
         cells = [cell for path in notebooks(what) for cell in json.loads(path.read_text(encoding="utf8"))["cells"]]
-        code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code" and c["id"] != "first-cell"]
+        code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code" and c.get("id") != "first-cell"]
     return hashlib.sha256("\n".join(code).encode()).hexdigest()[:12]
 
 

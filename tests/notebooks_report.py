@@ -22,6 +22,9 @@ def told(report: dict) -> list[str]:
 
 def main() -> None:
     report = json.loads(REPORT.read_text(encoding="utf8")) if REPORT.exists() else {}
+    if not report:
+        print("No notebook ran, so nothing is known of what the book claims.")
+        return
     lines = told(report)
     if not lines:
         print("Every claim of every notebook held.")

@@ -1,8 +1,13 @@
 """The circumstances leave nothing out, and what holds by luck does not hold in all of them."""
 
 import itertools
+import json
 import subprocess
 import sys
+from pathlib import Path
+
+import nbformat
+import pytest
 
 from tests import everywhere
 from tests.everywhere import LEVELS, ROOT, RUNS, circumstances, digest, name, planned
@@ -35,6 +40,83 @@ def test_a_run_is_done_until_the_code_changes(monkeypatch, tmp_path):
     assert planned(["03"], []) == todo[1:], "one that failed is tried again"
     everywhere.keep(line | {"digest": "of other code"})
     assert planned(["03"], []) == todo
+
+
+def write_notebook(path, *sources, kernel="python3"):
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nb = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": kernel, "display_name": ""}})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nb, path)
+
+
+def test_a_run_is_known_by_its_code_but_for_the_generated_first_cell(monkeypatch, tmp_path):
+    monkeypatch.setattr(everywhere, "ROOT", tmp_path)
+    path = tmp_path / "chapters" / "01_one.ipynb"
+    write_notebook(path, "x = 1", "assert x")
+    known = digest("01_one")
+    cells = json.loads(path.read_text())["cells"]
+    without_ids = [{key: cell[key] for key in cell if key != "id"} for cell in cells]
+    first = without_ids[0] | {"id": "first-cell", "source": ["import fslib"]}
+    words = {"cell_type": "markdown", "metadata": {}, "source": ["x"]}
+    for same in (without_ids, [first, *cells], [*cells, words]):
+        path.write_text(json.dumps({"cells": same}))
+        assert digest("01_one") == known
+    path.write_text(json.dumps({"cells": cells[::-1]}))
+    assert digest("01_one") != known
+
+
+def test_solutions_that_never_ran_are_no_success(monkeypatch, tmp_path):
+    for folder in ("fslib", "tests"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    write_notebook(tmp_path / "chapters" / "01_one.ipynb", "assert 1 + 1 == 2")
+    write_notebook(tmp_path / "chapters" / "solutions" / "01_one.ipynb", "assert True", kernel="none")
+    monkeypatch.setattr(everywhere, "ROOT", tmp_path)
+    line = everywhere.played("01_one", circumstances()[0])
+    assert line["units"] > 0 and len(line["failed"]) == 1
+    assert line["failed"][0].startswith("its solutions, cell 1: Stopped: ")
+
+
+GOOD = {"failed": [], "units": 3}
+BAD = {"failed": [{"cell": 2, "error": "AssertionError", "line": "assert x"}], "units": 3}
+CHAPTER, SOLUTIONS = "chapters/01_one.ipynb", "chapters/solutions/01_one.ipynb"
+
+
+@pytest.mark.parametrize(
+    "status, told, failed",
+    [
+        (0, {CHAPTER: GOOD, SOLUTIONS: GOOD}, []),
+        (1, {CHAPTER: GOOD, SOLUTIONS: BAD}, ["its solutions, cell 3: AssertionError assert x"]),
+        (0, {CHAPTER: GOOD}, ["1 of 2 notebooks came to an end, pytest with status 0", "said"]),
+        (1, {CHAPTER: GOOD}, ["1 of 2 notebooks came to an end, pytest with status 1", "said"]),
+        (1, {CHAPTER: GOOD, SOLUTIONS: GOOD}, ["2 of 2 notebooks came to an end, pytest with status 1", "said"]),
+        (3, {CHAPTER: GOOD, SOLUTIONS: GOOD}, ["2 of 2 notebooks came to an end, pytest with status 3", "said"]),
+        (0, {}, ["0 of 2 notebooks came to an end, pytest with status 0", "said"]),
+    ],
+)
+def test_a_run_passes_only_if_all_it_was_asked_for_came_to_an_end(monkeypatch, tmp_path, status, told, failed):
+    for path in (CHAPTER, SOLUTIONS):
+        write_notebook(tmp_path / path, "pass")
+
+    def run(command, **_):
+        (to,) = [word.partition("=")[2] for word in command if word.startswith("--nbval-told=")]
+        Path(to).write_text(json.dumps(told))
+        return subprocess.CompletedProcess(command, status, stdout="said", stderr="")
+
+    monkeypatch.setattr(everywhere, "ROOT", tmp_path)
+    monkeypatch.setattr(everywhere, "asked_of", lambda _: {"versions": "", "best": ""})
+    monkeypatch.setattr(everywhere.subprocess, "run", run)
+    assert everywhere.played("01_one", circumstances()[0])["failed"] == failed
+
+
+@pytest.mark.parametrize(
+    "status, said, failed",
+    [(0, "9 passed", []), (1, "FAILED a\nFAILED b", ["FAILED a", "FAILED b"]), (4, "no", ["no"])],
+)
+def test_the_tests_pass_with_status_0_alone(monkeypatch, status, said, failed):
+    done = subprocess.CompletedProcess([], status, stdout=said, stderr="")
+    monkeypatch.setattr(everywhere, "asked_of", lambda _: {"versions": "", "best": ""})
+    monkeypatch.setattr(everywhere.subprocess, "run", lambda *_, **__: done)
+    assert everywhere.played("tests", circumstances()[0])["failed"] == failed
 
 
 # Claims that hold on one seed in two, as cells of a notebook, whose name for itself is __main__.
