@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sphinx.cmd.build import build_main
 
-from fslib import data, files, load
+from fslib import attention, data, files, load
 from fslib.book import ledger
 from fslib.book.experiments import trained
 from fslib.evaluation import evaluate
@@ -48,6 +48,25 @@ def test_no_weights_are_stored_that_no_chapter_loads():
         assert path.parent.name == "omniglot" or re.search(rf"[/\"]{name}\b", cells), path
 
 
+def in_points(method, seed=0):
+    return 100 * ledger.read(f"glyphs/{method}-20way-1shot-seed{seed}")["mean"]
+
+
+def test_what_the_page_says_of_pretraining_and_of_attention_blocks():
+    classifier, in_turn, episodes = map(in_points, ("classifier", "classifier-then-episodes", "loss-prototypical"))
+    plain = in_points("prototypical")
+    assert classifier + 3 < in_turn < episodes - 3 and in_turn < plain
+    seeds = [in_points("prototypical", seed) for seed in (0, 1, 2)]
+    for block in ("se", "cbam"):
+        assert 1.5 < (in_points(f"conv4-{block}") - plain) / (max(seeds) - min(seeds)) < 3.5
+    tempered = in_points("prototypical-tempered")
+    gains = {block: in_points(f"conv4-{block}-tempered") - tempered for block in attention.BLOCKS}
+    assert max(gains.values()) < 2 and gains["cbam"] < -2
+    assert tempered > max(in_points(f"conv4-{block}") for block in attention.BLOCKS)
+    deep = in_points("resnet12-plain")
+    assert deep < plain - 5 and max(in_points(f"resnet12-{block}") for block in attention.BLOCKS) < deep + 2
+
+
 @pytest.mark.parametrize("path", [path for path in WEIGHTS if path.parent.name == "glyphs"], ids=lambda path: path.stem)
 def test_weights_give_the_number_of_their_record_on_every_machine(path, glyphs_test):
     """To within 0.03 points: what is left between two processors is rounding."""
@@ -66,7 +85,7 @@ def test_records_of_one_method_on_test_classes_are_runs_of_one_training():
     """So that a row of a table needs the method, the split and the task, and no more."""
 
     def task(record):
-        keys = ("dataset", "method", "split", "metric", "way", "shot", "views")
+        keys = ("dataset", "method", "split", "metric", "way", "shot", "views", "script")
         return [str(record.get(key)) for key in keys]
 
     records = sorted((r for r in ledger.find() if r["split"].startswith("test")), key=task)
@@ -121,6 +140,7 @@ theirs: ["96.0"]
     (tmp_path / "index.md").write_text(page, encoding="utf8")
     conf = f"import sys\nsys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"
     conf += "extensions = ['myst_parser', 'ledger_pages']\nhtml_theme = 'basic'\n"
+    conf += "source_suffix = {'.md': 'markdown'}\n"  # whatever was built before in this process
     (tmp_path / "conf.py").write_text(conf, encoding="utf8")
     assert build_main(["-q", "-W", str(tmp_path), str(tmp_path / "site")]) == 0
     shown = re.sub(r"<[^>]+>", "", (tmp_path / "site" / "index.html").read_text(encoding="utf8"))

@@ -17,7 +17,7 @@ from fslib.methods.prototypical import prototypes
 from fslib.metrics import full_precision
 
 Aggregate = Literal["mean", "sum", "score mean", "score max"]
-Criterion = Literal["mse", "bce"]
+Criterion = Literal["mse", "bce", "cross-entropy"]
 
 
 class RelationNetwork(FewShotClassifier):
@@ -36,7 +36,9 @@ class RelationNetwork(FewShotClassifier):
         aggregate: what several examples of a class become. ``"mean"`` or ``"sum"`` of their embeddings (the paper has
             the sum), which make one pair of each query and class; or ``"score mean"`` or ``"score max"`` of the scores
             of all pairs. With one shot they are the same.
-        criterion: ``"mse"`` as in the paper, or ``"bce"``, binary cross-entropy.
+        criterion: ``"mse"`` as in the paper; ``"bce"``, binary cross-entropy; or ``"cross-entropy"`` of the logits over
+            the classes, which compares the scores of a query with one another (a variant in Chen et al., *A Closer Look
+            at Few-shot Classification*, 2019). Then the order of the scores means much and their height little.
         maps: whether embeddings are feature maps; default, if the relation module has a convolution before any linear
             layer. Otherwise maps are flattened.
 
@@ -61,7 +63,7 @@ class RelationNetwork(FewShotClassifier):
         super().__init__(feature_extractor)
         for name, value, known in (
             ("aggregate", aggregate, ("mean", "sum", "score mean", "score max")),
-            ("criterion", criterion, ("mse", "bce")),
+            ("criterion", criterion, ("mse", "bce", "cross-entropy")),
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, but is {value!r}.")
@@ -97,7 +99,12 @@ class RelationNetwork(FewShotClassifier):
         return self._pairs(classes.unflatten(-1, support.shape[-axes:]), query)
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """Mean over all pairs of the squared error, or the binary cross-entropy, of scores (..., m, classes)."""
+        """Mean over all pairs of the squared error, or the binary cross-entropy, of scores (..., m, classes).
+
+        With the cross-entropy over the classes, the mean over the queries, of the logits of the scores.
+        """
+        if self.criterion == "cross-entropy":
+            return super().loss(scores.to(torch.promote_types(scores.dtype, torch.float32)).logit(), targets)
         error = F.mse_loss if self.criterion == "mse" else F.binary_cross_entropy
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         return error(scores, _of_right_class(targets, scores))
@@ -109,6 +116,8 @@ class RelationNetwork(FewShotClassifier):
         logits = self.logits(support, support_labels, query)
         scores, right = logits.sigmoid(), _of_right_class(targets, logits)
         with full_precision(logits):
+            if self.criterion == "cross-entropy":
+                return super().loss(logits, targets), scores
             if self.criterion == "bce":
                 return F.binary_cross_entropy_with_logits(logits, right), scores
             # 1 − r of the right class is the score of the opposite, to the last digit.

@@ -150,10 +150,22 @@ def test_support_and_query_of_two_shapes_are_refused():
         model.compare(torch.randn(6, 8), LABELS, torch.randn(4, 9))
 
 
-@pytest.mark.parametrize("options", [dict(aggregate="max"), dict(criterion="cross-entropy")])
+@pytest.mark.parametrize("options", [dict(aggregate="max"), dict(criterion="hinge")])
 def test_unknown_options_are_refused(options):
     with pytest.raises(ValueError, match="must be one of"):
         RelationNetwork(nn.Identity(), VectorRelation(8), **options)
+
+
+def test_cross_entropy_is_that_of_the_logits_over_the_classes():
+    torch.manual_seed(0)
+    model = RelationNetwork(nn.Identity(), VectorRelation(8), criterion="cross-entropy")
+    support, query, targets = torch.randn(6, 8), torch.randn(5, 8), torch.tensor([0, 1, 2, 0, 1])
+    logits = model.logits(support, LABELS, query)
+    loss, scores = model.episode_loss(support, LABELS, query, targets)
+    naive = -sum(logits[i].softmax(0)[c].log() for i, c in enumerate(targets)) / len(targets)
+    torch.testing.assert_close(loss, naive)
+    torch.testing.assert_close(scores, model.compare(support, LABELS, query))
+    torch.testing.assert_close(model.loss(scores, targets), naive)
 
 
 @pytest.mark.parametrize("criterion, loss, slope", [("bce", 30.0, 1.0), ("mse", 1.0, None)])
@@ -170,7 +182,7 @@ def test_a_confident_mistake_still_has_a_gradient(criterion, loss, slope):
         assert gradient.item() == pytest.approx(15.0 * slope / 2, rel=1e-3)
 
 
-@pytest.mark.parametrize("criterion", ["mse", "bce"])
+@pytest.mark.parametrize("criterion", ["mse", "bce", "cross-entropy"])
 @pytest.mark.parametrize("aggregate", AGGREGATES)
 @pytest.mark.parametrize("kind", ["vectors", "any"])
 def test_the_loss_of_an_episode_is_that_of_its_scores(kind, aggregate, criterion):

@@ -6,10 +6,16 @@ from typing import Any
 
 from fslib.backbones import Conv4
 from fslib.book.experiments.measures import on_tasks
-from fslib.book.experiments.networks import GLYPHS, OMNIGLOT, relation_on_vectors
+from fslib.book.experiments.networks import (
+    GLYPHS,
+    OMNIGLOT,
+    prototypical_conv4,
+    relation_on_vectors,
+)
 from fslib.book.experiments.registry import recipe
 from fslib.book.experiments.running import Plan
 from fslib.methods import ConvRelation, RelationNetwork
+from fslib.methods.relation import Criterion
 
 
 @recipe("glyphs/relation", pools=3, **GLYPHS)
@@ -27,7 +33,26 @@ def on_vectors(run: Plan, hidden: int, **fit: Any) -> None:
     """The same over flat embeddings, for comparison."""
     model = relation_on_vectors(hidden)
     run.train(model, "train", **fit)
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/relation-cross-entropy", criterion="cross-entropy", warp=0.0, pools=3, **GLYPHS)
+# As long as the comparison takes to be learned.
+@recipe("glyphs/relation-long", criterion="cross-entropy", warp=1.0, pools=3, **GLYPHS | dict(episodes=6000))
+def over_classes(run: Plan, criterion: Criterion, warp: float, pools: int, **fit: Any) -> None:
+    """A Relation Network over feature maps, whose scores are compared with one another."""
+    module = ConvRelation(hidden=32)
+    model = RelationNetwork(Conv4(pools=pools, pooling="none"), module, criterion=criterion)
+    run.train(model, "train", warp=warp, **fit)
     run.save_weights(model)
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/prototypical-long", temperature=16.0, warp=1.0, **GLYPHS | dict(episodes=6000))
+def beside_it(run: Plan, temperature: float, warp: float, **fit: Any) -> None:
+    """A Prototypical Network that saw as many images, warped alike."""
+    model = prototypical_conv4(temperature=temperature)
+    run.train(model, "train", warp=warp, **fit)
     run.measure(model, on_tasks)
 
 

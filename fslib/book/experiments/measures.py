@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fslib.augmentation import TestTimeAugmentation
@@ -51,6 +52,17 @@ def within_alphabets(model: FewShotClassifier, images: ImageSet) -> Iterator[Res
     settings: dict[str, Any] = dict(way=20, shot=1, query=1)
     accuracy = evaluate(model, images, **settings, episodes=trials, embeddings=embeddings)
     yield "20way-1shot", settings | dict(episodes=len(trials), metric="accuracy"), accuracy
+
+
+def within_scripts(model: FewShotClassifier, images: ImageSet) -> Iterator[Result]:
+    """5-way 1-shot within each group of classes, 10,000 episodes of each, the same for every model."""
+    embeddings = embed_all(model, images)
+    settings: dict[str, Any] = dict(way=5, shot=1, query=15, episodes=10_000)
+    for script in dict.fromkeys(images.class_groups):
+        classes = [number for number, group in enumerate(images.class_groups) if group == script]
+        its = torch.isin(images.labels, torch.tensor(classes))
+        accuracy = evaluate(model, images.select(classes), **settings, seed=0, embeddings=embeddings[its])
+        yield f"5way-1shot-{script}", settings | {"metric": "accuracy", "script": script}, accuracy
 
 
 def with_test_time_augmentation(measure: Measure, *copies: int) -> Measure:

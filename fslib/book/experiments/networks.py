@@ -7,6 +7,7 @@ from typing import Any
 from fslib import metrics, storage
 from fslib.backbones import Conv4, FrozenConv4, ResNet12
 from fslib.methods import FewShotClassifier, PrototypicalNetwork, RelationNetwork, VectorRelation
+from fslib.methods.relation import Criterion
 
 # Settings of `fslib.training.fit`.
 OMNIGLOT: dict[str, Any] = dict(way=60, shot=1, query=5, episodes=4000, learning_rate=3e-3)
@@ -40,7 +41,7 @@ def prototypical_resnet12(width: int = 16, block: str | None = None) -> FewShotC
     return PrototypicalNetwork(ResNet12(widths, block=block))
 
 
-def relation_on_vectors(hidden: int, frozen: bool = False) -> FewShotClassifier:
+def relation_on_vectors(hidden: int, frozen: bool = False, criterion: Criterion = "bce") -> FewShotClassifier:
     """A Relation Network over the flat embeddings of a Conv-4, which may be one that training leaves alone."""
     conv4 = FrozenConv4() if frozen else Conv4()
-    return RelationNetwork(conv4, VectorRelation(hidden=hidden), criterion="bce")
+    return RelationNetwork(conv4, VectorRelation(hidden=hidden), criterion=criterion)
