@@ -628,6 +628,92 @@ def test_a_finger_drags_a_mark_and_does_not_scroll(page):
         assert after["y"] - before["y"] == pytest.approx(-42, abs=2)
 
 
+def test_every_query_that_is_asked_about_is_a_star(page):
+    """Ten corners in both planes, and of no class's colour."""
+    for module, name in (("plane", "metric-plane"), ("votes", "votes-plane")):
+        call(page, module, f"void document.body.replaceChildren(document.createElement('{name}'))")
+        page.wait_for_selector(f"{name}[data-ready]")
+        query = page.get_by_role("application", name="The query")
+        page.wait_for_function("part => part.hasAttribute('d')", arg=query.element_handle())
+        assert query.get_attribute("d").count("L") == 9 and query.get_attribute("fill") == "currentColor"
+
+
+def margin_state(page):
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    state = page.locator("margin-plane").evaluate("part => part.model.get('state')")
+    return state["anchor"], state["points"]
+
+
+def test_a_point_is_dragged_by_one_act_and_made_the_anchor_by_another(page):
+    """To drag, to touch once, to reach with Tab and to move by arrows leave the anchor where it is."""
+    call(page, "margin", "void document.body.replaceChildren(document.createElement('margin-plane'))")
+    page.wait_for_selector("margin-plane[data-ready]")
+    negative, chosen = page.get_by_role("button", name="Square 1"), page.get_by_role("combobox", name="Anchor")
+    anchor, points = margin_state(page)
+    assert anchor == 1 and chosen.input_value() == "1"
+    assert page.get_by_role("button", name="Circle 2, the anchor").count() == 1
+    box = negative.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 90, y, steps=4)
+    page.mouse.up()
+    anchor, dragged = margin_state(page)
+    assert anchor == 1 and dragged[3][0] > points[3][0] + 0.3
+    page.mouse.click(x + 90, y)
+    negative.press("ArrowUp")
+    anchor, moved = margin_state(page)
+    assert anchor == 1 and moved[3][1] > dragged[3][1]
+    page.get_by_role("button", name="Square 1").dblclick()
+    assert margin_state(page) == (3, moved) and chosen.input_value() == "3"
+    page.get_by_role("button", name="Triangle 3").press("Enter")
+    assert margin_state(page) == (8, moved)
+    chosen.select_option("Circle 1")
+    assert margin_state(page) == (0, moved)
+    assert page.get_by_role("button", name="Circle 1, the anchor").count() == 1
+
+
+def test_an_interval_is_held_against_the_one_before(page):
+    """The same number of episodes of other settings; what a slider passes on its way is forgotten."""
+    call(page, "episodes", "void document.body.replaceChildren(document.createElement('episode-player'))")
+    page.wait_for_selector("episode-player[data-ready]")
+    said, noise = page.locator("episode-player .live > div > div > p").first, page.get_by_label("Noise")
+    page.get_by_role("button", name="100 more").click()
+    said.filter(has_text="Mean of 101 episodes").wait_for()
+    first = re.search(r": ([\d.]+\s%\s±\s[\d.]+\s%)", said.inner_text())[1]
+    assert "it was" not in said.inner_text()
+    for _ in range(3):
+        noise.press("ArrowRight")
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert "Mean of 101 episodes" in said.inner_text() and f"With noise 0.4 it was {first}." in said.inner_text()
+    bars, lines = (page.locator(f"episode-player .histogram {part}").count() for part in ("rect", "path"))
+    assert bars == 26 + 1 and lines == 1 + 2  # the stripe; the axis and two intervals
+    page.get_by_label("Shot").press("ArrowRight")
+    said.filter(has_text="With shot 1 it was").wait_for()
+    for _ in range(2):
+        page.get_by_role("button", name="1000 more").click()
+    said.filter(has_text="Mean of 2101 episodes").wait_for()
+    page.get_by_label("Way").press("ArrowLeft")
+    said.filter(has_text="Mean of 1000 episodes").wait_for()  # so many follow a slider's moves
+
+
+def test_rings_say_what_the_threshold_leaves(page):
+    far = "#rings-plane?support=-0.6,0.6,1.5,1.1,-4,-3.9"
+    _, words, _ = opened(page, "rings-plane", far)
+    _, near, _ = opened(page, "rings-plane", "#rings-plane")
+    share = [int(re.search(r"above ½ on (\d+)", text)[1]) for text in (words, near)]
+    assert share[0] < 95 < share[1]
+
+
+def test_a_moved_character_is_nearer_or_another_is(page):
+    _, near, _ = opened(page, "shift-player", "#shift-player?character=3&right=1")
+    _, far, _ = opened(page, "shift-player", "#shift-player?character=3")
+    own = "its own moved image is nearer than any other character."
+    other = "another character is nearer than its own moved image."
+    assert near == f"By pixels, {own} By a trained network, {own}"
+    assert far == f"By pixels, {other} By a trained network, {own}"
+
+
 def test_labels_are_made_wrong_until_all_are(page, noise):
     """A button that can do no more says so, and keeps the focus."""
     wrong, right = (page.get_by_role("button", name=name) for name in ("Make one label wrong", "Put all labels right"))

@@ -3,7 +3,7 @@
 // The plane shows the features before the block, so weights and temperature move nothing but borders and colours.
 
 import { prototypical, softmax, voices } from "./compare.mjs";
-import { COLORS, NAMES, mark, slider, svg, tag } from "./element.mjs";
+import { COLORS, INK, NAMES, PAPER, WRONG, mark, slider, svg, tag, wrong } from "./element.mjs";
 import { decided, field } from "./field.mjs";
 import { playground } from "./playground.mjs";
 
@@ -93,15 +93,15 @@ function build(figure) {
 
   const each = (draw) => figure.state.query.flatMap((points, c) => points.map((_, i) => draw(c, i)));
   const halos = each((c) => plane.drawing.appendChild(svg("circle", { fill: COLORS[c], "fill-opacity": 0.3, stroke: COLORS[c], "stroke-width": 1.5 })));
-  const hands = each((c) => plane.drawing.appendChild(svg("path", { stroke: "#333", "stroke-width": 2 })));
+  const hands = each((c) => plane.drawing.appendChild(svg("path", { stroke: INK, "stroke-width": 2 })));
   const examples = figure.state.support.map((_, c) => plane.handle(
     `The example of the ${NAMES[c]}`, COLORS[c], () => figure.state.support[c],
     (place) => figure.set({ support: figure.state.support.map((p, k) => (k === c ? place : p)) })));
   const queries = each((c, i) => plane.handle(
-    `Query ${i + 1} of the ${NAMES[c]}`, "#fff", () => figure.state.query[c][i],
+    `Query ${i + 1} of the ${NAMES[c]}`, PAPER, () => figure.state.query[c][i],
     (place) => figure.set({ query: figure.state.query.map((all, k) => all.map((p, j) => (k === c && j === i ? place : p))) })));
   each((c) => c).forEach((c, i) => queries[i].setAttribute("stroke", COLORS[c]));
-  const crosses = each(() => plane.drawing.appendChild(svg("path", { stroke: "#222", "stroke-width": 1.5, "pointer-events": "none" })));
+  const crosses = each(() => plane.drawing.appendChild(svg("path", WRONG)));
 
   return (now) => {
     plane.paint((place) => decided(probabilities(place, now)));
@@ -113,7 +113,7 @@ function build(figure) {
       for (const [key, value] of Object.entries({ cx: x, cy: y, r })) halos[n].setAttribute(key, value);
       hands[n].setAttribute("d", `M${x} ${y}l${(-r * right) / length} ${(r * up) / length}`);
       queries[n].setAttribute("d", mark(c, x, y, 6));
-      crosses[n].setAttribute("d", isRight ? "" : `M${x - 8} ${y - 8}l16 16m0 -16l-16 16`);
+      crosses[n].setAttribute("d", isRight ? "" : wrong(x, y, 8));
     });
     const without = { ...now, weights: [1, 1] }, cold = { temperature: 1 };
     const table = { neither: { ...without, ...cold }, weights: { ...now, ...cold }, temperature: without, both: now };

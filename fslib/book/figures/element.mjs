@@ -76,7 +76,10 @@ export function onceAFrame(paint) {
 }
 
 // As in fslib.book.plots: colours that readers of every kind of colour vision tell apart, and a shape for each.
-export const COLORS = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377"];
+export const HUES = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377"];
+export const themed = (number, hue) => `var(--ltc-class-${number}, ${hue})`; // in the dark, a page's style sheet has lighter ones
+export const COLORS = HUES.map((hue, c) => themed(c, hue));
+export const INK = "currentColor", PAPER = "var(--paper)"; // of a drawing: dark on light, or the other way round
 const SHAPES = ["circle", "square", "triangle", "diamond", "cross"];
 export const NAMES = ["circles", "squares", "triangles", "diamonds", "crosses"];
 
@@ -94,12 +97,32 @@ export function mark(kind, x, y, r) {
   }
 }
 
+// One mark a role, in all figures. A class has its colour and shape. A full mark is a support example, a small hollow one
+// a query of a known class, a large pale one a prototype. A star is the one query that is asked about, and a thin cross
+// over a query is a wrong answer.
+
+/** A query whose class is asked for, as the `d` of an SVG path. */
+export function star(x, y, r) {
+  const corners = Array.from({ length: 10 }, (_, i) => {
+    const angle = (Math.PI * i) / 5, far = i % 2 ? 0.5 * r : r;
+    return `${x + far * Math.sin(angle)} ${y - far * Math.cos(angle)}`;
+  });
+  return `M${corners.join("L")}z`;
+}
+
+/** What lies over a query that is answered wrong, as the `d` of an SVG path. */
+export const wrong = (x, y, r = 7) => `M${x - r} ${y - r}l${2 * r} ${2 * r}m0 ${-2 * r}l${-2 * r} ${2 * r}`;
+export const WRONG = { fill: "none", stroke: INK, "stroke-width": 1.5, "pointer-events": "none" };
+
+/** How a prototype looks, but for its place. */
+export const prototype = (c) => ({ fill: PAPER, "fill-opacity": 0.6, stroke: COLORS[c], "stroke-width": 3 });
+
 /**
  * Let a mark in a drawing be dragged by mouse, finger, pen or arrow keys.
  * `place()` tells where it is, in the drawing's own units, and `move(x, y)` puts it elsewhere. Where there is a `tap`,
- * it is called when the mark is touched and not dragged, and by Enter and Space.
+ * it is called when the mark is touched so many `times` and not dragged, and by Enter and Space.
  */
-export function draggable(node, drawing, place, move, tap) {
+export function draggable(node, drawing, place, move, tap, times = 1) {
   const at = (event) => {
     const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(drawing.getScreenCTM().inverse());
     return [point.x, point.y];
@@ -129,8 +152,8 @@ export function draggable(node, drawing, place, move, tap) {
     event.preventDefault();
   });
   if (!tap) return;
-  node.addEventListener("click", () => { // of a pointer, after it went up, or of an assistive device, by itself
-    if (!dragged) tap();
+  node.addEventListener("click", ({ detail: count }) => { // of a pointer, after it went up, or of an assistive device: count 0
+    if (!dragged && (count === 0 || count === times)) tap();
     dragged = false;
   });
 }
@@ -146,6 +169,7 @@ export const STYLE = `
     font: inherit; font-size: 0.92rem; line-height: 1.45; color: var(--pst-color-text-base, #1f2430);
     border: 1px solid var(--ltc-line, #ccc); border-radius: 0.6rem; padding: 1rem; margin: 1.25rem 0;
     background: var(--ltc-soft, #fff); /* in a notebook, light paper, also where that is dark */
+    --paper: var(--pst-color-background, #fff);
   }
   .bar { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; align-items: center; margin-bottom: 0.75rem; }
   .bar:last-child { margin: 0.75rem 0 0; }
@@ -167,8 +191,7 @@ export const STYLE = `
   svg { display: block; max-width: 100%; height: auto; touch-action: pan-y; user-select: none; }
   svg [tabindex] { cursor: grab; }
   .plane {
-    position: relative; border: 1px solid var(--ltc-line, #ccc); border-radius: 0.5rem; overflow: hidden; background: #fff;
-    filter: brightness(calc(1 - 0.1 * var(--ltc-dark, 0)));
+    position: relative; border: 1px solid var(--ltc-line, #ccc); border-radius: 0.5rem; overflow: hidden; background: var(--paper);
   }
   .plane canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
   .plane svg { position: relative; width: 100%; }

@@ -3,14 +3,16 @@
 // The classes are clouds in the plane around centres that each episode draws anew.
 
 import { generator, normal } from "./alphabet.mjs";
-import { prototypical } from "./compare.mjs";
-import { COLORS, button, mark, svg, tag } from "./element.mjs";
+import { mean, prototypical } from "./compare.mjs";
+import { COLORS, INK, PAPER, WRONG, button, mark, prototype, svg, tag, wrong } from "./element.mjs";
 import { playground } from "./playground.mjs";
 
 const UNIT = 55, WIDTH = 8 * UNIT, HEIGHT = 5.4 * UNIT;
 const toDrawing = ([x, y]) => [WIDTH / 2 + UNIT * x, HEIGHT / 2 - UNIT * y];
 const QUERIES = 5; // of each class
-const SCALE = 300; // pixels of the accuracy axis
+const MOST = 10000, MOST_AT_ONCE = 1000; // episodes; and of those that a slider draws while it moves
+const FEWEST = 30; // episodes for an interval
+const AXIS = { width: 420, height: 118, above: 40 }; // of the histogram, and of the place above it for intervals
 export const DEFAULTS = { way: 5, shot: 1, noise: 0.4, drawn: 1 };
 
 /** Episode number `number`: the same settings and number give the same episode again. */
@@ -37,12 +39,11 @@ export function summary(accuracies) {
 }
 
 function build(figure) {
-  const most = 10000;
   for (const key of ["way", "shot", "drawn"]) figure.state[key] = Math.round(figure.state[key]);
-  figure.state.drawn = Math.min(most, Math.max(1, figure.state.drawn));
-  const more = (count) => () => figure.set({ drawn: Math.min(most, figure.state.drawn + count) });
+  figure.state.drawn = Math.min(MOST, Math.max(1, figure.state.drawn));
+  const more = (count) => () => figure.set({ drawn: Math.min(MOST, figure.state.drawn + count) });
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
-  const scale = svg("svg", { viewBox: "-20 0 345 46", "aria-hidden": "true", width: 345 });
+  const scale = svg("svg", { viewBox: `-16 0 ${AXIS.width + 32} ${AXIS.above + AXIS.height + 1}`, "aria-hidden": "true" });
   const { said } = figure;
   figure.body.append(
     tag("div", { className: "bar" },
@@ -51,32 +52,55 @@ function build(figure) {
       figure.slider("Noise", "noise", { min: 0.1, max: 1, step: 0.1 }, (v) => v.toFixed(1))),
     tag("div", { className: "bar" }, tag("span", { textContent: "Draw" }), ...[1, 10, 100, 1000].map((count) => button(`${count} more`, more(count)))),
     tag("div", { className: "plane" }, drawing),
+    tag("p", { className: "quiet", textContent: "The last episode: full marks are examples, large pale marks the mean of each class, its prototype, and hollow marks queries, crossed where they are answered wrong." }),
+    tag("div", { className: "plane histogram" }, scale,
+      tag("div", { className: "ends", attributes: { "aria-hidden": "true" } }, ...[0, 0.5, 1].map((share) => tag("span", { textContent: percent(share) })))),
     said.element,
-    scale,
-    tag("p", { className: "quiet", textContent: "The last episode: large marks are prototypes, full marks examples, hollow marks queries; a query answered wrong is crossed. Below, each bar counts episodes of one accuracy, and the line with ends is the interval of the mean." }));
+    tag("p", { className: "quiet", textContent: "Each bar counts the episodes of one accuracy. The heavy line with ends is the interval of their mean; the thin one is the interval before you moved the slider." }));
 
-  const began = JSON.stringify(settingsOf(figure.state));
-  let known = { settings: began, accuracies: [] }; // what was drawn already
+  const ofSettings = drawer();
   return (state) => {
-    const settings = settingsOf(state);
-    if (known.settings !== JSON.stringify(settings)) {
-      known = { settings: JSON.stringify(settings), accuracies: [] };
-      figure.set({ drawn: 1 }); // of other settings, begin anew
-    }
-    const { way, shot } = settings, { drawn } = figure.state;
-    while (known.accuracies.length < drawn) known.accuracies.push(episode(settings, known.accuracies.length).accuracy);
-    const accuracies = known.accuracies.slice(0, drawn);
-    const last = episode(settings, drawn - 1);
+    const settings = settingsOf(state), { way, shot } = settings, fresh = ofSettings.turn(settings);
+    if (fresh && state.drawn > MOST_AT_ONCE) figure.set({ drawn: MOST_AT_ONCE });
+    const { drawn } = figure.state, accuracies = ofSettings.draw(drawn), before = ofSettings.before();
+    const last = episode(settings, drawn - 1), now = summary(accuracies);
     plane(drawing, last);
-    axis(scale, accuracies, way * QUERIES);
-    const percent = (fraction, digits = 0) => `${(100 * fraction).toFixed(digits)}\u00a0%`;
-    const { mean, half } = summary(accuracies);
+    histogram(scale, accuracies, way * QUERIES, { now: drawn < FEWEST ? null : now, before });
     drawing.setAttribute("aria-label", `An episode with ${way} classes and ${shot} examples of each: ${percent(last.accuracy)} of its queries are right`);
     said.say(
       tag("strong", { textContent: `Episode ${drawn}: ${percent(last.accuracy)} right. ` }),
-      drawn < 30
-        ? `${drawn === 1 ? "One episode says" : `${drawn} episodes say`} little: draw at least 30 for an interval.`
-        : `Mean of ${drawn} episodes: ${percent(mean, 1)} ± ${percent(half, 1)}.`);
+      drawn < FEWEST
+        ? `${drawn === 1 ? "One episode says" : `${drawn} episodes say`} little: draw at least ${FEWEST} for an interval.`
+        : `Mean of ${drawn} episodes: ${spread(now)}.`,
+      before && drawn >= FEWEST ? ` With ${before.setting} it was ${spread(before)}.` : "");
+  };
+}
+
+const percent = (fraction, digits = 0) => `${(100 * fraction).toFixed(digits)}\u00a0%`;
+const spread = ({ mean, half }) => `${percent(mean, 1)} ± ${percent(half, 1)}`;
+
+/** Draws episodes, and keeps those of the present settings and the interval of the ones before. */
+function drawer() {
+  let settings = null, accuracies = [], moved = null, before = null;
+  return {
+    /** Turn to some settings; whether they are others than so far. What one slider passes on its way is not kept. */
+    turn(others) {
+      const changed = settings && Object.keys(settings).filter((key) => settings[key] !== others[key]);
+      if (changed && !changed.length) return false;
+      if (changed && String(changed) !== moved) {
+        const setting = changed.map((key) => `${key} ${settings[key]}`).join(", ");
+        before = accuracies.length < FEWEST ? null : { setting, ...summary(accuracies) };
+        moved = String(changed);
+      }
+      [settings, accuracies] = [others, []];
+      return Boolean(changed);
+    },
+    draw(count) {
+      while (accuracies.length < count) accuracies.push(episode(settings, accuracies.length).accuracy);
+      accuracies.length = count;
+      return accuracies;
+    },
+    before: () => before,
   };
 }
 
@@ -84,35 +108,38 @@ const settingsOf = ({ way, shot, noise }) => ({ way, shot, noise });
 
 function plane(drawing, { support, query }) {
   drawing.replaceChildren(
-    ...support.map((examples, c) => {
-      const middle = [0, 1].map((axis) => examples.reduce((total, point) => total + point[axis], 0) / examples.length);
-      return svg("path", { d: mark(c, ...toDrawing(middle), 13), fill: `${COLORS[c]}44`, stroke: COLORS[c], "stroke-width": 2 });
-    }),
+    ...support.map((examples, c) => svg("path", { d: mark(c, ...toDrawing(mean(examples)), 13), ...prototype(c) })),
     ...support.flatMap((examples, c) => examples.map((point) =>
-      svg("path", { d: mark(c, ...toDrawing(point), 6), fill: COLORS[c], stroke: "#fff" }))),
+      svg("path", { d: mark(c, ...toDrawing(point), 6), fill: COLORS[c], stroke: PAPER }))),
     ...query.flatMap(({ point, label, answer }) => {
       const [x, y] = toDrawing(point);
-      const shape = svg("path", { d: mark(label, x, y, 5), fill: "#fff", stroke: COLORS[label], "stroke-width": 1.8 });
-      const cross = svg("path", { d: `M${x - 7} ${y - 7}l14 14m0 -14l-14 14`, stroke: "#222", "stroke-width": 1.5 });
-      return answer === label ? [shape] : [shape, cross];
+      const shape = svg("path", { d: mark(label, x, y, 5), fill: PAPER, stroke: COLORS[label], "stroke-width": 1.8 });
+      return answer === label ? [shape] : [shape, svg("path", { d: wrong(x, y), ...WRONG })];
     }));
 }
 
-/** How many episodes had each accuracy, and the interval of the mean once there are enough. */
-function axis(scale, accuracies, queries) {
+/** How many episodes had each accuracy, and above it the intervals of the mean now and before. */
+function histogram(scale, accuracies, queries, { now, before }) {
+  const { width, height, above } = AXIS, bottom = above + height;
   const counts = Array(queries + 1).fill(0);
   for (const accuracy of accuracies) counts[Math.round(accuracy * queries)]++;
-  const most = Math.max(...counts), width = SCALE / (queries + 1);
+  const most = Math.max(...counts), step = width / (queries + 1);
   const bars = counts.map((count, i) => svg("rect", {
-    x: (i / queries) * SCALE - width / 2, y: 30 - (26 * count) / most, width: 0.8 * width, height: (26 * count) / most, fill: COLORS[0], opacity: 0.7,
+    x: (i / queries) * width - 0.4 * step, y: bottom - (height * count) / most, width: 0.8 * step, height: (height * count) / most, fill: COLORS[0], opacity: 0.6,
   }));
-  const text = (x, label) => svg("text", { x, y: 44, "font-size": 11, "text-anchor": "middle", fill: "currentColor" }, label);
-  const { mean, half } = summary(accuracies);
-  const interval = accuracies.length < 30 ? [] : [svg("path", {
-    d: `M${SCALE * (mean - half)} 8v10m0 -5H${SCALE * (mean + half)}m0 -5v10`, stroke: COLORS[1], "stroke-width": 2.5, fill: "none",
-  })];
-  scale.replaceChildren(...bars, svg("path", { d: `M0 30.5H${SCALE}`, stroke: "currentColor" }), ...interval,
-    text(0, "0\u00a0%"), text(SCALE / 2, "50\u00a0%"), text(SCALE, "100\u00a0%"));
+  const interval = (one, y, weight) => {
+    const [from, to] = [one.mean - one.half, one.mean + one.half].map((edge) => width * Math.min(1, Math.max(0, edge)));
+    return svg("path", { d: `M${from} ${y - 7}v14m0 -7H${to}m0 -7v14`, stroke: INK, "stroke-width": weight, fill: "none" });
+  };
+  const stripe = ({ mean, half }) => svg("rect", { x: width * (mean - half), y: 0, width: 2 * half * width, height: bottom, fill: COLORS[1], opacity: 0.45 });
+  scale.replaceChildren(
+    ...(now ? [stripe(now)] : []), ...bars, svg("path", { d: `M0 ${bottom + 0.5}H${width}`, stroke: INK }),
+    ...(before ? [interval(before, 30, 1.5)] : []), ...(now ? [interval(now, 11, 3)] : []));
 }
 
-export default playground("episode-player", DEFAULTS, build);
+const STYLE = `
+  .histogram { margin-top: 0.6rem; padding: 0.4rem; }
+  .ends { display: flex; justify-content: space-between; font-size: 0.85em; }
+`;
+
+export default playground("episode-player", DEFAULTS, build, { style: STYLE });

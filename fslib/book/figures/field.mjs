@@ -1,8 +1,9 @@
 // A piece of the plane: regions of classes, painted, under marks that the reader drags.
 
-import { COLORS, draggable, svg, tag } from "./element.mjs";
+import { HUES, PAPER, draggable, svg, tag } from "./element.mjs";
 
-const RGB = COLORS.map((color) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16)));
+const RGB = HUES.map((hue) => [1, 3, 5].map((at) => parseInt(hue.slice(at, at + 2), 16)));
+const COVER = 0.45; // how much of the paper the colour of a sure class covers
 
 /**
  * A field of `width` × `height` with the origin in its middle. One is `unit` long in the drawing, and as many as
@@ -25,21 +26,20 @@ export function field(label, { width, height, unit, cells = 20 }) {
      * `tap()`, if given, is what it does when it is only touched; without, it takes arrow keys and is no button.
      */
     handle(name, fill, place, move, tap) {
-      const node = svg("path", { fill, stroke: "#fff", "stroke-width": 1.5, tabindex: 0, role: tap ? "button" : "application", "aria-label": name });
+      const node = svg("path", { fill, stroke: PAPER, "stroke-width": 1.5, tabindex: 0, role: tap ? "button" : "application", "aria-label": name });
       draggable(node, drawing, () => toDrawing(place()), (x, y) => move(inside(x, y)), tap);
       return drawing.appendChild(node);
     },
 
-    /** Paint each place in the classes' colours, mixed as `shares(place)` says; what they leave of 1 stays white. */
+    /** Paint each place in the classes' colours, mixed as `shares(place)` says; what they leave of 1 is left to the paper. */
     paint(shares) {
       const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
       for (let row = 0, at = 0; row < canvas.height; row++) {
         for (let column = 0; column < canvas.width; column++, at += 4) {
           const here = shares(toPlane(((column + 0.5) / canvas.width) * right, ((row + 0.5) / canvas.height) * bottom));
-          for (let i = 0; i < 3; i++) {
-            image.data[at + i] = 255 - 0.45 * here.reduce((total, share, c) => total + share * (255 - RGB[c][i]), 0);
-          }
-          image.data[at + 3] = 255;
+          const all = here.reduce((total, share) => total + share);
+          for (let i = 0; i < 3; i++) image.data[at + i] = here.reduce((total, share, c) => total + share * RGB[c][i], 0) / all;
+          image.data[at + 3] = 255 * COVER * all;
         }
       }
       context.putImageData(image, 0, 0);

@@ -1,6 +1,6 @@
 // The first page: an embedding while it is learned. Each point is an image of a character that is not trained on.
 
-import { ARROWS, COLORS, button, mark, slider, svg, tag } from "./element.mjs";
+import { ARROWS, COLORS, PAPER, button, mark, slider, svg, tag, themed } from "./element.mjs";
 import data from "./learning_data.mjs";
 import { playground } from "./playground.mjs";
 
@@ -11,7 +11,7 @@ const WIDTH = 480, HEIGHT = 460, UNIT = 2; // of a hundredth, in the drawing
 const SIDE = 28, SHOWN = 60; // of an image, in its pixels and in the drawing
 const NEAR = 20; // the farthest from a mark, in the drawing, at which a pointer means it
 const PACE = 380; // milliseconds from moment to moment; a screen reader is told where it stops
-const MORE = ["#EE7733", "#332288", "#44AA99", "#555555", "#33BBEE"]; // for the hollow marks; of the same author as COLORS
+const MORE = ["#EE7733", "#332288", "#44AA99", "#555555", "#33BBEE"].map((hue, i) => themed(COLORS.length + i, hue)); // for the hollow marks; of the same author as COLORS
 export const DEFAULTS = { step: 0 };
 
 /** Which of the moments is nearest to a number of tasks. */
@@ -37,7 +37,7 @@ const color = (c) => [...COLORS, ...MORE][c];
 /** The mark of a character, around the origin: five full ones, then five hollow ones, each in its own colour. */
 function sign(c, attributes = {}) {
   const hollow = c >= COLORS.length;
-  const look = hollow ? { fill: "#fff", stroke: color(c), "stroke-width": 2.2 } : { fill: color(c), stroke: "#fff" };
+  const look = hollow ? { fill: PAPER, stroke: color(c), "stroke-width": 2.2 } : { fill: color(c), stroke: PAPER };
   return svg("path", { d: mark(c, 0, 0, hollow ? 4.6 : 5.4), ...look, ...attributes });
 }
 
@@ -102,7 +102,7 @@ function points() {
     tabindex: i ? -1 : 0, role: "option", "aria-selected": "false", "aria-label": `${names[character(i)]}, image ${(i % each) + 1} of ${each}`,
   }));
   const picture = image(0, { x: 0, y: 0, width: SHOWN, height: SHOWN, style: `height: ${SHOWN}px` });
-  const frame = svg("rect", { x: -3, y: -3, width: SHOWN + 6, height: SHOWN + 6, rx: 4, fill: "#fff", "stroke-width": 2 });
+  const frame = svg("rect", { x: -3, y: -3, width: SHOWN + 6, height: SHOWN + 6, rx: 4, fill: PAPER, "stroke-width": 2 });
   const shown = svg("g", { "pointer-events": "none", "aria-hidden": "true", visibility: "hidden" }, frame, picture);
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "listbox", "aria-label": `The ${COUNT} images in the plane`, class: "dots" }, ...dots, shown);
   let spots = [], chosen = null;
@@ -153,8 +153,9 @@ const STYLE = `
   .parts > :first-child { flex: 4 1 18rem; }
   .legend { flex: 1 1 9rem; display: grid; grid-template-columns: repeat(auto-fit, minmax(3.6rem, 1fr)); align-content: space-evenly; gap: 0.2rem; padding: 0.3rem; }
   .bar input { width: 9.5rem; }
+  .plane image { filter: invert(calc(0.93 * var(--ltc-dark, 0))); }
   .dots [role="option"] { cursor: default; }
-  .dots [aria-selected="true"] { stroke: #000; stroke-width: 2; }
+  .dots [aria-selected="true"] { stroke: currentColor; stroke-width: 2; }
   @media (prefers-reduced-motion: no-preference) { .dots [role="option"] { transition: transform ${PACE}ms linear; } }
 `;
 

@@ -1,7 +1,7 @@
-// Chapter 4: what a triplet loss sees. Choose an anchor, drag the points, change margin and mining.
+// Chapter 4: what a triplet loss sees. Drag the points, choose an anchor, change margin and mining.
 
 import { euclidean } from "./compare.mjs";
-import { COLORS, NAMES, draggable, mark, svg, tag } from "./element.mjs";
+import { COLORS, INK, PAPER, choice, draggable, mark, svg, tag } from "./element.mjs";
 import { playground } from "./playground.mjs";
 
 const UNIT = 80, WIDTH = 5.6 * UNIT, HEIGHT = 3.8 * UNIT;
@@ -15,6 +15,8 @@ const MINING = {
   semi_hard_nearest: "semi-hard, nearest",
 };
 export const LABELS = [0, 0, 0, 1, 1, 1, 2, 2, 2];
+const SINGULAR = ["Circle", "Square", "Triangle"];
+const NAME = LABELS.map((label, i) => `${SINGULAR[label]} ${LABELS.slice(0, i + 1).filter((other) => other === label).length}`);
 export const DEFAULTS = {
   points: [[1.1, 2.9], [1.9, 2.3], [1.5, 1.5], [2.7, 2.6], [3.9, 3.0], [3.6, 2.2], [2.5, 1.2], [3.3, 0.9], [4.3, 1.4]],
   anchor: 1,
@@ -51,25 +53,26 @@ export const cost = (points, [a, p, n], margin) =>
 function build(figure) {
   figure.state.anchor = Math.trunc(Math.min(LABELS.length - 1, Math.max(0, figure.state.anchor)));
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": "A batch of embeddings in the plane" });
-  const { said } = figure;
+  const { said } = figure, makeAnchor = (i) => figure.set({ anchor: Number(i) });
+  const chosen = choice("Anchor", NAME.map((name, i) => [String(i), name]), String(figure.state.anchor), makeAnchor);
   figure.body.append(
     tag("div", { className: "bar" },
+      chosen,
       figure.choice("Mining", "mining"),
       figure.slider("Margin", "margin", { min: 0, max: 1.5, step: 0.05 }, (v) => v.toFixed(2))),
     tag("div", { className: "plane" }, drawing),
     said.element,
-    tag("p", { className: "quiet", textContent: "The point you touch or reach with Tab becomes the anchor; drag it, or move it with the arrow keys. The dotted line is as far from the anchor as its farthest positive; where the shade ends, so does the margin. Lines lead to the positives and, dashed, to the negatives of its triplets that cost something." }));
+    tag("p", { className: "quiet", textContent: "Drag the points, or choose one with Tab and move it with the arrow keys. A double click, or Enter, makes a point the anchor, with a heavy rim. The dotted line is as far from the anchor as its farthest positive; where the shade ends, so does the margin. Lines lead to the positives and, dashed, to the negatives of its triplets that cost something." }));
 
-  const moat = drawing.appendChild(svg("circle", { fill: "none", stroke: "#33333322" }));
-  const reach = drawing.appendChild(svg("circle", { fill: "none", stroke: "#555", "stroke-width": 1.5, "stroke-dasharray": "2 4" }));
+  const moat = drawing.appendChild(svg("circle", { fill: "none", stroke: INK, "stroke-opacity": 0.14 }));
+  const reach = drawing.appendChild(svg("circle", { fill: "none", stroke: INK, "stroke-width": 1.5, "stroke-dasharray": "2 4" }));
   const lines = drawing.appendChild(svg("g", { "stroke-width": 2 }));
   const nodes = LABELS.map((label, i) => {
-    const node = svg("path", { fill: COLORS[label], "stroke-width": 2, tabindex: 0, role: "button" });
-    node.addEventListener("focus", () => i === figure.state.anchor || figure.set({ anchor: i }));
+    const node = svg("path", { fill: COLORS[label], tabindex: 0, role: "button" });
     draggable(node, drawing, () => toDrawing(figure.state.points[i]), (x, y) => {
       const inside = toPlane(Math.min(WIDTH - 10, Math.max(10, x)), Math.min(HEIGHT - 10, Math.max(10, y)));
       figure.set({ points: figure.state.points.map((point, j) => (j === i ? inside : point)) });
-    });
+    }, () => makeAnchor(i), 2);
     return drawing.appendChild(node);
   });
 
@@ -93,12 +96,14 @@ function build(figure) {
       ...[...new Set(here.map(([, , n]) => n))].map((n) => line(n, "6 4")));
     nodes.forEach((node, i) => {
       node.setAttribute("d", mark(LABELS[i], ...toDrawing(points[i]), i === anchor ? 10 : 8));
-      node.setAttribute("stroke", i === anchor ? "#000" : "#fff");
-      node.setAttribute("aria-label", `Point ${i + 1}, of the ${NAMES[LABELS[i]]}${i === anchor ? ", the anchor" : ""}`);
+      node.setAttribute("stroke", i === anchor ? INK : PAPER);
+      node.setAttribute("stroke-width", i === anchor ? 3 : 2);
+      node.setAttribute("aria-label", i === anchor ? `${NAME[i]}, the anchor` : NAME[i]);
     });
+    chosen.querySelector("select").value = String(anchor);
     said.say(
       tag("strong", { textContent: `${triplets.length} triplets are seen, ${costly.length} of them cost something; the mean loss is ${mean.toFixed(3)}. ` }),
-      `Of the anchor's own, ${here.length} cost something.`);
+      `Of the anchor's own, ${triplets.filter(([a]) => a === anchor).length} are seen and ${here.length} cost something.`);
   };
 }
 

@@ -3,7 +3,7 @@
 // Touch an example to change its label, drag it, or draw others; the queries keep count.
 
 import { generator, normal } from "./alphabet.mjs";
-import { COLORS, NAMES, allow, button, mark, svg, tag } from "./element.mjs";
+import { COLORS, INK, NAMES, PAPER, WRONG, allow, button, mark, svg, tag, wrong } from "./element.mjs";
 import { decided, field } from "./field.mjs";
 import { playground } from "./playground.mjs";
 import { probabilities, scaleSlider } from "./votes.mjs";
@@ -82,11 +82,11 @@ function build(figure) {
     tag("div", { className: "bar", style: { display: "grid", "grid-template-columns": "repeat(3, minmax(0, 1fr))", "align-items": "stretch", gap: "0.5rem" } }, ...small.map(({ choose }) => choose)),
     title, plane.element,
     said.element,
-    tag("p", { className: "quiet", textContent: "Touch an example, or choose one with Tab and press Enter, to call it by another name: a dark rim marks a wrong label. Drag it, or move it with the arrow keys. Hollow marks are queries, crossed where the chosen ruler answers wrong." }));
+    tag("p", { className: "quiet", textContent: "Touch an example, or choose one with Tab and press Enter, to call it by another name: a heavy rim marks a wrong label. Drag it, or move it with the arrow keys. Hollow marks are queries, crossed where the chosen ruler answers wrong." }));
 
   const each = (count, make) => CENTRES.one.map((_, c) => Array.from({ length: count }, (_, i) => make(c, i)));
-  const hollow = each(QUERIES, (c) => plane.drawing.appendChild(svg("path", { fill: "#fff", stroke: COLORS[c], "stroke-width": 1.5 })));
-  const crosses = plane.drawing.appendChild(svg("path", { fill: "none", stroke: "#222", "stroke-width": 1.5 }));
+  const hollow = each(QUERIES, (c) => plane.drawing.appendChild(svg("path", { fill: PAPER, stroke: COLORS[c], "stroke-width": 1.5 })));
+  const crosses = plane.drawing.appendChild(svg("path", WRONG));
   const points = each(SHOTS, (c, i) => plane.handle("", COLORS[c], () => figure.state.support[c][i],
     (place) => figure.set({ support: figure.state.support.map((all, k) => all.map((p, j) => (k === c && j === i ? place : p))) }),
     () => relabel(c, i)));
@@ -104,16 +104,16 @@ function build(figure) {
     });
     plane.paint((place) => decided(probabilities(place, ruler)));
     const chosen = results[small.findIndex(({ method }) => method === now.method)];
-    let wrong = "";
+    let missed = "";
     query.forEach((ofClass, c) => ofClass.forEach((point, i) => {
       const [x, y] = plane.toDrawing(point);
       hollow[c][i].setAttribute("d", mark(c, x, y, 4.5));
-      if (!chosen[c][i]) wrong += `M${x - 6} ${y - 6}l12 12m0 -12l-12 12`;
+      if (!chosen[c][i]) missed += wrong(x, y, 6);
     }));
-    crosses.setAttribute("d", wrong);
+    crosses.setAttribute("d", missed);
     now.support.forEach((examples, c) => examples.forEach((example, i) => {
       const label = now.labels[c][i];
-      const look = label === c ? { stroke: "#fff", "stroke-width": 1.5 } : { stroke: "#000", "stroke-width": 3 };
+      const look = label === c ? { stroke: PAPER, "stroke-width": 1.5 } : { stroke: INK, "stroke-width": 3 };
       const name = `Example ${i + 1} of the ${NAMES[c]}${label === c ? "" : `, labelled as one of the ${NAMES[label]}`}`;
       for (const [key, value] of Object.entries({ ...look, d: mark(label, ...plane.toDrawing(example), 7.5), fill: COLORS[label], "aria-label": name })) {
         points[c][i].setAttribute(key, value);

@@ -15,6 +15,7 @@ import { fromHash, toHash } from "./share.mjs";
 const FEWEST = { ways: 2, shots: 1 }, MOST = { ways: 10, shots: 5 };
 const USUAL = { ways: 3, shots: 1 };
 const MIDDLE = [52, 52]; // where the keyboard's pen begins
+const FEW = 6; // examples that leave the new drawing in sight of the controls on a phone
 const STEPS = 200; // that can be undone
 const FAR = 1e6; // where no pen goes
 const MATCHING_SCALE = 10; // as fslib.methods.MatchingNetwork has it
@@ -28,7 +29,7 @@ const METHODS = {
     name: "Prototypical Network",
     measure: "squared distance",
     share: "probability",
-    nearest: "The nearest prototype",
+    answer: (name, _, share) => `The nearest prototype: ${name} (${share}).`,
     compare(support, query) {
       const scores = prototypical(support, query);
       return { measures: scores.map((score) => -score), shares: softmax(scores) };
@@ -38,7 +39,7 @@ const METHODS = {
     name: "Matching Network",
     measure: "highest cosine",
     share: "probability",
-    nearest: "Most of the attention",
+    answer: (name, _, share) => `Most of the attention: ${name} (${share}).`,
     compare(support, query) {
       const cosines = support.map((examples) => Math.max(...examples.map((one) => cosineSimilarity(query, one))));
       return { measures: cosines, shares: matching(support, query, MATCHING_SCALE) };
@@ -48,7 +49,7 @@ const METHODS = {
     name: "Relation Network",
     measure: "relation score",
     share: "share of all scores",
-    nearest: "The highest relation score",
+    answer: (name, score, share) => `The highest relation score: ${name} (${score.toFixed(2)}). Its share of all scores: ${share}.`,
     remark: "The relation module judges each character by itself, so scores need not sum to one. It was trained over the embedding of the Prototypical Network, which stayed as it was; usually the two are trained together.",
     compare(support, query, relation) {
       const scores = support.map((examples) => relate(relation, mean(examples), query));
@@ -152,7 +153,7 @@ class Pad {
     this.remark = tag("p", { className: "quiet help" });
     this.figure.body.append(tag("section", { attributes: { "aria-label": "Draw your own alphabet" } },
       this.alert, this.settings(), this.tools(), this.note,
-      tag("div", { className: "columns" }, this.alphabet(), this.newDrawing()),
+      this.columns = tag("div", { className: "columns" }, this.alphabet(), this.newDrawing()),
       this.comparison(),
       this.remark, this.said, this.told,
       tag("p", { id: "keys", className: "quiet help", textContent: "Draw with mouse, finger or pen. With the keyboard: arrow keys move, Space lowers and lifts the pen, Delete wipes a drawing, Ctrl+Z takes back." })));
@@ -403,6 +404,7 @@ class Pad {
         this.paintSurface(surface, now);
       });
     });
+    this.columns.classList.toggle("many", now.ways * now.shots > FEW);
     this.paintSurface(this.query, now);
     allow(this.undoButton, this.stroke || this.history.length > 1);
     this.paintAnswer(now);
@@ -429,7 +431,7 @@ class Pad {
     this.remark.textContent = method.remark ?? "";
     this.rows.replaceChildren(...table(named, query, measures, shares));
     this.table.hidden = !this.rows.childElementCount;
-    this.answer.textContent = sentence(now, named, query, shares);
+    this.answer.textContent = sentence(now, named, query, measures, shares);
     this.figure.el.result = shares && { names: named.map(({ way }) => letter(way)), measures, shares };
     clearTimeout(this.saying);
     this.saying = setTimeout(() => this.say(method, named, measures, shares), PAUSE);
@@ -444,7 +446,7 @@ class Pad {
 }
 
 /** The answer in a sentence, or what is missing for one. */
-function sentence(now, named, query, shares) {
+function sentence(now, named, query, measures, shares) {
   if (!named.length) return "Draw one example of each character under “Your alphabet”, or take the ready-made ones.";
   if (named.length === 1) return `Only ${letter(named[0].way)} has an example. Draw one of another character: there must be something to choose from.`;
   if (!query) {
@@ -455,7 +457,7 @@ function sentence(now, named, query, shares) {
   const best = winners(shares), names = best.map((i) => letter(named[i].way));
   const answer = best.length > 1
     ? `${list(names)} are equally near (${percent(shares[best[0]])} each).`
-    : `${METHODS[now.method].nearest}: ${names[0]} (${percent(shares[best[0]])}).`;
+    : METHODS[now.method].answer(names[0], measures[best[0]], percent(shares[best[0]]));
   const dotted = examples(now).findIndex((drawings) => drawings.some(isDot));
   const dot = isDot(now.query) ? "this" : dotted >= 0 ? `an example of ${letter(dotted)}` : "";
   return dot ? `${answer} But ${dot} is only a dot, so do not trust the answer.` : answer;
@@ -538,7 +540,12 @@ const PAD_STYLE = `
   .track { display: inline-block; width: 4.5rem; height: 0.75em; margin-right: 0.5rem; border-radius: 0.2rem; background: var(--ltc-line, #ddd); overflow: hidden; }
   .fill { display: block; height: 100%; background: var(--ltc-accent, #14715c); }
   .help { font-size: 0.85em; margin: 0.5rem 0 0; }
-  @media (max-width: 480px) { td:nth-child(2) { width: 30%; } .track { width: 2.5rem; } td:last-child { min-width: 5.5rem; } }
+  @media (max-width: 480px) {
+    td:nth-child(2) { width: 30%; } .track { width: 2.5rem; } td:last-child { min-width: 5.5rem; }
+    .many > .new { order: -1; }
+    .many .class { width: 100%; flex-wrap: nowrap; }
+    .many .paper:not(.query) { width: auto; height: auto; flex: 1 1 0; min-width: 0; max-width: 4.75rem; aspect-ratio: 1; }
+  }
   @media (max-width: 360px) { .track { display: none; } td:last-child { min-width: 0; } }
 `;
 

@@ -6,7 +6,7 @@ import {
   cosineDistance, euclidean, inverseCovariance, mahalanobis, mean, nearest as nearestExample, prototypical, softmax,
   squaredEuclidean,
 } from "./compare.mjs";
-import { COLORS, NAMES, mark, svg, tag } from "./element.mjs";
+import { COLORS, INK, NAMES, mark, prototype, star, svg, tag } from "./element.mjs";
 import { field } from "./field.mjs";
 import { playground } from "./playground.mjs";
 
@@ -60,13 +60,13 @@ function build(figure) {
       figure.slider("Temperature", "temperature", { min: 0.1, max: 4, step: 0.1 }, (v) => v.toFixed(1))),
     plane.element,
     said.element,
-    tag("p", { className: "quiet", textContent: "Drag the points, or choose one with Tab and move it with the arrow keys. Large hollow marks are class means; the cross is the query." }));
+    tag("p", { className: "quiet", textContent: "Drag the points, or choose one with Tab and move it with the arrow keys. Large pale marks are class means; the star is the query." }));
 
-  const means = figure.state.support.map((_, c) => plane.drawing.appendChild(svg("path", { fill: "#fff", "fill-opacity": 0.6, stroke: COLORS[c], "stroke-width": 3 })));
+  const means = figure.state.support.map((_, c) => plane.drawing.appendChild(svg("path", prototype(c))));
   const points = figure.state.support.map((examples, c) => examples.map((_, i) => plane.handle(
     `Example ${i + 1} of the ${NAMES[c]}`, COLORS[c], () => figure.state.support[c][i],
     (place) => figure.set({ support: figure.state.support.map((all, k) => all.map((p, j) => (k === c && j === i ? place : p))) }))));
-  const query = plane.handle("The query", "#000", () => figure.state.query, (place) => figure.set({ query: place }));
+  const query = plane.handle("The query", INK, () => figure.state.query, (place) => figure.set({ query: place }));
 
   return (now) => {
     plane.paint((place) => probabilities(place, now));
@@ -74,7 +74,7 @@ function build(figure) {
       means[c].setAttribute("d", now.nearest === "mean" ? mark(c, ...plane.toDrawing(mean(examples)), 12) : "");
       examples.forEach((point, i) => points[c][i].setAttribute("d", mark(c, ...plane.toDrawing(point), 7)));
     });
-    query.setAttribute("d", mark(4, ...plane.toDrawing(now.query), 10));
+    query.setAttribute("d", star(...plane.toDrawing(now.query), 13));
     const shares = probabilities(now.query, now), values = scores(now.query, now);
     const best = shares.indexOf(Math.max(...shares));
     said.say(

@@ -1,7 +1,7 @@
 // Chapter 7: a ruler that was learned. Drag the examples: rings follow them, as far as the training reached.
 
 import { prototypical, softmax } from "./compare.mjs";
-import { COLORS, NAMES, mark, svg, tag } from "./element.mjs";
+import { COLORS, INK, NAMES, mark, svg, tag } from "./element.mjs";
 import { field } from "./field.mjs";
 import { playground } from "./playground.mjs";
 import module from "./rings_weights.mjs";
@@ -62,13 +62,13 @@ function build(figure) {
       tag("thead", {}, tag("tr", {}, ...["class", "by distance", "by relation", "score > ½"].map((text, i) =>
         tag("th", { textContent: text, className: i ? "number" : "", attributes: { scope: "col" } })))),
       rows),
-    tag("p", { className: "quiet", textContent: "Drag the examples, or choose one with Tab and move it with the arrow keys. A thin circle is the ring of an example, and between the dashed circles the relation was trained. Its regions are as strong in colour as its scores are high; where all are low, the plane stays white." }));
+    tag("p", { className: "quiet", textContent: "Drag the examples, or choose one with Tab and move it with the arrow keys. A thin circle is the ring of an example, and between the dashed circles the relation was trained. Its regions are as strong in colour as its scores are high; where all are low, the plane stays empty." }));
 
   const circle = (attributes) => plane.drawing.appendChild(svg("circle", { ...attributes, fill: "none" }));
   const [cx, cy] = plane.toDrawing([0, 0]);
   const rings = DEFAULTS.support.map((_, c) => circle({ cx, cy, stroke: COLORS[c], "stroke-width": 1.5 }));
   const unit = plane.toDrawing([1, 0])[0] - cx;
-  for (const r of TRAINED) circle({ cx, cy, r: unit * r, stroke: "#333", "stroke-width": 1.5, "stroke-dasharray": "5 5" });
+  for (const r of TRAINED) circle({ cx, cy, r: unit * r, stroke: INK, "stroke-width": 1.5, "stroke-dasharray": "5 5" });
   const points = DEFAULTS.support.map((_, c) => plane.handle(
     `The example of the ${NAMES[c]}`, COLORS[c], () => figure.state.support[c],
     (place) => figure.set({ support: figure.state.support.map((p, k) => (k === c ? place : p)) })));
@@ -91,7 +91,7 @@ function build(figure) {
     const mean = (key) => percent(own.reduce((total, parts) => total + parts[key], 0) / own.length);
     const outside = [...support.keys()].filter((c) => radius(support[c]) < TRAINED[0] || radius(support[c]) > TRAINED[1]);
     said.say(
-      tag("strong", { textContent: `The relation calls ${mean("relation")} of the three rings by the right class, the distance ${mean("distance")}. ` }),
+      tag("strong", { textContent: `The highest relation score is the right class's on ${mean("relation")} of the three rings, and above ½ on ${mean("above")}; the distance gets ${mean("distance")} right. ` }),
       outside.length === 0 ? "All examples stand where the relation was trained." : outside.map((c) =>
         `The example of the ${NAMES[c]} is ${radius(support[c]).toFixed(1)} from the middle, where the relation was never trained: its score is above ½ on ${percent(own[c].above)} of that ring.`).join(" "));
   };

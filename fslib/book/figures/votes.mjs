@@ -3,7 +3,7 @@
 // Drag the examples and the query, and turn the scale from everybody to the nearest alone.
 
 import { nearest, prototypical, softmax, squaredEuclidean, voices } from "./compare.mjs";
-import { COLORS, NAMES, mark, slider, svg, tag } from "./element.mjs";
+import { COLORS, INK, NAMES, mark, slider, star, svg, tag } from "./element.mjs";
 import { decided, field } from "./field.mjs";
 import { playground } from "./playground.mjs";
 
@@ -59,14 +59,14 @@ function build(figure) {
       tag("thead", {}, tag("tr", {}, ...["class", "attention of its examples", "votes", "prototype"].map((text, i) =>
         tag("th", { textContent: text, className: i > 1 ? "number" : "", attributes: { scope: "col" } })))),
       rows),
-    tag("p", { className: "quiet", textContent: "Drag the examples and the query, the cross, or choose one with Tab and move it with the arrow keys. The area of a halo is the attention that the query pays to the example; in the table, each piece of a bar is one example." }));
+    tag("p", { className: "quiet", textContent: "Drag the examples and the query, the star, or choose one with Tab and move it with the arrow keys. The area of a halo is the attention that the query pays to the example; in the table, each piece of a bar is one example." }));
 
   const halos = figure.state.support.map((examples, c) => examples.map(() =>
     plane.drawing.appendChild(svg("circle", { fill: COLORS[c], "fill-opacity": 0.3, stroke: COLORS[c], "stroke-width": 1.5 }))));
   const points = figure.state.support.map((examples, c) => examples.map((_, i) => plane.handle(
     `Example ${i + 1} of the ${NAMES[c]}`, COLORS[c], () => figure.state.support[c][i],
     (place) => figure.set({ support: figure.state.support.map((all, k) => all.map((p, j) => (k === c && j === i ? place : p))) }))));
-  const query = plane.handle("The query", "#000", () => figure.state.query, (place) => figure.set({ query: place }));
+  const query = plane.handle("The query", INK, () => figure.state.query, (place) => figure.set({ query: place }));
 
   return (now) => {
     plane.paint((place) => decided(probabilities(place, now)));
@@ -76,7 +76,7 @@ function build(figure) {
       points[c][i].setAttribute("d", mark(c, cx, cy, 7));
       for (const [key, value] of Object.entries({ cx, cy, r: HALO * Math.sqrt(shares[c][i]) })) halos[c][i].setAttribute(key, value);
     }));
-    query.setAttribute("d", mark(4, ...plane.toDrawing(now.query), 10));
+    query.setAttribute("d", star(...plane.toDrawing(now.query), 13));
     const [votes, means] = ["votes", "mean"].map((method) => probabilities(now.query, { ...now, method }));
     const percent = (share) => `${(100 * share).toFixed(0)}\u00a0%`;
     rows.replaceChildren(...shares.map((ofClass, c) => tag("tr", {},
