@@ -1,5 +1,6 @@
 """What a page makes of a notebook that must also stand alone."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -63,3 +64,71 @@ def test_each_solution_comes_at_the_end_of_its_exercise():
     folded = '<details class="solution"><summary>Show the solution</summary>'
     assert order == ["Exercises", "code 1", folded, "Exercise 2: two", "code 2", folded, "Summary", "code 3"]
     assert "ONE" in made[2]["source"][0] and "TWO" in made[5]["source"][0]
+
+
+# Which mistake gives which number -------------------------------------------------------------------------------
+
+
+def exercise(name, tags=()):
+    source = f"def f(x):\n    ...  # your answer\n\n\nchecks.{name}(f)"
+    return {"cell_type": "code", "metadata": {"tags": list(tags)}, "source": [source]}
+
+
+def test_mistakes_come_after_the_answer_and_before_the_solution():
+    asked = {"cell_type": "markdown", "source": ["### Exercise 1: one"]}
+    cells = notebook_pages.with_mistakes([asked, exercise("cosines", ["wide"])])
+    made = notebook_pages.with_solutions(cells, {"Exercise 1: one": "ONE"})
+    question, answer, wrong, solution = made
+    assert question == asked and answer["metadata"]["tags"] == ["wide", "remove-output"]  # no "Your turn" shows
+    assert wrong["source"][0].startswith('<details class="mistakes"><summary>If you got …</summary>')
+    assert "ONE" in solution["source"][0]
+
+
+def test_a_chapter_may_be_named_and_other_cells_stay():
+    plain = {"cell_type": "code", "metadata": {}, "source": ["checks.cosines(f)"]}
+    made = notebook_pages.with_mistakes([plain, exercise("ch03.cosines")])
+    assert made[0] == plain and len(made) == 3
+
+
+SHOWN = [each for each in notebook_pages.checks.EXERCISES.values() if each.shows is not None]
+
+
+@pytest.mark.parametrize("check", SHOWN, ids=lambda check: check.name)
+def test_each_number_stands_once_and_no_right_one(check):
+    """Nor does a text tell it: it is the same for all inputs."""
+    listed = re.findall(r"\*\*([^*]+)\*\*", notebook_pages.mistakes(check))
+    assert sorted(listed) == sorted(check.mistakes()) and check.value(check.right) not in listed
+    assert not [wrong for wrong in check.wrong.values() if "{right" in wrong.text or "{answer" in wrong.text]
+
+
+def test_an_input_that_can_be_typed_is_told():
+    checks = notebook_pages.checks
+    assert "gives on (0.08, 0.003), as the check prints it:" in notebook_pages.mistakes(checks.episodes_needed)
+    assert "What your answer gives" not in notebook_pages.mistakes(checks.weights_per_picture)
+
+
+def test_what_shows_no_number_has_no_list():
+    made = notebook_pages.with_mistakes([exercise("whitening")])
+    assert len(made) == 1 and made[0]["metadata"]["tags"] == ["remove-output"]
+
+
+def test_texts_say_in_markdown_what_they_say():
+    assert notebook_pages.plain("N_k * [2] $s$ `x` <b>") == r"N\_k \* \[2\] \$s\$ \`x\` \<b\>"
+
+
+def test_a_comment_in_code_is_no_heading():
+    """It neither ends an exercise, nor begins one; and a heading after the code does."""
+    text = "### Exercise 1: one\n\n```python\n# a comment\n```"
+    hint = "A hint:\n\n```python\n# a comment\n## Exercise 2: two\n```\n"
+    cells = [{"cell_type": "markdown", "source": [source]} for source in (text, hint, f"{hint}\n## Summary")]
+    cells.insert(2, {"cell_type": "code", "source": ["# your answer\n## Exercise 2: two"]})
+    made = notebook_pages.with_solutions(cells, {"Exercise 1: one": "ONE", "Exercise 2: two": "TWO"})
+    assert [cell["source"] for cell in made[:3] + made[4:]] == [cell["source"] for cell in cells]
+    assert len(made) == 5 and "ONE" in made[3]["source"][0]
+
+
+def test_a_comment_in_a_solution_begins_no_other(tmp_path):
+    notebook = solved("## Exercise 1: one", ["1", "solution"], "```python\n## Exercise 2: two\n```", ["2", "solution"])
+    notebook.cells[1].source += "\n## Exercise 3: three"
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    assert list(notebook_pages.solutions(tmp_path / "a.ipynb", tmp_path / "cache")) == ["Exercise 1: one"]

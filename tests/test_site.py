@@ -8,6 +8,7 @@ import tomllib
 from base64 import b64decode
 from functools import cache
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 from xml.etree import ElementTree
@@ -18,6 +19,8 @@ from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 from PIL import Image
 from pybtex.database import parse_string
+
+from fslib.book import checks
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "_build" / "html"
@@ -250,6 +253,20 @@ def test_each_exercise_has_its_solution_folded_under_it(page):
     for exercise in exercises:
         (solution,) = exercise.select("details.solution")
         assert not solution.has_attr("open") and "checks." in solution.select_one(".highlight-python").get_text()
+
+
+@pytest.mark.parametrize("page", sorted(SITE.glob("chapters/*.html")), ids=lambda page: page.stem)
+def test_no_exercise_looks_like_an_error_and_its_mistakes_are_folded(page):
+    for exercise in soup(page).select("section[id^=exercise-]"):
+        asked = exercise.select_one(".cell_input").get_text()
+        check = attrgetter(re.search(r"^checks\.([\w.]+)\(", asked, re.MULTILINE)[1])(checks)
+        folded = exercise.select("details.mistakes")
+        assert len(folded) == bool(check.mistakes()) and not any(each.has_attr("open") for each in folded)
+        listed = {strong.text for each in folded for strong in each.select("li strong")}
+        right = check.value(check.right)
+        assert listed == set(check.mistakes()) and right not in listed
+        assert len(right) < 5 or right not in page.read_text(encoding="utf8")  # shorter ones mean other things
+        assert "Your turn" not in exercise.get_text()
 
 
 @pytest.mark.parametrize("page", sorted(SITE.glob("chapters/*.html")), ids=lambda page: page.stem)

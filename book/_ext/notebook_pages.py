@@ -1,19 +1,25 @@
 """Make a page of the site from a notebook, which must also stand alone.
 
 What stands under its title and at its end for Colab goes; links to the site become links within it; and each exercise
-gets its solution, folded, from the notebook of solutions beside it, with what it printed when that notebook ran.
+gets, folded, which mistake gives which number, from the bank of wrong answers; and its solution, from the notebook of
+solutions beside it, with what it printed when that notebook ran.
 """
 
 import json
 import re
+from operator import attrgetter
 from pathlib import Path
 
 import nbformat
-from address import LAST_ID, TITLE_ID, project
+from address import FENCED, LAST_ID, TITLE_ID, project
 from jupyter_cache import get_cache
 
-EXERCISE = re.compile(r"^#{2,3} (Exercise .*)$", re.MULTILINE)
+from fslib.book import checks
+
+CHECKED = re.compile(r"^checks\.([\w.]+)\(", re.MULTILINE)
+HEADING = re.compile(rf"{FENCED}|^#{{1,6}} +(?P<words>.*)$", re.MULTILINE)
 FOLDED = "<details class=\"solution\"><summary>Show the solution</summary>\n\n{inside}\n\n</details>"
+MISTAKES = FOLDED.replace("solution", "mistakes", 1).replace("Show the solution", "If you got …")
 
 
 def within(text: str, site: str, docname: str) -> str:
@@ -28,6 +34,17 @@ def within(text: str, site: str, docname: str) -> str:
     )
 
 
+def headings(cell: dict) -> list[str]:
+    """The words of the headings in a cell, without the comments of code in it."""
+    found = HEADING.finditer("".join(cell["source"])) if cell["cell_type"] == "markdown" else ()
+    return [heading["words"] for heading in found if heading["words"] is not None]
+
+
+def exercise_in(cell: dict) -> str | None:
+    """The heading of the exercise that begins in a cell."""
+    return next((words for words in headings(cell) if words.startswith("Exercise ")), None)
+
+
 def solutions(path: Path, cache: Path) -> dict[str, str]:
     """Of each exercise, by its heading, the solution as Markdown, in parts as the notebook has cells.
 
@@ -38,8 +55,7 @@ def solutions(path: Path, cache: Path) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     exercise = ""
     for cell in ran(nbformat.read(path, as_version=4), cache).cells:
-        if heading := EXERCISE.search(cell.source):
-            exercise = heading[1]
+        exercise = exercise_in(cell) or exercise
         if "solution" not in cell.metadata.get("tags", []):
             continue
         parts = found.setdefault(exercise, [])
@@ -63,15 +79,50 @@ def with_solutions(cells: list[dict], solved: dict[str, str]) -> list[dict]:
     """The cells of a chapter, with its solution after the last cell of each exercise."""
     made, exercise = [], None
     for cell in [*cells, {"cell_type": "markdown", "source": ["## "]}]:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "markdown" and re.search(r"^#", source, re.MULTILINE):
+        if headings(cell):
             if exercise in solved:
                 text = FOLDED.format(inside=solved[exercise])
                 made.append({"cell_type": "markdown", "id": f"solution-{len(made)}", "metadata": {}, "source": [text]})
-            heading = EXERCISE.search(source)
-            exercise = heading[1] if heading else None
+            exercise = exercise_in(cell)
         made.append(cell)
     return made[:-1]
+
+
+def mistakes(exercise: checks.Exercise) -> str:
+    """Which mistake gives which number, as Markdown; nothing where no mistake gives one."""
+    found = exercise.mistakes()
+    if not found:
+        return ""
+    given = f"What your answer gives on {exercise.fixed_input}, as the check prints it:\n"
+    by_text: dict[str, list[str]] = {}
+    for value, texts in found.items():
+        by_text.setdefault(" Or: ".join(texts), []).append(f"**{value}**")
+    rows = [f"- {' or '.join(values)}: {plain(text)}" for text, values in by_text.items()]
+    return MISTAKES.format(inside="\n".join(rows if exercise.given is None else [given, *rows]))
+
+
+def plain(text: str) -> str:
+    """A text that says in Markdown what it says."""
+    return re.sub(r"([\\`*_{}\[\]<>$|])", r"\\\1", text)
+
+
+def with_mistakes(cells: list[dict]) -> list[dict]:
+    """The cells of a chapter, with the mistakes after each answer that is to be given.
+
+    What its check prints before there is one does not show.
+    """
+    made = []
+    for cell in cells:
+        source = "".join(cell["source"])
+        check = CHECKED.search(source) if "# your answer" in source else None
+        if not check:
+            made.append(cell)
+            continue
+        tags = [*cell["metadata"].get("tags", []), "remove-output"]
+        made.append(cell | {"metadata": cell["metadata"] | {"tags": tags}})
+        if text := mistakes(attrgetter(check[1])(checks)):
+            made.append({"cell_type": "markdown", "id": f"mistakes-{len(made)}", "metadata": {}, "source": [text]})
+    return made
 
 
 def as_page(app, docname: str, source: list[str]) -> None:
@@ -87,6 +138,7 @@ def as_page(app, docname: str, source: list[str]) -> None:
             text = text.partition("\n")[0]
         if cell["cell_type"] == "markdown":
             cell["source"] = [within(text, project().site, docname)]
+    notebook["cells"] = with_mistakes(notebook["cells"])
     beside = path.parent / "solutions" / path.name
     if beside.exists():
         app.env.note_dependency(str(beside))

@@ -436,8 +436,9 @@ _RESULT = re.compile(
 )
 # What is not a result of ours: mathematics, code, the level of an interval, and markup.
 _NOT_OURS = re.compile(
-    r"\$\$.*?\$\$|\$[^$\n]+\$|```.*?```|`[^`\n]+`|<[^>]+>|\b95\s?%\s+(?:confidence\s+)?interval",
-    re.DOTALL,
+    r"\$\$.*?\$\$|\$[^$\n]+\$|```.*?```|`[^`\n]+`|<[^>]+>|\b95\s?%\s+(?:confidence\s+)?interval"
+    r"|^\*\w+, about \d+ minutes\*$",  # what an exercise takes
+    re.DOTALL | re.MULTILINE,
 )
 _CITATION = re.compile(r"\{cite|\]\(https?://(?:arxiv\.org|doi\.org|proceedings\.|openreview\.net)")
 

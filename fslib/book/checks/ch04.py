@@ -3,9 +3,10 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from fslib.book.checks.exercise import Exercise, Wrong
+from fslib.book.checks.exercise import Exercise, Wrong, with_gradient
 from fslib.metrics import squared_euclidean
 
 
@@ -15,8 +16,20 @@ def _mean(same: Tensor, pull: Tensor, push: Tensor) -> Tensor:
 
 contrastive_loss = Exercise(
     asks="4.1: the contrastive loss, the mean over pairs",
+    level="easy",
+    minutes=5,
     given=lambda: (2 * torch.rand(40), torch.rand(40) < 0.3, 1 + 0.5 * torch.rand(()).item()),
     right=lambda d, same, m: _mean(same, d.square(), (m - d).clamp_min(0).square()),
+    call=with_gradient,
+    also=(
+        lambda d, same, m: torch.where(same, d, (m - d).clamp(min=0)).square().mean(),
+        lambda d, same, m: (d[same].square().sum() + F.relu(m - d[~same]).square().sum()) / len(d),
+        lambda d, same, m: (same * d**2 + ~same * F.relu(m - d) ** 2).mean(),
+    ),
+    hints=(
+        "Two cases: what does a pair of one class cost, and what a pair of two? `torch.where` takes both.",
+        "Both terms are squared, and the square of the second comes after the maximum with zero.",
+    ),
     wrong={
         "swapped": Wrong(
             "pull and push are swapped: pairs of one class have same = True.",
@@ -51,13 +64,22 @@ contrastive_loss = Exercise(
 
 count_triplets = Exercise(
     asks="4.2: the number of triplets in a batch of so many classes and examples of each",
+    level="easy",
+    minutes=5,
     given=[(20, 6), (3, 2), (7, 5)],
     right=lambda classes, each: classes * each * (each - 1) * (classes - 1) * each,
     tolerance=0,
+    fixed=(8, 4),
+    also=(
+        lambda classes, each: classes * each * (each - 1) * (classes * each - each),
+        lambda classes, each: 2 * math.comb(each, 2) * classes * (classes - 1) * each,
+    ),
+    hints=(
+        "Count in three steps and multiply.",
+        "Anchors first. How many positives has each? How many negatives?",
+    ),
     wrong={
-        "itself": Wrong(
-            "an example is not its own positive.", lambda classes, each: classes * each**3 * (classes - 1)
-        ),
+        "itself": Wrong("an example is not its own positive.", lambda classes, each: classes * each**3 * (classes - 1)),
         "same class": Wrong(
             "a negative is of another class.",
             lambda classes, each: classes * each * (each - 1) * (classes * each - 1),
@@ -118,10 +140,28 @@ def _half_right(distances: Tensor, labels: Tensor, found: tuple[Tensor, Tensor])
 
 hardest = Exercise(
     asks="4.3: distance to the farthest positive and to the nearest negative of each example",
+    level="hard",
+    minutes=15,
     given=_points,
     right=_extremes,
     parts=("the farthest positives", "the nearest negatives"),
     judge=_half_right,
+    also=(
+        lambda distances, labels: (
+            distances.masked_fill(labels[:, None] != labels, -1).amax(1),
+            distances.masked_fill(labels[:, None] == labels, torch.inf).amin(1),
+        ),
+        lambda distances, labels: tuple(
+            torch.stack([pick(row[(labels == y) == same]) for row, y in zip(distances, labels)])
+            for pick, same in ((torch.max, True), (torch.min, False))
+        ),
+    ),
+    hints=(
+        "Which pairs are of one class? `labels[:, None] == labels` says it of all at once.",
+        "Set what must not win to $-\\infty$ before a maximum and to $\\infty$ before a minimum. Is an "
+        "example its own positive?",
+        "`distances.masked_fill(mask, value)` sets, `amax(1)` and `amin(1)` pick a distance in each row.",
+    ),
     wrong={
         "swapped": Wrong(
             "positives come first, negatives second.", lambda distances, labels: _extremes(distances, labels)[::-1]
@@ -149,11 +189,11 @@ hardest = Exercise(
         ),
         "positives": Wrong(
             "the positives are not right.",
-            lambda distances, labels: (-torch.ones(24), _extremes(distances, labels)[1]),
+            lambda distances, labels: (distances.mean(1), _extremes(distances, labels)[1]),
         ),
         "negatives": Wrong(
             "the negatives are not right.",
-            lambda distances, labels: (_extremes(distances, labels)[0], -torch.ones(24)),
+            lambda distances, labels: (_extremes(distances, labels)[0], distances.mean(1)),
         ),
     },
     otherwise="neither the positives nor the negatives are right.",
@@ -166,8 +206,20 @@ def _line_up(scores: Tensor) -> Tensor:
 
 n_pair_distances = Exercise(
     asks="4.4: the N-pair loss with minus the squared distance for the inner product",
+    level="medium",
+    minutes=8,
     given=lambda: (torch.randn(6, 3), torch.randn(6, 3)),
     right=lambda anchor, positive: _line_up(-squared_euclidean(anchor, positive)),
+    call=with_gradient,
+    also=(
+        lambda anchor, positive: F.cross_entropy(-torch.cdist(anchor, positive).square(), torch.arange(len(anchor))),
+        lambda anchor, positive: -(-(anchor[:, None] - positive).square().sum(-1)).log_softmax(1).diagonal().mean(),
+    ),
+    hints=(
+        "First the table of scores, one row an anchor. What is the right answer of each row?",
+        "Rows are anchors, columns are positives. `F.cross_entropy` takes scores, and the right answer to "
+        "row $i$ is $i$.",
+    ),
     wrong={
         "sign": Wrong(
             "near should score high: put a minus before the distance.",
@@ -200,9 +252,21 @@ def _of_right_class(labels: Tensor) -> Tensor:
 
 arcface_scores = Exercise(
     asks="4.5: cosines with the margin added to the angle of the right class",
+    level="medium",
+    minutes=10,
     # No example is of the last class: one-hot rows need to be told how many there are.
     given=lambda: (1.6 * torch.rand(9, 4) - 0.8, torch.randint(0, 3, (9,)), 0.3 + 0.2 * torch.rand(()).item()),
     right=lambda cosines, labels, m: torch.where(_of_right_class(labels), (cosines.acos() + m).cos(), cosines),
+    also=(
+        lambda cosines, labels, m: (cosines.acos() + m * F.one_hot(labels, cosines.shape[1])).cos(),
+        lambda cosines, labels, m: torch.where(
+            _of_right_class(labels), cosines * math.cos(m) - (1 - cosines**2).sqrt() * math.sin(m), cosines
+        ),
+    ),
+    hints=(
+        "From cosine to angle, add, and back to the cosine. What must be added to the angles of wrong classes?",
+        "`torch.acos` gives the angle. `F.one_hot(labels, classes)` says where to add.",
+    ),
     wrong={
         "every class": Wrong(
             "every class has the margin; only the right one should.",

@@ -1,9 +1,11 @@
 """Chapter 5: embedding functions."""
 
+import functools
 import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fslib.book.checks.exercise import Exercise, Wrong
@@ -23,9 +25,20 @@ def _field(layers: Layers, start: int = 1, extra: int = 1, strided: bool = True,
 
 receptive_field = Exercise(
     asks="5.1: the side of the receptive field of layers given as (kernel, stride)",
+    level="medium",
+    minutes=10,
     given=[([(3, 1)],), ([(3, 1), (2, 2)] * 4,), ([(7, 2), (3, 2), (3, 1), (3, 2), (1, 1)],)],
     right=_field,
     tolerance=0,
+    fixed=([(3, 1), (2, 2), (3, 2)],),
+    also=(
+        lambda layers: 1 + sum((k - 1) * math.prod(by for _, by in layers[:i]) for i, (k, _) in enumerate(layers)),
+        lambda layers: functools.reduce(lambda side, layer: (side - 1) * layer[1] + layer[0], layers[::-1], 1),
+    ),
+    hints=(
+        "How many pixels does one number see before the first layer? By how many does a kernel of 3 widen that?",
+        "Carry two numbers through the layers, and change the distance of neighbours last.",
+    ),
     wrong={
         "late": Wrong(
             "count the stride of a layer only for the layers after it.", lambda layers: _field(layers, late=True)
@@ -49,9 +62,23 @@ receptive_field = Exercise(
 
 block_parameters = Exercise(
     asks="5.2: the parameters of a convolution with a bias and of the batch norm after it",
+    level="easy",
+    minutes=5,
     given=[(1, 64, 3), (48, 32, 5)],
     right=lambda ins, outs, kernel: ins * outs * kernel**2 + 3 * outs,
     tolerance=0,
+    fixed=(3, 16, 5),
+    also=(
+        lambda ins, outs, kernel: outs * (ins * kernel * kernel + 1) + 2 * outs,
+        lambda ins, outs, kernel: sum(
+            p.numel() for layer in (nn.Conv2d(ins, outs, kernel), nn.BatchNorm2d(outs)) for p in layer.parameters()
+        ),
+    ),
+    hints=(
+        "Count the weights of one filter, then of all filters, then what comes once for each channel.",
+        "Each filter of the convolution looks at all channels that come in. Batch norm learns two numbers "
+        "for each channel.",
+    ),
     wrong={
         "batch norm": Wrong(
             "the convolution is right; batch norm learns a scale and a shift of each channel.",
@@ -98,8 +125,24 @@ def _weights(
 
 squeeze_excitation = Exercise(
     asks="5.3: feature maps with each channel weighed, from two linear layers",
+    level="medium",
+    minutes=10,
     given=lambda: (torch.randn(16, 8, 5, 4), nn.Linear(8, 4), nn.Linear(4, 8)),
     right=lambda maps, *layers: maps * _weights(maps, layers).sigmoid(),
+    also=(
+        lambda maps, narrow, widen: torch.einsum(
+            "nchw,nc->nchw", maps, widen(F.relu(narrow(maps.mean((2, 3))))).sigmoid()
+        ),
+        lambda maps, narrow, widen: (
+            maps * widen(narrow(F.adaptive_avg_pool2d(maps, 1).flatten(1)).clamp(min=0)).sigmoid()[:, :, None, None]
+        ),
+    ),
+    hints=(
+        "Four steps: squeeze each map to one number, two layers with a ReLU between them, a gate between 0 "
+        "and 1, multiply.",
+        "The mean over locations has shape `(n, c)`, and so have the weights. `weights[..., None, None]` can "
+        "be multiplied with the maps.",
+    ),
     wrong={
         "maximum": Wrong(
             "squeeze by the mean over locations, not by the maximum.",
@@ -133,41 +176,78 @@ squeeze_excitation = Exercise(
     otherwise="mean over locations, first layer, ReLU, second layer, sigmoid, times the maps.",
 )
 
+
+def _read(scores: Tensor, values: Tensor, real: Tensor) -> Tensor:
+    """What each query reads from the values, by a softmax of its scores over those that are real."""
+    return scores.masked_fill(~real, -torch.inf).softmax(1) @ values
+
+
 self_attention = Exercise(
-    asks="5.4: what every location reads, from queries, keys and values",
-    given=lambda: (2 * torch.randn(6, 16), 2 * torch.randn(9, 16), torch.randn(9, 5)),
-    right=lambda queries, keys, values: (queries @ keys.T / 4).softmax(1) @ values,
+    asks="5.4: what every position reads, from queries, keys and values, where padding gets no attention",
+    level="medium",
+    minutes=8,
+    given=lambda: (2 * torch.randn(6, 16), 2 * torch.randn(9, 16), torch.randn(9, 5), torch.arange(9) < 7),
+    right=lambda queries, keys, values, real: _read(queries @ keys.T / 4, values, real),
+    also=(
+        lambda queries, keys, values, real: F.scaled_dot_product_attention(
+            queries, keys, values, real.expand(len(queries), -1)
+        ),
+        lambda queries, keys, values, real: (queries @ keys[real].T / 4).softmax(1) @ values[real],
+    ),
+    hints=(
+        "All products at once are `queries @ keys.T`. What must the score of padding be, so that its softmax is zero?",
+        "By what does equation 5.5 divide, and why? Take it from the shape of the queries.",
+    ),
     wrong={
+        "padding too": Wrong(
+            "padding gets attention: set its scores to minus infinity before the softmax.",
+            lambda queries, keys, values, real: (queries @ keys.T / 4).softmax(1) @ values,
+        ),
+        "zero scores": Wrong(
+            "a score of zero still gets attention; only minus infinity gets none.",
+            lambda queries, keys, values, real: (queries @ keys.T / 4 * real).softmax(1) @ values,
+        ),
+        "after the softmax": Wrong(
+            "take the padding away before the softmax, or the attention no longer sums to one.",
+            lambda queries, keys, values, real: (queries @ keys.T / 4).softmax(1) * real @ values,
+        ),
+        "reversed": Wrong(
+            "real is True where there is text; you read the padding alone.",
+            lambda queries, keys, values, real: _read(queries @ keys.T / 4, values, ~real),
+        ),
         "undivided": Wrong(
             "you do not divide by the root of the dimension.",
-            lambda queries, keys, values: (queries @ keys.T).softmax(1) @ values,
+            lambda queries, keys, values, real: _read(queries @ keys.T, values, real),
         ),
         "no root": Wrong(
             "divide by the root of the dimension, not by the dimension.",
-            lambda queries, keys, values: (queries @ keys.T / 16).softmax(1) @ values,
+            lambda queries, keys, values, real: _read(queries @ keys.T / 16, values, real),
         ),
         "of values": Wrong(
             "divide by the root of the dimension of the queries, not of the values.",
-            lambda queries, keys, values: (queries @ keys.T / math.sqrt(5)).softmax(1) @ values,
+            lambda queries, keys, values, real: _read(queries @ keys.T / math.sqrt(5), values, real),
         ),
         "after": Wrong(
             "divide the products before the softmax, not its result after it.",
-            lambda queries, keys, values: (queries @ keys.T).softmax(1) @ values / 4,
+            lambda queries, keys, values, real: _read(queries @ keys.T, values, real) / 4,
         ),
         "over queries": Wrong(
             "the attention of one query should sum to one: take the softmax over the keys.",
-            lambda queries, keys, values: (queries @ keys.T / 4).softmax(0) @ values,
+            lambda queries, keys, values, real: (queries @ keys.T / 4).softmax(0) @ values,
+            lambda queries, keys, values, real: (queries @ keys.T / 4).softmax(0) * real @ values,
+            lambda queries, keys, values, real: torch.full((6, 5), torch.nan),  # padding set to minus infinity before
         ),
         "no softmax": Wrong(
             "those are sums by scores; take their softmax first.",
-            lambda queries, keys, values: queries @ keys.T / 4 @ values,
+            lambda queries, keys, values, real: queries @ keys.T / 4 * real @ values,
+            lambda queries, keys, values, real: queries @ keys.T / 4 @ values,
         ),
         "cosines": Wrong(
             "compare by inner products, not by cosines.",
-            lambda queries, keys, values: (cosine_similarity(queries, keys) / 4).softmax(1) @ values,
+            lambda queries, keys, values, real: _read(cosine_similarity(queries, keys) / 4, values, real),
         ),
     },
-    otherwise="softmax of queries times keys over the root of the dimension, times the values.",
+    otherwise="softmax of queries times keys over the root of the dimension, over real keys alone, times the values.",
 )
 
 
@@ -179,9 +259,19 @@ def _texts() -> list[tuple[Tensor, Tensor]]:
 
 mean_of_real = Exercise(
     asks="5.5: the mean over the real positions of each text, whatever stands at the padding",
+    level="medium",
+    minutes=10,
     given=_texts,
     right=lambda features, real: torch.stack([f[r].mean(0) for f, r in zip(features, real)]),
     judge=lambda features, real, found: "nan" if features.isnan().any() else None,
+    also=(
+        lambda features, real: features.masked_fill(~real[..., None], 0).sum(1) / real.sum(1, keepdim=True),
+        lambda features, real: torch.where(real[..., None], features, 0.0).sum(1) / real.sum(1)[:, None],
+    ),
+    hints=(
+        "A mean is a sum over a number. Which sum, and which number, of each text?",
+        "NaN times zero is NaN. `masked_fill` puts zeros in place of whatever stood there.",
+    ),
     wrong={
         "nan": Wrong(
             "right while the padding holds numbers, but NaN times zero is NaN: "

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fslib.book.checks.exercise import Exercise, Wrong
@@ -29,8 +30,21 @@ def _of_classes(
 
 class_means = Exercise(
     asks="6.1: the mean embedding of each class, in the order of the sorted labels",
+    level="easy",
+    minutes=5,
     given=lambda: (torch.randn(9, 4), shuffled(7, -2, 7, 30, -2, 7, 30, 30, 30)),
     right=prototypes,
+    shows=(0,),
+    also=(
+        lambda support, labels: torch.stack(
+            [support[labels == k].sum(0) / (labels == k).sum() for k in labels.unique()]
+        ),
+        lambda support, labels: F.normalize((labels.unique()[:, None] == labels).to(support), p=1) @ support,
+    ),
+    hints=(
+        "`labels.unique()` is sorted. `support[labels == k]` picks the examples of one class.",
+        "Over which axis is the mean? It has as many numbers as one embedding. `torch.stack` makes rows of them.",
+    ),
     wrong={
         "axis": Wrong(
             "the means have different lengths: take each over the examples of a class, axis 0, not axis 1.",
@@ -51,6 +65,10 @@ class_means = Exercise(
         "order": Wrong(
             "the rows stand in the order in which the labels appear; sort the labels.",
             _of_classes(lambda examples: examples.mean(0), in_order_of_appearance),
+        ),
+        "numbered": Wrong(
+            "labels may be any integers, not only 0, 1, 2, …: take the classes from labels.unique().",
+            lambda support, labels: torch.stack([support[labels == k].mean(0) for k in range(len(labels.unique()))]),
         ),
     },
     otherwise="the rows are not the class means.",
@@ -79,11 +97,23 @@ def _classifies(centers: Tensor, query: Tensor, found: tuple[Tensor, Tensor]) ->
 
 linear_form = Exercise(
     asks="6.2: weight and bias of the linear classifier that equals a Prototypical Network",
+    level="medium",
+    minutes=10,
     given=lambda: (torch.randn(5, 8), torch.randn(40, 8)),
     call=lambda weights_and_bias, centers, query: weights_and_bias(centers),
     right=lambda centers: (2 * centers, -centers.square().sum(1)),
     parts=("the weight", "the bias"),
     judge=_classifies,
+    also=(
+        lambda centers: [2 * centers.double(), -(centers.double() ** 2).sum(1)],
+        lambda centers: (centers + centers, -torch.einsum("cd,cd->c", centers, centers)),
+        lambda centers: (2 * centers, 1 - centers.norm(dim=1) ** 2),
+    ),
+    hints=(
+        "Write ‖q − c‖² out in three terms, and put a minus before it.",
+        "Equation 6.3. Which of its terms depend on the class?",
+        "What multiplies $q$ is the weight; what depends on $c$ alone is the bias.",
+    ),
     wrong={
         "half": Wrong(
             "that gives the same answers but softer probabilities: both halves of equation 6.3 count double.",
@@ -119,8 +149,25 @@ def _scores(
 
 nearest_example = Exercise(
     asks="6.3: the score of each class, minus the squared distance to its nearest example",
+    level="medium",
+    minutes=10,
     given=lambda: (torch.randn(7, 4), shuffled(3, 1, 3, 2, 1, 2, 3), torch.randn(20, 4)),
     right=_scores(),
+    shows=(0, 0),
+    also=(
+        lambda support, labels, query: torch.stack(
+            [-torch.cdist(query, support[labels == k]).square().min(1).values for k in labels.unique()], 1
+        ),
+        lambda support, labels, query: (
+            (-squared_euclidean(query, support)[:, None])
+            .masked_fill(labels.unique()[:, None] != labels, -torch.inf)
+            .amax(2)
+        ),
+    ),
+    hints=(
+        "In which order: reduce the examples, then compare, or compare, then reduce?",
+        "All distances to all examples first; then, for each class, the smallest over the columns of that class.",
+    ),
     wrong={
         "sign": Wrong("near should score high: put a minus before the distance.", _scores(sign=1)),
         "mean": Wrong("you average the distances of a class; take the smallest.", _scores(torch.mean)),
@@ -134,14 +181,30 @@ nearest_example = Exercise(
             "that is the distance to the mean; take the distance to the nearest example.",
             lambda support, labels, query: -squared_euclidean(query, prototypes(support, labels)),
         ),
+        "numbered": Wrong(
+            "labels may be any integers, not only 0, 1, 2, …: take the classes from labels.unique().",
+            _scores(order=lambda labels: list(range(len(labels.unique())))),
+        ),
     },
     otherwise="for each class, take the smallest squared distance to one of its examples, with a minus.",
 )
 
 temperature = Exercise(
     asks="6.4: probabilities at a temperature; higher is softer",
-    given=lambda: (torch.randn(6, 5), 2 + 3 * torch.rand(()).item()),
+    level="easy",
+    minutes=3,
+    given=lambda: [(torch.randn(6, 5), 2 + 3 * torch.rand(()).item()) for _ in range(2)],
     right=lambda scores, t: (scores / t).softmax(-1),
+    shows=(0, 0),
+    also=(
+        lambda scores, t: F.softmax(scores / t, dim=1),
+        lambda scores, t: (scores / t - (scores / t).logsumexp(1, keepdim=True)).exp(),
+    ),
+    hints=(
+        "At a very high temperature all classes should be equally probable. Which operation brings all "
+        "scores near zero?",
+        "Do it before the softmax, and mind the axis: the probabilities of one query sum to one.",
+    ),
     wrong={
         "unused": Wrong("you do not use the temperature.", lambda scores, t: scores.softmax(-1)),
         "sharper": Wrong(

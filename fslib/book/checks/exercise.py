@@ -2,7 +2,7 @@
 
 An answer is tried on fresh data. It is right if it gives what the right answer gives; if it gives what one of the known
 wrong answers gives, the verdict says what is wrong with it. Nothing is printed: a notebook shows the verdict, a grader
-asks it.
+asks it. On one fixed input it also says what the answer gives: the book's page lists which mistake gives which number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,15 +27,20 @@ from fslib.episodes import Episode
 
 # Each press of a check draws from a seed of its own.
 _presses = itertools.count()
+_FIXED = 0  # the seed of a fixed input
 
 #: What verdicts on all exercises say, by key.
 COMMON = {
     "right": "✓ Right.",
     "wrong": "✗ Not yet: {problem}",
-    "untouched": "Not answered yet.",
-    "nothing": "your function returns nothing; end it with return and the answer.",
+    "untouched": "○ Your turn: put your answer in the place of the three dots.",
+    "nothing": "your function returned None: is there a return?",
     "function": "give the check the function itself, not what it returns.",
     "raised": "your answer raised {error}",
+    "changed": "your function changes what it is given; work on a copy, or the caller's data are lost.",
+    "no gradient": "training cannot follow this back; return the tensor itself, without float(), .item() or .detach().",
+    "fixed": "On {given}, {answer} is {value}.",
+    "input": "one fixed input",
     "kind": "the answer should be {wanted}, but is a {kind}.",
     "tensor": "a tensor",
     "episode": "an Episode",
@@ -85,12 +90,14 @@ class Verdict:
         message: one sentence for the reader.
         exercise: the name of the exercise, such as ``ch01.nearest_neighbour``.
         because: the key of what is wrong, the same in all languages; ``untouched`` if nothing was answered yet.
+        shown: what the answer gives on one fixed input, in a sentence, if it gives a number there.
     """
 
     right: bool
     message: str
     exercise: str
     because: str = "right"
+    shown: str = ""
 
     @property
     def attempted(self) -> bool:
@@ -101,7 +108,7 @@ class Verdict:
         return self.right
 
     def __repr__(self) -> str:
-        return self.message
+        return f"{self.message}\n{self.shown}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,8 @@ class Wrong:
         object.__setattr__(self, "answers", answers)
 
 
-class _Found(Exception):
-    """A problem with an answer, by the key of its text and what fills the gaps of it."""
+class Found(Exception):
+    """A problem with an answer, by the key of its text and what fills the gaps of it; a call may raise it."""
 
     def __init__(self, key: str, **gaps: Any):
         self.key, self.gaps = key, gaps
@@ -129,24 +136,34 @@ class Exercise:
 
     Attributes:
         asks: what to return, in a clause.
+        level: how hard it is.
+        minutes: that it takes a reader who knows the chapter.
         right: an answer that is right: a function of what is given, or a value if nothing is.
+        also: other answers that are as right.
         wrong: known mistakes, by key. The verdict on any of their answers is their text.
         otherwise: what is said of an answer that makes none of them. Like all texts of an exercise it may have gaps for
             ``{answer}``, ``{right}`` and ``{given}``.
         given: what an answer is called with, a tuple, or a list of several, each to be answered rightly; or a function
             that draws one or the other.
-        hints: from the gentlest on.
+        hints: from the gentlest on, as Markdown.
         parts: what the several things are that an answer returns, in order.
         tolerance: how far a number may be off, relatively; a number in a tensor also absolutely.
         same: whether two results agree; default, by that tolerance.
         judge: asked about a result of the right kind and shape that is none of the known ones, with what was given:
             ``judge(*given, result)`` gives the key of a mistake, ``"right"``, or None.
+        judged: whether the judge alone decides, as where answers draw; then ``call`` sees to the kind of the result.
         call: calls an answer with what is given; default, once.
+        fixed: the fixed input, of numbers, on which a check shows what an answer gives; default, one that is given.
+        shows: where in the result the number stands that is shown, such as ``(0, 1)`` for ``answer[0][1]``; several
+            numbers there are summed, and of two parts the second is taken off the first. None, if right answers differ.
         name: chapter and name, given by :mod:`fslib.book.checks`.
     """
 
     asks: str
+    level: Literal["easy", "medium", "hard"]
+    minutes: int
     right: Any
+    also: tuple[Any, ...]
     otherwise: str
     wrong: Mapping[str, Wrong] = field(default_factory=dict)
     given: Callable[[], tuple | list[tuple]] | list[tuple] | None = None
@@ -155,7 +172,10 @@ class Exercise:
     tolerance: float = 1e-4
     same: Callable[[Any, Any], bool] | None = None
     judge: Callable[..., str | None] | None = None
+    judged: bool = False
     call: Callable[..., Any] | None = None
+    fixed: tuple | None = None
+    shows: tuple[int, ...] | None = ()
     name: str = ""
 
     def __call__(self, answer: Any, seed: int | None = None) -> Verdict:
@@ -169,9 +189,60 @@ class Exercise:
         try:
             with seeded(seed, default_device()), torch.device("cpu"):
                 self._try(answer)
-        except _Found as found:
-            return self._verdict(found.key, found.gaps)
-        return Verdict(True, _word("right", COMMON["right"]), self.name)
+        except Found as found:
+            return self._verdict(answer, found.key, found.gaps)
+        return self._verdict(answer, "right", {})
+
+    def value(self, answer: Any) -> str:
+        """The number that an answer gives on the fixed input, to three digits; empty if it gives none."""
+        return self._on_fixed(answer)[1]
+
+    def _on_fixed(self, answer: Any) -> tuple[str, str]:
+        """What is shown, as code, and its value; no value, if there is none."""
+        if self.shows is None:
+            return "", ""
+        with seeded(_FIXED, default_device()), torch.device("cpu"):
+            given = self.fixed or next(iter(self._cases()))
+            result, right = (_outcome(self._called, each, given) for each in (answer, self.right))
+        try:
+            if not isinstance(right, tuple):
+                shown, number = self._shown_of("answer", result, right)
+            else:
+                parts = [
+                    self._shown_of(f"answer[{i}]", *each) for i, each in enumerate(zip(result, right, strict=True))
+                ]
+                (first, number), (second, less) = parts
+                shown, number = f"{first} − {second}", number - less
+            return shown, _to_three_digits(number)
+        except Exception:  # what has no number there shows none
+            return "", ""
+
+    def _shown_of(self, name: str, result: Any, right: Any) -> tuple[str, float]:
+        for i in self.shows or ():
+            name, result, right = f"{name}[{i}]", result[i], right[i]
+        if isinstance(right, Tensor) and right.ndim:
+            return f"{name}.sum()", result.double().sum().item()
+        if isinstance(result, str):
+            raise TypeError("A text is no number.")
+        return name, float(result)
+
+    def mistakes(self) -> dict[str, list[str]]:
+        """What is wrong, by the number that the mistake gives on the fixed input, where no right answer gives it."""
+        found: dict[str, list[str]] = {}
+        right = {"", *map(self.value, (self.right, *self.also))}
+        for key, wrong in self.wrong.items():
+            said = self._said(key, {"given": self.fixed})
+            for value in dict.fromkeys(map(self.value, wrong.answers)):
+                if value not in right:
+                    found.setdefault(value, []).append(said)
+        return dict(sorted(found.items(), key=lambda item: (item[0] == "nan", float(item[0]))))
+
+    @property
+    def fixed_input(self) -> str:
+        """The fixed input in words, which are its numbers if a reader can type them."""
+        if self.fixed is None:
+            return _word("input", COMMON["input"])
+        return f"({', '.join(map(str, self.fixed))})"
 
     def texts(self) -> dict[str, str]:
         """All that can be said of this exercise, by key."""
@@ -184,20 +255,22 @@ class Exercise:
     def _try(self, answer: Any) -> None:
         """Raise what is wrong with an answer, if anything is."""
         for given in self._cases():
-            right = self._called(self.right, given)
             result = _outcome(self._called, answer, given)
-            if self._agree(result, right):
+            if isinstance(result, Found):
+                raise result
+            right = None if self.judged else self._called(self.right, given)
+            if not self.judged and self._agree(result, right):
                 continue
             gaps = dict(answer=_number(result, right), right=right, given=given)
-            for key, wrong in self.wrong.items():
+            for key, wrong in ({} if self.judged else self.wrong).items():
                 if any(self._agree(result, _outcome(self._called, each, given)) for each in wrong.answers):
-                    raise _Found(key, **gaps)
+                    raise Found(key, **gaps)
             if isinstance(result, BaseException):
-                raise _Found("raised", error=f"{type(result).__name__}: {result}")
+                raise Found("raised", error=f"{type(result).__name__}: {result}")
             self._check_kind(result, right)
             key = self._judged(given, result)
             if key != "right":
-                raise _Found(key, **gaps)
+                raise Found(key, **gaps)
 
     def _judged(self, given: tuple, result: Any) -> str:
         """What is wrong with a result of the right kind and shape; of what cannot be judged, nothing is known."""
@@ -217,14 +290,18 @@ class Exercise:
         if self.given is None or answer is ... or answer is None:
             return _on_cpu(answer)
         if not callable(answer):
-            raise _Found("function")
+            raise Found("function")
+        copied = copy.deepcopy(given)
         try:
-            result = (self.call or _call)(answer, *copy.deepcopy(given))
+            result = (self.call or _call)(answer, *copied)
         except NotImplementedError:
-            raise _Found("untouched") from None
+            raise Found("untouched") from None
         if result is None:
-            raise _Found("untouched" if _is_empty(answer) else "nothing")
-        return _on_cpu(result)
+            raise Found("untouched" if _is_empty(answer) else "nothing")
+        result = _on_cpu(result)
+        if not all(map(_unchanged, given, copied)):
+            raise Found("changed")
+        return result
 
     def _agree(self, result: Any, other: Any) -> bool:
         if isinstance(result, BaseException) or isinstance(other, BaseException):
@@ -240,8 +317,8 @@ class Exercise:
             return isinstance(a, Tensor) and a.shape == b.shape and self._near(a.double(), b.double())
         if isinstance(b, tuple | list):
             return isinstance(a, tuple | list) and len(a) == len(b) and all(map(self._close, a, b))
-        if isinstance(b, Episode):
-            return isinstance(a, Episode) and a == b
+        if isinstance(a, str | bool):
+            return False
         try:
             return math.isclose(float(a), float(b), rel_tol=self.tolerance, abs_tol=1e-9)
         except (TypeError, ValueError, RuntimeError):
@@ -258,31 +335,37 @@ class Exercise:
             for i, (each, wanted) in enumerate(zip(result, right), 1):
                 try:
                     self._check_kind(each, wanted)
-                except _Found as found:
+                except Found as found:
                     if not self.parts:
                         raise
                     problem = self._said(found.key, found.gaps)
-                    raise _Found("part", part=self._own(f"part {i}", self.parts[i - 1]), problem=problem) from None
+                    raise Found("part", part=self._own(f"part {i}", self.parts[i - 1]), problem=problem) from None
         elif isinstance(right, Tensor) and right.ndim:
             if not isinstance(result, Tensor):
-                raise _Found("kind", wanted=_word("tensor", COMMON["tensor"]), kind=type(result).__name__)
+                raise not_a("tensor", result)
             if result.shape != right.shape:
-                raise _Found("shape", shape=tuple(right.shape), found=tuple(result.shape))
-        elif isinstance(right, Episode) and not isinstance(result, Episode):
-            raise _Found("kind", wanted=_word("episode", COMMON["episode"]), kind=type(result).__name__)
+                raise Found("shape", shape=tuple(right.shape), found=tuple(result.shape))
         elif isinstance(right, int | float | Tensor) and not isinstance(_number(result, right), float):
-            raise _Found("kind", wanted=_word("number", COMMON["number"]), kind=type(result).__name__)
+            raise not_a("number", result)
 
     def _found_parts(self, count: int) -> None:
         parts = [self._own(f"part {i}", part) for i, part in enumerate(self.parts, 1)]
         listed = _word("and", COMMON["and"]).format(first=", ".join(parts[:-1]), last=parts[-1])
-        raise _Found("parts", count=_word(f"count {count}", COMMON[f"count {count}"]), parts=listed)
+        raise Found("parts", count=_word(f"count {count}", COMMON[f"count {count}"]), parts=listed)
 
-    def _verdict(self, key: str, gaps: Mapping[str, Any]) -> Verdict:
+    def _verdict(self, answer: Any, key: str, gaps: Mapping[str, Any]) -> Verdict:
         said = self._said(key, gaps)
-        if key != "untouched":
+        if key not in ("right", "untouched"):
             said = _word("wrong", COMMON["wrong"]).format(problem=said)
-        return Verdict(False, said, self.name, key)
+        shown = "" if self.given is None or key in ("untouched", "nothing", "function") else self._sentence(answer)
+        return Verdict(key == "right", said, self.name, key, shown)
+
+    def _sentence(self, answer: Any) -> str:
+        """What an answer gives on the fixed input; nothing if it gives no number."""
+        shown, value = self._on_fixed(answer)
+        if not value:
+            return ""
+        return _word("fixed", COMMON["fixed"]).format(given=self.fixed_input, answer=shown, value=value)
 
     def _said(self, key: str, gaps: Mapping[str, Any]) -> str:
         if key in COMMON:
@@ -307,18 +390,42 @@ def _word(key: str, text: str) -> str:
     return _words.get(key, text)
 
 
+def not_a(wanted: str, result: Any) -> Found:
+    """The problem that a result is of another kind than a ``"tensor"``, an ``"episode"`` or a ``"number"``."""
+    return Found("kind", wanted=_word(wanted, COMMON[wanted]), kind=type(result).__name__)
+
+
 def _call(answer: Callable[..., Any], *given: Any) -> Any:
     return answer(*given)
 
 
 def _outcome(call: Callable[[Any, tuple], Any], answer: Any, given: tuple) -> Any:
-    """What an answer gives, or the error that it raises; that it is not there yet is raised."""
+    """What an answer gives, or the error or the problem that it raises."""
     try:
         return call(answer, given)
-    except _Found:
-        raise
     except (Exception, SystemExit) as error:
         return error
+
+
+def _unchanged(given: Any, copied: Any) -> bool:
+    if isinstance(given, Tensor):
+        same = given.shape == copied.shape and ((given == copied) | ((given != given) & (copied != copied))).all()
+        return bool(same)  # NaN is not equal to itself
+    return given == copied or not isinstance(given, list)
+
+
+def _to_three_digits(number: float) -> str:
+    if not 0 < abs(number) < 1:
+        return f"{number:.3f}".rstrip("0").rstrip(".")
+    return f"{number:.3g}"
+
+
+def with_gradient(answer: Callable[..., Any], first: Tensor, *others: Any) -> Any:
+    """Call an answer that is a loss, of which training must be able to follow the gradient back to ``first``."""
+    loss = answer(first.requires_grad_(), *others)
+    if isinstance(loss, float) or (isinstance(loss, Tensor) and not loss.requires_grad):
+        raise Found("no gradient")
+    return loss
 
 
 def _is_empty(answer: Any) -> bool:
@@ -333,13 +440,14 @@ def _is_empty(answer: Any) -> bool:
 def _on_cpu(result: Any) -> Any:
     """A result, with its tensors on the CPU; raises if all of it is still the placeholder."""
     if result is ... or result is None:
-        raise _Found("untouched")
+        raise Found("untouched")
     if isinstance(result, Tensor):
         return result.detach().cpu()
     if isinstance(result, Episode):
         return Episode(*map(_on_cpu, vars(result).values()))
     if isinstance(result, tuple | list):
         if result and all(part is ... or part is None for part in result):
-            raise _Found("untouched")
-        return [part if part is ... or part is None else _on_cpu(part) for part in result]
+            raise Found("untouched")
+        parts = [part if part is ... or part is None else _on_cpu(part) for part in result]
+        return parts if isinstance(result, list) else tuple(parts)
     return result
