@@ -37,6 +37,7 @@ SCRIPTS = {
     "validation": ("GREEK", "NKO", "OLD ITALIC", "OGHAM"),
     "test": ("GEORGIAN", "ARMENIAN", "LAO", "TIFINAGH", "HEBREW", "LISU"),
 }  # fmt: skip
+_NAMES = {"APL": "APL", "NKO": "N'Ko"}  # where the capital letters of a name are not just its first
 
 FACES = [
     f"{family}{style}"
@@ -78,7 +79,7 @@ def load(splits: Sequence[str]) -> ImageSet:
         images=images[kept].reshape(-1, 1, SIDE, SIDE),
         labels=torch.arange(len(kept)).repeat_interleave(EXAMPLES),
         class_names=[unicodedata.name(chr(characters[i])) for i in kept],
-        class_groups=[scripts[i].capitalize() for i in kept],
+        class_groups=[_NAMES.get(scripts[i], scripts[i].capitalize()) for i in kept],
         domains=faces[kept].flatten(),
     )
 
