@@ -1,6 +1,7 @@
 """What every chapter keeps to, so that it reads, runs and translates well."""
 
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -8,7 +9,9 @@ import pytest
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "chapters").glob("*.ipynb"))
 SOLUTIONS = sorted((Path(__file__).parents[1] / "chapters" / "solutions").glob("*.ipynb"))
-EXERCISE = re.compile(r"^#{2,3} (Exercise .*)$", re.MULTILINE)
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "book" / "_ext"))
+from notebook_pages import exercise_in, headings  # noqa: E402
 
 
 @pytest.fixture(params=[*CHAPTERS, *SOLUTIONS], ids=lambda path: "-".join(path.parts[-2:]))
@@ -63,9 +66,9 @@ def exercises(nb):
     """Each exercise by its heading, with the cells up to the next heading."""
     found, cells = {}, []
     for cell in nb.cells:
-        if cell.cell_type == "markdown" and re.search("^#", cell.source, re.MULTILINE):
-            heading = EXERCISE.search(cell.source)
-            cells = found.setdefault(heading[1], []) if heading else []
+        if headings(cell):
+            exercise = exercise_in(cell)
+            cells = found.setdefault(exercise, []) if exercise else []
         cells.append(cell)
     return found
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pybtex.database import parse_file
+from pybtex.database import parse_file, parse_string
 
 from fslib.book import ledger
 
@@ -46,6 +46,20 @@ def test_a_citation_is_found_in_the_bibliography_by_its_words():
     cited = re.findall(r"\[([^\]]*\b\d{4})\]\((https?://(?:arxiv\.org|doi\.org)/[^\s)]+)\)", text)
     assert len(cited) > 30
     assert not {(words, labels[url]) for words, url in cited if " ".join(words.split()) != labels[url]}
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ("title={The {MNIST} data}, year={1999}", "The MNIST data, 1999"),
+        ("author={Snell, Jake}, title={T}", "Snell, n.d."),
+        ("editor={Doe, J}, title={T}, year={2000}", "Doe, 2000"),
+        ("note={N}", "key, n.d."),
+    ],
+)
+def test_an_entry_without_author_or_year_has_a_label(fields, words):
+    (entry,) = parse_string(f"@misc{{key, {fields}}}", "bibtex").entries.values()
+    assert label(entry) == words
 
 
 def test_a_typed_result_in_a_chapter_would_be_found(tmp_path):

@@ -1,0 +1,185 @@
+"""What chapters say of recorded results, read from the records: no run of a notebook can change it.
+
+Each function is of one sentence, its docstring, on the page of the chapter that its name begins with.
+"""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from fslib.book import ledger
+from tests.test_claims import read
+
+CHAPTERS = Path(__file__).parents[1] / "chapters"
+TASKS = [(way, shot) for way in (5, 20) for shot in (1, 5)]
+
+
+def means(method, way, shot, dataset="glyphs", **keys):
+    """The accuracy of each recorded run, in points, on the test classes."""
+    keys |= dict(method=method, way=way, shot=shot, dataset=dataset, split="test")
+    return [100 * record["mean"] for record in ledger.find(**keys)]
+
+
+def mean(method, way, shot):
+    """That of all runs together."""
+    runs = means(method, way, shot)
+    return sum(runs) / len(runs)
+
+
+def test_06_temperature():
+    """In the table, the temperature alone draws level with the plain distance."""
+    for way in (5, 20):
+        squared, tempered, plain = (
+            mean(f"prototypical{name}", way, 1) for name in ("", "-tempered", "-unsquared")
+        )
+        assert tempered > squared + 3 and abs(tempered - plain) < 2
+
+
+def test_06_cosine():
+    """The cosine is no better than the bare square here, in one run and at a scale that nobody tuned."""
+    for task in TASKS:
+        (cosine,) = means("cosine", *task)
+        assert (
+            cosine < max(means("prototypical", *task))
+            and cosine < mean("prototypical-tempered", *task) - 1
+        )
+
+
+def test_06_equal_episodes():
+    """More ways win by far, even in the 5-way tests, for which the first row was trained."""
+    for task in TASKS:
+        few, more, most = (means(f"prototypical{name}", *task) for name in ("-5way", "", "-60way"))
+        assert max(few) + 5 < min(more) and max(more) + 1 < min(most)
+
+
+def test_06_equal_images():
+    """With as many images, most of the lead that 20 ways had in the 5-way tests is gone."""
+    for shot in (1, 5):
+        episodes = mean("prototypical", 5, shot) - mean("prototypical-5way", 5, shot)
+        images = mean("prototypical-tempered", 5, shot) - mean(
+            "prototypical-tempered-5way", 5, shot
+        )
+        assert 0 < images < episodes / 2
+
+
+ON_MAPS = ("relation", "relation-cross-entropy", "prototypical-tempered", "relation-long", "prototypical-long")
+
+
+def test_07_short():
+    """After 400 episodes the Relation Network stays far behind, with either loss."""
+    for task in TASKS:
+        alone, over, tempered, *_ = (means(method, *task, seeds=[0])[0] for method in ON_MAPS)
+        assert max(alone, over) + 3 < tempered
+
+
+def test_07_loss():
+    """Such a loss asks what the test asks, that the right class score highest."""
+    for task in TASKS:
+        assert means("relation-cross-entropy", *task)[0] > means("relation", *task)[0] + 1
+
+
+def test_07_long():
+    """After 6,000 it is ahead of the Prototypical Network of 400, and within two points of one"""
+    for task in TASKS:
+        _, _, tempered, long, beside = (means(method, *task, seeds=[0])[0] for method in ON_MAPS)
+        assert tempered < long < beside < long + 2
+
+
+def test_07_omniglot():
+    """It came out level at 5-way and a little behind at 20-way."""
+    leads = []
+    for way in (5, 20):
+        given = means("prototypical", way, 1, dataset="omniglot")
+        (learned,) = means("relation", way, 1, dataset="omniglot")
+        leads.append(sum(given) / len(given) - learned)
+    assert 0 < leads[0] < 0.3 < leads[1] < 0.7
+
+
+def test_08_scale():
+    """Held at 1, the loss stays above its bound, and the network is the worse for it."""
+    (good,) = means("matching", 5, 1)
+    assert good > max(*means("matching-held-at-1", 5, 1), *means("matching-from-1", 5, 1)) + 20
+
+
+def test_08_two_networks():
+    """Twice the weights, in our code two passes over every image, and in this run a worse network on all four tasks."""
+    for task in TASKS:
+        (one,), (two,) = means("matching", *task), means("matching-two-networks", *task)
+        assert one > two + 2
+
+
+def test_08_votes_on_glyphs():
+    """On `glyphs` the mean with a temperature is ahead in every column, by more than its own seeds lie apart."""
+    for task in TASKS:
+        (votes,), runs = means("matching", *task), means("prototypical-tempered", *task)
+        (first,) = means("prototypical-tempered", *task, seeds=[0])
+        assert max(runs) - min(runs) < first - votes < 2.5
+
+
+def test_08_votes_on_omniglot():
+    """On Omniglot the votes are, by less than half a point; with one run of each, treat them as equal."""
+    for task in TASKS:
+        votes, means_ = (
+            means(method, *task, dataset="omniglot", seeds=[0])[0]
+            for method in ("matching", "prototypical")
+        )
+        assert 0 < votes - means_ < 0.5
+
+
+def on_validation(method, **keys):
+    """The accuracy of a run that chose settings, in points, 20-way 1-shot."""
+    (record,) = ledger.find(method=method, dataset="glyphs", split="validation", way=20, shot=1, **keys)
+    return 100 * record["mean"]
+
+
+def test_09_untuned():
+    """Left at a scale of ten, votes would have lost by several points,"""
+    at_10 = on_validation("matching", train_scale=10)
+    assert on_validation("prototypical-tuned", train_temperature=16, train_learning_rate=0.003) > at_10 + 3
+
+
+def test_09_tuned():
+    """Tuned like its rival, the Matching Network closes nine tenths of the gap."""
+    at_10, tuned = on_validation("matching", train_scale=10), on_validation("matching-tuned", train_learning_rate=0.01)
+    rival = on_validation("prototypical-tuned", train_temperature=16, train_learning_rate=0.003)
+    assert tuned < rival and rival - tuned < (rival - at_10) / 8
+
+
+def test_09_five_trainings():
+    """The table has the mean of five trainings, on 10,000 episodes each, with the interval *over the trainings*."""
+    for method in ("prototypical-tuned", "matching-tuned", "relation-tuned"):
+        assert all(len(means(method, *task)) == 5 for task in TASKS)
+
+
+def test_09_means_and_votes():
+    """Means are ahead of votes on each task, by about a point at most;"""
+    for task in TASKS:
+        assert 0 < mean("prototypical-tuned", *task) - mean("matching-tuned", *task) < 1.2
+
+
+def test_09_learned():
+    """The learned comparison lies behind both, by more than either interval:"""
+    for way, shot in TASKS:
+        task = dict(dataset="glyphs", split="test", way=way, shot=shot)
+        votes, learned = (
+            ledger.over_seeds(ledger.find(**task, method=f"{name}-tuned")) for name in ("matching", "relation")
+        )
+        assert learned[0] + learned[1] < votes[0] - votes[1]
+
+
+CLAIMS = [
+    function
+    for name, function in inspect.getmembers(sys.modules[__name__], inspect.isfunction)
+    if re.match(r"test_\d", name)
+]
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)
+def test_the_sentence_stands_on_the_page(claim):
+    (chapter,) = CHAPTERS.glob(f"{claim.__name__.split('_')[1]}_*.ipynb")
+    cells = nbformat.read(chapter, as_version=4).cells
+    assert read(claim.__doc__) in read("\n".join(cell.source for cell in cells))
