@@ -107,19 +107,14 @@ def plain(text: str) -> str:
 
 
 def with_mistakes(cells: list[dict]) -> list[dict]:
-    """The cells of a chapter, with the mistakes after each answer that is to be given.
-
-    What its check prints before there is one does not show.
-    """
+    """The cells of a chapter, with the mistakes after each answer that is to be given."""
     made = []
     for cell in cells:
         source = "".join(cell["source"])
         check = CHECKED.search(source) if "# your answer" in source else None
+        made.append(cell)  # unchanged, or the run of the notebook would not be found
         if not check:
-            made.append(cell)
             continue
-        tags = [*cell["metadata"].get("tags", []), "remove-output"]
-        made.append(cell | {"metadata": cell["metadata"] | {"tags": tags}})
         if text := mistakes(attrgetter(check[1])(checks)):
             made.append({"cell_type": "markdown", "id": f"mistakes-{len(made)}", "metadata": {}, "source": [text]})
     return made

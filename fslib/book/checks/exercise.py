@@ -229,11 +229,12 @@ class Exercise:
     def mistakes(self) -> dict[str, list[str]]:
         """What is wrong, by the number that the mistake gives on the fixed input, where no right answer gives it."""
         found: dict[str, list[str]] = {}
-        right = {"", *map(self.value, (self.right, *self.also))}
+        # Nor one that differs from a right one by its sign alone, which would tell it.
+        right = {"", *(self.value(each).removeprefix("-") for each in (self.right, *self.also))}
         for key, wrong in self.wrong.items():
             said = self._said(key, {"given": self.fixed})
             for value in dict.fromkeys(map(self.value, wrong.answers)):
-                if value not in right:
+                if value.removeprefix("-") not in right:
                     found.setdefault(value, []).append(said)
         return dict(sorted(found.items(), key=lambda item: (item[0] == "nan", float(item[0]))))
 
