@@ -5,6 +5,7 @@ All of it is data, in `fslib.book.checks`; in a notebook it must stand as text (
 
 import json
 import re
+import sys
 import textwrap
 from itertools import pairwise
 from operator import attrgetter
@@ -13,8 +14,10 @@ from pathlib import Path
 from fslib.book import checks
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+from notebook_pages import CHECKED  # noqa: E402
+
 HEADING = re.compile(r"^#{2,3} Exercise .*$", re.MULTILINE)
-CHECKED = re.compile(r"^checks\.([\w.]+)\(", re.MULTILINE)
 LABEL = re.compile(r"^\*(?:Easy|Medium|Hard), about \d+ minutes\*$", re.MULTILINE)
 HINTS = re.compile(r'<details class="hint">.*', re.DOTALL)  # to the end of the cell
 
