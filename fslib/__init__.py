@@ -25,7 +25,7 @@ __version__ = "0.1.0"
 __all__ = ["load", "save"]
 
 # Modules of `fslib.book` that go by a short name too: `fslib.ledger` is `fslib.book.ledger`.
-_OF_THE_BOOK = {"checks", "experiments", "export", "figures", "ledger", "plots", "your_run"}
+_OF_THE_BOOK = {"checks", "experiments", "export", "figures", "guesses", "ledger", "plots", "your_run"}
 _MODULES = {module.name for module in pkgutil.iter_modules(__path__)} | _OF_THE_BOOK
 
 

@@ -776,3 +776,110 @@ def test_an_old_browser_gets_a_picture_or_a_pad(visit, missing):
         page.locator("few-shot-pad [role=alert]").wait_for()
         assert "too old" in page.locator("few-shot-pad [role=alert]").inner_text()
         assert page.locator("few-shot-pad > img").is_visible()
+
+
+# Guesses -----------------------------------------------------------------------------------------
+
+LOSSES = "chapters/04_losses.html"
+
+
+def question(page, name):
+    """A question and what waits for it, once the question lives."""
+    page.wait_for_selector(f"#guess-{name}[data-ready]", state="attached")
+    return page.locator(f"#guess-{name}"), page.locator(f".after-guess[data-guess={name}]")
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW])
+def test_a_guess_is_asked_first_by_keyboard_and_kept(visit, viewport):
+    page = visit(CHAPTER, viewport=viewport)
+    asked, waits = question(page, "square")
+    assert not waits.is_visible()
+    asked.get_by_role("slider").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    before = asked.evaluate("one => one.getBoundingClientRect().top")
+    page.keyboard.press("Tab")
+    assert focused(page) == "That is my guess"
+    page.keyboard.press("Enter")
+    assert waits.is_visible() and waits.locator("table").is_visible()
+    assert abs(asked.evaluate("one => one.getBoundingClientRect().top") - before) < 2
+    said = focused(page)
+    assert re.fullmatch(r"You guessed 2\.0\spoints; it is \d+\.\d\s±\s\d+\.\d\spoints\.", said)
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    page.reload()
+    asked, waits = question(page, "square")
+    assert waits.is_visible() and said in asked.locator(".live").inner_text()
+    assert not question(page, "pens-and-fonts")[1].is_visible()
+
+
+def test_a_choice_must_be_made(visit):
+    asked, waits = question(visit(LOSSES), "best-loss")
+    asked.get_by_role("button", name="That is my guess").click()
+    assert "Choose one first" in asked.locator(".live").inner_text() and not waits.is_visible()
+    asked.get_by_role("radio").first.focus()
+    asked.page.keyboard.press("ArrowDown")
+    asked.get_by_role("button", name="That is my guess").click()
+    assert waits.is_visible() and "You chose triplet, all; it is SupCon." in asked.locator(".live").inner_text()
+
+
+def test_show_me_is_for_the_whole_book_and_can_be_taken_back(visit, address):
+    page = visit(LOSSES)
+    asked, waits = question(page, "triplets")
+    other = question(page, "best-loss")
+    asked.get_by_role("button", name="Show me").click()
+    assert "shows its figures at once" in focused(page)
+    assert waits.is_visible() and other[1].is_visible() and not other[0].is_visible()
+    page.goto(f"{address}/{CHAPTER}")
+    asked, waits = page.locator("#guess-square"), page.locator("[data-guess=square]")
+    assert waits.is_visible() and not asked.is_visible()
+    page.goto(f"{address}/book/intuition.html")
+    page.get_by_role("button", name="Ask before figures").press("Enter")
+    page.goto(f"{address}/{CHAPTER}")
+    asked, waits = question(page, "square")
+    assert asked.is_visible() and not waits.is_visible()
+
+
+@pytest.mark.parametrize("way", ["no JavaScript", "paper", "no module"])
+def test_a_figure_is_simply_there(visit, way):
+    def lose(page):
+        if way == "no module":
+            page.route("**/guess.mjs*", lambda route: route.abort())
+
+    page = visit(CHAPTER, java_script_enabled=way != "no JavaScript", before=lose, expected=("ERR_FAILED",))
+    if way == "paper":
+        question(page, "square")
+        page.emulate_media(media="print")
+    page.wait_for_selector(".after-guess[data-guess=square]", state="visible")
+    assert way == "no module" or not page.locator("#guess-square").is_visible()
+
+
+def test_intuition_counts_what_this_browser_kept(visit, address):
+    page = visit(CHAPTER)
+    for name in ("square", "pens-and-fonts"):
+        question(page, name)[0].get_by_role("button", name="That is my guess").click()
+    page.goto(f"{address}/{LOSSES}")
+    asked, _ = question(page, "best-loss")
+    asked.get_by_label("SupCon").check()
+    asked.get_by_role("button", name="That is my guess").click()
+    page.goto(f"{address}/book/intuition.html")
+    mine = page.locator("your-intuition .live")
+    assert "You have guessed 3 of" in mine.inner_text() and "Of 1 choice you got 1 right" in mine.inner_text()
+    assert mine.locator(".ring").count() == 2
+    page.on("dialog", lambda dialog: dialog.accept())
+    mine.get_by_role("button", name="Forget my guesses").click()
+    assert "You have guessed 0 of" in mine.inner_text() and mine.locator(".ring").count() == 0
+
+
+@pytest.mark.parametrize("path", [CHAPTER, LOSSES, "book/intuition.html"])
+def test_axe_finds_no_violation_in_guesses_that_were_made(visit, path):
+    found = {"square": {"guess": 3, "truth": 4.7, "half": 1}, "best-loss": {"guess": "CosFace", "truth": "SupCon"}}
+    stored = json.dumps(json.dumps({"guesses": found}))
+    page = visit(path, before=lambda p: p.add_init_script(f"localStorage['learning-to-compare.guesses'] = {stored}"))
+    page.wait_for_selector("[data-ready]")
+    page.evaluate(axe())
+    where = "document.querySelector('guess-first, your-intuition').localName"
+    run = f"async (rules) => (await axe.run({where}, {{ resultTypes: ['violations'], runOnly: rules }})).violations"
+    for theme in ("light", "dark"):
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        painted(page)
+        assert [(one["id"], one["nodes"][0]["html"]) for one in page.evaluate(run, STANDARDS)] == []

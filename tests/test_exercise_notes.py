@@ -46,16 +46,16 @@ HINTS = '\n\n<details class="hint"><summary>Hint</summary>\n\nAn old one.\n\n</d
 
 def test_what_an_author_wrote_stays():
     made = exercises.written(COSINES + HINTS, checks.cosines)
-    before, _, after = made.partition("\n\n*Easy, about 5 minutes*\n\n")
+    before, _, after = made.partition("\n\n*Easy, about 8 minutes*\n\n")
     assert before == "## Exercises\n\nPut it there.\n\n### Exercise 1: all cosines"
-    assert after.startswith('Return the *cosine*.\n\n- of rows\n\n<details class="hint"><summary>Hint 1 of 2</summary>')
+    assert after.startswith('Return the *cosine*.\n\n- of rows\n\n<details class="hint"><summary>Hint 1 of 3</summary>')
     assert "An old one." not in made and made.endswith("</details>\n\n</details>")
     assert exercises.written(made, checks.cosines) == made == exercises.written(COSINES, checks.cosines)
 
 
 def test_the_next_hint_lies_in_the_one_before():
-    first, second = exercises.hints(checks.cosines).split('<details class="hint">')[1:]
-    assert "</details>" not in first and second.count("</details>") == 2
+    first, second, third = exercises.hints(checks.cosines).split('<details class="hint">')[1:]
+    assert "</details>" not in first + second and third.count("</details>") == 3
 
 
 def test_a_cell_that_asks_no_exercise_stays():
@@ -66,4 +66,4 @@ def test_a_cell_that_asks_no_exercise_stays():
         {"cell_type": "code", "source": ["def f(x): ...  # your answer\n", "\n", "\n", "checks.ch03.cosines(f)"]},
     ]
     made = exercises.in_step({"cells": cells, "metadata": {}})["cells"]
-    assert made[:2] == cells[:2] and made[3] == cells[3] and "*Easy, about 5 minutes*\n" in made[2]["source"]
+    assert made[:2] == cells[:2] and made[3] == cells[3] and "*Easy, about 8 minutes*\n" in made[2]["source"]

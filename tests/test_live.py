@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from fslib import load, losses, methods, metrics, mining
-from fslib.book import figures, ledger
+from fslib.book import figures, guesses, ledger
 from fslib.book.figures import FIGURES
 from fslib.evaluation import ci95
 from tests.page import LIVE, ROOT, chromium, served
@@ -498,6 +498,43 @@ def test_figures_keep_to_the_contract_of_anywidget(page, name):
     assert keys == ["render"] and stop == "function" and paragraphs >= 2
     assert sorted(state) == sorted(FIGURES[name].state)
     assert direct == joined
+
+
+def test_a_guess_in_a_notebook_is_told_to_python_and_answered(page):
+    """The module of the question, joined as anywidget takes it; what the cells below print, it does not know."""
+    code = """(async () => {
+        const { localModel } = await import('./playground.mjs');
+        const { default: guess } = await import(URL.createObjectURL(new Blob([a[0]], { type: 'text/javascript' })));
+        return a[1].map((question) => {
+            const el = document.body.appendChild(document.createElement('div')), model = localModel({ question });
+            guess.render({ model, el });
+            const buttons = [...el.shadowRoot.querySelectorAll('button')];
+            el.shadowRoot.querySelector('input[type=radio]')?.click();
+            buttons[0].click();
+            el.remove();
+            const said = el.shadowRoot.querySelector('[tabindex]').textContent;
+            return [buttons.map((one) => one.textContent), model.get('guess'), said];
+        });
+    })()"""
+    questions = [guesses.QUESTIONS[name].asked() for name in ("scale-of-cosine", "learned-scale", "best-loss")]
+    told = call(page, "guess", f"await {code}", figures.joined("guess.mjs"), questions)
+    assert [buttons for buttons, _, _ in told] == 3 * [["That is my guess"]]
+    assert [guess for _, guess, _ in told] == [15, 20.5, "contrastive"]
+    number, unknown, choice = (said.replace("\xa0", " ") for _, _, said in told)
+    assert re.fullmatch(r"You guessed 15 points; it is 23\.6 ± 0\.3 points\.", number)
+    assert unknown == "You guessed 20.5." and choice == "✗ You chose contrastive; it is SupCon."
+
+
+def test_guesses_are_counted_by_their_distance(page):
+    """In lengths of the slider, beside its middle; and choices beside luck."""
+    questions = [{"name": n, "low": 0, "high": high} for n, high in (("a", 10), ("b", 100))]
+    questions += [{"name": "c", "options": list("xyzw")}, {"name": "d", "low": 0, "high": 1}]
+    made = {"a": {"guess": 4, "truth": 6}, "b": {"guess": 50, "truth": 90}, "c": {"guess": "x", "truth": "x"}}
+    said = call(page, "intuition", "m.summary(...a)", questions, made).replace("\xa0", " ")
+    assert said == (
+        "You have guessed 3 of 4. Your numbers lie, on average, 30 % of the slider's length from what came out; "
+        "its middle lies 25 % away. Of 1 choice you got 1 right; blind luck gets 0.3."
+    )
 
 
 STATES = {  # of a figure, by its link; and what no link should do

@@ -108,8 +108,8 @@ def test_an_input_that_can_be_typed_is_told():
 
 
 def test_what_shows_no_number_has_no_list():
-    made = notebook_pages.with_mistakes([exercise("whitening")])
-    assert made == [exercise("whitening")]
+    made = notebook_pages.with_mistakes([exercise("before_storing")])
+    assert made == [exercise("before_storing")]
 
 
 def test_texts_say_in_markdown_what_they_say():

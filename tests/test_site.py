@@ -1,5 +1,6 @@
 """The built site is whole, and needs nothing from elsewhere."""
 
+import json
 import os
 import re
 import runpy
@@ -21,6 +22,7 @@ from PIL import Image
 from pybtex.database import parse_string
 
 from fslib.book import checks
+from fslib.book.guesses import QUESTIONS
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "_build" / "html"
@@ -282,3 +284,18 @@ def test_no_output_is_a_mere_object(page):
         assert not [text for text in texts if re.match(r"[\[(]*(<\w[\w.]* |Text\(|Figure\(|\|)", text)]
         pictures = [tag["src"] for tag in output.select("img")]
         assert len(pictures) == len(set(pictures))
+
+
+def test_each_question_finds_its_answer_in_what_waits_for_it():
+    """In what the cells printed, or in the ledger; within the slider, or among the options."""
+    waits = {part["data-guess"]: part for page in WRITTEN for part in soup(page).select(".after-guess")}
+    elements = [one for page in WRITTEN for one in soup(page).select("guess-first")]
+    elements = {one["name"]: json.loads(one["data-question"]) for one in elements}
+    assert waits.keys() == elements.keys() == QUESTIONS.keys()
+    for name, asked in elements.items():
+        printed = "\n".join(output.get_text() for output in waits[name].select(".cell_output"))
+        truth = asked["truth"] if "truth" in asked else re.search(asked["pattern"], printed)[1]
+        if "options" in asked:
+            assert truth in asked["options"], name
+        else:
+            assert asked["low"] < float(str(truth).replace(",", "")) < asked["high"], name

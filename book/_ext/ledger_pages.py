@@ -3,7 +3,8 @@
 `{result}` is a role: the value of one record, as in {result}`omniglot/prototypical-5way-1shot-seed0`.
 `{ledger-table}` is a directive; each line is a row, a label with the keys its records have in common or, for somebody
 else's figures, a list of cells. `{ledger-runs}` lists every command that has filled the ledger, and `{ledger-gaps}`
-what records leave open: of which code they are, and in which precision.
+what records leave open: of which code they are, and in which precision. `{did-not-help}` is what was tried in vain, on
+the validation classes or, with the word `test`, on those of the test.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from fslib.book import ledger
+from fslib.book import ledger, tried
 
 
 class Result(SphinxRole):
@@ -59,6 +60,14 @@ class LedgerRuns(MarkdownDirective):
         return "\n".join(lines)
 
 
+class DidNotHelp(MarkdownDirective):
+    optional_arguments = 1
+
+    def markdown(self) -> str:
+        rows = tried.compared if self.arguments == ["test"] else tried.choosing
+        return tried.table(rows(ledger.find()))
+
+
 class LedgerGaps(MarkdownDirective):
     def markdown(self) -> str:
         return gaps(ledger.find())
@@ -93,4 +102,5 @@ def setup(app):
     app.add_directive("ledger-table", LedgerTable)
     app.add_directive("ledger-runs", LedgerRuns)
     app.add_directive("ledger-gaps", LedgerGaps)
+    app.add_directive("did-not-help", DidNotHelp)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -20,6 +20,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,38 @@ def over_seeds(records: Iterable[Record]) -> tuple[float, float]:
     if len(means) == 1:
         return first["mean"], first["ci95"]
     return means.mean().item(), ci95(means)
+
+
+@dataclass(frozen=True)
+class Lead:
+    """By how much one training leads another.
+
+    Args:
+        mean: difference of the accuracies, a fraction.
+        ci95: half-width of its 95 % interval.
+        paired: whether it is one over differences, seed by seed; else it is made of the intervals of both sides.
+    """
+
+    mean: float
+    ci95: float
+    paired: bool
+
+
+def lead(ours: Iterable[Record], theirs: Iterable[Record]) -> Lead:
+    """By how much the runs of one training lead those of another, on one task.
+
+    Where both have several runs, from the same seeds, the interval is Student's over the differences seed by seed.
+
+    Raises:
+        ValueError: as :func:`over_seeds`, of either side.
+    """
+    ours, theirs = list(ours), list(theirs)
+    (first, wide), (second, wider) = over_seeds(ours), over_seeds(theirs)
+    by_seed = [{tuple(record["seeds"]): record["mean"] for record in side} for side in (ours, theirs)]
+    if len(ours) > 1 and by_seed[0].keys() == by_seed[1].keys():
+        gains = [by_seed[0][seed] - by_seed[1][seed] for seed in by_seed[0]]
+        return Lead(first - second, ci95(torch.tensor(gains, dtype=torch.float64)), paired=True)
+    return Lead(first - second, math.hypot(wide, wider), paired=False)
 
 
 def _name(record: Record) -> str:

@@ -25,8 +25,12 @@ def seed(request, monkeypatch):
     monkeypatch.setattr(exercise, "_presses", itertools.count(100 * request.param))
 
 
-def draw(labels, way, shot, query, classes=None, same_class_twice=False, leak=False, shuffle=True):
-    present = labels.unique() if classes is None else classes
+def draw(
+    labels, scripts, way, shot, query, several=None, same_class_twice=False, leak=False, shuffle=True, pool=torch.unique
+):
+    among = pool(scripts)
+    script = among[torch.randint(len(among), ())]
+    present = labels[scripts == script].unique()[:several]
     drawn = present[torch.randperm(len(present))[:way]]
     if same_class_twice:
         drawn[1] = drawn[0]
@@ -34,6 +38,19 @@ def draw(labels, way, shot, query, classes=None, same_class_twice=False, leak=Fa
     rows = torch.stack([row[torch.randperm(len(row))] if shuffle else row for row in rows])
     queries = rows[:, :query] if leak else rows[:, shot : shot + query]
     return Episode(drawn, rows[:, :shot].flatten(), queries.flatten())
+
+
+def covers(factor=1.96, power=0.5, queries=25):
+    def shares(hits, size):
+        parts = [part for part in hits.split(size) if len(part) == size]
+        held = []
+        for part in parts:
+            off = (part.mean() - hits.mean()).abs()
+            halves = part.mean(1).std() / size**power, part.std() / (size * queries) ** power
+            held.append([off <= factor * half for half in halves])
+        return tuple(torch.tensor(held).double().mean(0))
+
+    return shares
 
 
 def nearest(reduce=torch.amin, sign=-1.0, order=torch.unique, power=1.0):
@@ -48,14 +65,12 @@ def by_appearance(labels):
     return list(dict.fromkeys(labels.tolist()))
 
 
-def means(reduce=torch.mean, order=torch.unique):
-    return lambda support, labels: torch.stack(
-        [reduce(support[labels == k], 0) for k in order(labels)]
-    )
+def shifted(move=lambda q, by: F.pad(q, (by, -by))):
+    def accuracies(s, labels, q, truth, most):
+        nearest = [(move(q, by)[:, None] - s).square().sum((2, 3, 4)).argmin(1) for by in range(most + 1)]
+        return torch.stack([(labels[i] == truth).double().mean() for i in nearest])
 
-
-def contrastive(d, same, margin):
-    return torch.where(same, d, (margin - d).clamp(min=0)).square().mean()
+    return accuracies
 
 
 def hardest(itself=True, negative=torch.amin, fill=torch.inf):
@@ -71,17 +86,18 @@ def n_pair(sign=-1, power=2):
     return lambda a, p: F.cross_entropy(sign * torch.cdist(a, p) ** power, torch.arange(len(a)))
 
 
-def arcface(sign=1):
-    return lambda c, labels, m: (c.acos() + sign * m * F.one_hot(labels, c.shape[1])).cos()
+def teaches(cost=lambda near, far, m: near - far + m > 0, itself=False):
+    def share(d, labels, m):
+        n = range(len(labels))
+        triplets = [
+            (d[a, p], d[a, i])
+            for a, p, i in itertools.product(n, n, n)
+            if labels[a] == labels[p] != labels[i] and (itself or a != p)
+        ]
+        near, far = torch.tensor(triplets).T
+        return cost(near, far, m).double().mean()
 
-
-def pairs(order="qk", first="class"):
-    def join(classes, query):
-        left, right = classes.expand(len(query), -1, -1), query[:, None].expand(-1, len(classes), -1)
-        joined = torch.cat([left, right] if first == "class" else [right, left], -1)
-        return (joined if order == "qk" else joined.transpose(0, 1)).flatten(0, 1)
-
-    return join
+    return share
 
 
 def halves(biases=1, first=0):
@@ -90,6 +106,18 @@ def halves(biases=1, first=0):
         return (classes @ left.T) + (query @ right.T)[:, None] + biases * linear.bias
 
     return apply
+
+
+def turned(change=torch.abs, back=lambda a, b: torch.cat([b, a], 1), factor=1.96, power=0.5):
+    def measured(relation, a, b):
+        changes = change(relation(torch.cat([a, b], 1)) - relation(back(a, b)))
+        return changes.mean(), factor * changes.std() / len(changes) ** power
+
+    return measured
+
+
+def above(threshold=lambda best, kept: best.quantile(1 - kept), best=lambda scores: scores.amax(1)):
+    return lambda m, o, kept: (best(o) > threshold(best(m), kept)).float().mean()
 
 
 def by_class(reduce, order=torch.unique):
@@ -101,26 +129,15 @@ def fair_votes(log_attention, labels):
     return (shares / shares.sum(1, keepdim=True)).log()
 
 
-def attend(length=F.normalize, axis=1, power=1):
-    return lambda s, q, scale: (scale**power * length(q) @ length(s).T).softmax(axis)
-
-
-def field(start=1, stride=True, skip=0, extra=1):
+def field(start=1, stride=True, skip=0, reach=lambda kernel, dilation: (kernel - 1) * dilation):
     def side(layers):
         size, step = start, 1
-        for kernel, by in layers:
+        for kernel, by, dilation in layers:
             late = step * by if skip else step
-            size, step = size + (kernel - extra) * late, step * by if stride else 1
+            size, step = size + reach(kernel, dilation) * late, step * by if stride else 1
         return size
 
     return side
-
-
-def squeeze(summary=torch.mean, between=torch.relu, gate=torch.sigmoid):
-    def weigh(maps, narrow, widen):
-        return maps * gate(widen(between(narrow(summary(maps, dim=(2, 3))))))[..., None, None]
-
-    return weigh
 
 
 def read(axis=1, power=0.5, similarity=lambda q, k: q @ k.T):
@@ -135,8 +152,24 @@ def medians(middle=lambda group: group.median(0).values, order=torch.unique):
     return lambda s, labels: torch.stack([middle(s[labels == k]) for k in order(labels)])
 
 
-def paired(spread=lambda a, b: (a - b).std(), factor=1.96, power=0.5, sign=1):
-    return lambda a, b: (sign * (a - b).mean(), factor * spread(a, b) / len(a) ** power)
+def units(episodes=lambda a, b: (a - b).flatten(), trainings=lambda a, b: (a - b).mean(1), t=None, power=0.5):
+    def halves(a, b, given):
+        several = [(1.96, episodes(a, b)), (t or given, trainings(a, b))]
+        return tuple(factor * each.std() / len(each) ** power for factor, each in several)
+
+    return halves
+
+
+def promise(errors=lambda n, m: 1 / n + 1 / m):
+    return lambda a, t, m: t * a.std() * errors(len(a), m) ** 0.5
+
+
+def flips(compare=torch.ge, length=torch.abs):
+    def share(d):
+        signs = 2 * (torch.arange(2 ** len(d))[:, None] >> torch.arange(len(d)) & 1) - 1
+        return compare(length((signs * d).mean(1)), d.mean().abs()).double().mean()
+
+    return share
 
 
 def to_tell_apart(factor=1.96, same=lambda r: 2 * (1 - r), own=2, power=2):
@@ -147,14 +180,33 @@ def pool(over=lambda real: real.sum(1), keep=lambda real: real):
     return lambda f, real: (f * keep(real)[..., None]).sum(1) / torch.as_tensor(over(real)).view(-1, 1)
 
 
+def forgiving(own=F.cosine_similarity, other=1, half=1.96):
+    def measure(embed, images, change):
+        before, after = embed(images), embed(change(images))
+        gains = own(before, after) - own(before, after.roll(-other, 0))
+        return gains.mean(), half * gains.std() / len(gains) ** 0.5
+
+    return measure
+
+
+def left_out(scores=lambda a: a.log(), gone=-torch.inf, order=torch.unique):
+    def votes(a, labels):
+        rest = scores(a).scatter(1, a.argmax(1, keepdim=True), gone).softmax(1)
+        return by_class(torch.sum, order)(rest, labels)
+
+    return votes
+
+
 RIGHT = [(each, answer) for each in checks.EXERCISES.values() for answer in (each.right, *each.also)]
 
 WRONG = [
     (checks.receptive_field, field(skip=1), "only for the layers after it"),
     (checks.receptive_field, field(stride=False), "do not use the strides"),
-    (checks.receptive_field, field(extra=0), "two steps, not three"),
+    (checks.receptive_field, field(reach=lambda k, d: k * d), "two steps, not three"),
+    (checks.receptive_field, field(reach=lambda k, d: k - 1), "do not use the dilations"),
+    (checks.receptive_field, field(reach=lambda k, d: k * d - 1), "only between the locations"),
     (checks.receptive_field, field(start=0), "start with 1"),
-    (checks.receptive_field, lambda layers: math.prod(s for _, s in layers), "how far neighbours lie"),
+    (checks.receptive_field, lambda layers: math.prod(s for _, s, _ in layers), "how far neighbours lie"),
     (checks.receptive_field, lambda layers: 28, "and yours is 28"),
     (checks.block_parameters, lambda i, o, k: i * o * k * k + o, "a scale and a shift"),
     (checks.block_parameters, lambda i, o, k: i * o * k * k, "the weights of the convolution"),
@@ -164,14 +216,6 @@ WRONG = [
     (checks.block_parameters, lambda i, o, k: i * o * k + 3 * o, "square it"),
     (checks.block_parameters, lambda i, o, k: i * o * k * k + 3 * i, "channels that go out"),
     (checks.block_parameters, lambda i, o, k: 7, "and yours is 7"),
-    (checks.squeeze_excitation, squeeze(summary=torch.amax), "not by the maximum"),
-    (checks.squeeze_excitation, squeeze(summary=torch.sum), "not by the sum"),
-    (checks.squeeze_excitation, squeeze(between=lambda x: x), "leave out the ReLU"),
-    (checks.squeeze_excitation, squeeze(gate=lambda x: x), "take the sigmoid"),
-    (checks.squeeze_excitation, squeeze(gate=lambda x: x.softmax(1)), "in a softmax they compete"),
-    (checks.squeeze_excitation, lambda m, a, b: squeeze()(m, a, b) / m, "those are the weights"),
-    (checks.squeeze_excitation, lambda m, a, b: squeeze()(m, a, b) / m + m, "do not add them"),
-    (checks.squeeze_excitation, lambda m, a, b: m, "mean over locations, first layer"),
     (checks.self_attention, read(power=0), "do not divide"),
     (checks.self_attention, read(power=1), "not by the dimension"),
     (checks.self_attention, lambda q, k, v, real: read(power=0)(q, k, v, real) / 4, "divide the products before"),
@@ -190,18 +234,34 @@ WRONG = [
     (checks.mean_of_real, pool(over=lambda real: [real.sum() / 4] * 4), "by its own"),
     (checks.mean_of_real, pool(lambda real: (~real).sum(1), torch.logical_not), "leave out the text"),
     (checks.mean_of_real, lambda f, real: f[:, 0], "divide by their number"),
-    (checks.join_pairs, pairs(first="query"), "the class comes first"),
-    (checks.join_pairs, pairs(order="kq"), "in the order of the classes"),
-    (checks.join_pairs, lambda c, q: pairs()(c, q).flip(0), "should hold class k, then query i"),
-    (checks.constant_floor, lambda n: (0.5, 0.25), "as many pairs"),
+    (checks.constant_floor, lambda n: (0.5, math.log(2)), "as many pairs"),
+    (checks.forgives, forgiving(lambda a, b: -torch.cdist(a, b).diag()), "not by distances"),
+    (checks.forgives, forgiving(lambda a, b: torch.einsum("nd,nd->n", a, b)), "inner products"),
+    (checks.forgives, forgiving(other=-1), "the next one is asked for"),
+    (checks.forgives, forgiving(half=1), "that is the standard error"),
+    (checks.forgives, forgiving(half=1.96 * 40**0.5), "spread of single images"),
+    (checks.forgives, lambda e, images, change: forgiving()(e, images, change)[0], "return two things"),
+    (checks.forgives, forgiving(other=2), "less that with the next one's"),
     (checks.constant_floor, lambda n: (0.3, 0.25), "the best constant is their mean"),
-    (checks.constant_floor, lambda n: (1 / n, 1 - 1 / n), "the sum over the pairs"),
-    (checks.constant_floor, lambda n: (1 / n, (1 - 1 / n) ** 2), "one pair that belongs together"),
-    (checks.constant_floor, lambda n: (1 / n, 1 - 1 / n**2), "square, and take the mean"),
+    (checks.constant_floor, lambda n: (1 / n, (1 / n) * (1 - 1 / n)), "that is the squared error"),
+    (checks.constant_floor, lambda n: (1 / n, -math.log(1 / n)), "one pair that belongs together"),
+    (checks.constant_floor, lambda n: (1 / n, -math.log(1 / n) / n), "cost too"),
+    (checks.constant_floor, lambda n: (1 / n, 1 - 1 / n**2), "take the mean"),
     (checks.linear_on_pairs, halves(biases=2), "the bias twice"),
     (checks.linear_on_pairs, halves(biases=0), "leave out the bias"),
     (checks.linear_on_pairs, halves(first=1), "belongs to the class"),
     (checks.linear_on_pairs, lambda linear, c, q: halves()(linear, c, q) + 1, "apply each half once"),
+    (checks.asymmetry, turned(lambda change: change), "changes up and down cancel"),
+    (checks.asymmetry, turned(torch.square), "those are squares"),
+    (checks.asymmetry, turned(back=lambda a, b: torch.cat([a, b], 1).flip(1)), "swap its two halves"),
+    (checks.asymmetry, turned(factor=1), "standard error"),
+    (checks.asymmetry, turned(power=1), "over all pairs"),
+    (checks.asymmetry, lambda *given: turned()(*given)[0], "return two things"),
+    (checks.outsiders_let_in, above(lambda best, kept: best.quantile(kept)), "refuses the share of members"),
+    (checks.outsiders_let_in, above(lambda best, kept: 0.5), "keeps another share"),
+    (checks.outsiders_let_in, above(best=lambda scores: scores.flatten()), "by its best score"),
+    (checks.outsiders_let_in, lambda m, o, kept: 1 - above()(m, o, kept), "that is refused"),
+    (checks.outsiders_let_in, lambda *given: above()(*given) ** 2, "a quantile of the members"),
     (
         checks.nearest_neighbour,
         lambda s, labels, q: torch.cdist(q, s).argmin(1),
@@ -218,34 +278,54 @@ WRONG = [
         lambda s, labels, q: labels[(q[:, None] - s).sum(-1).argmin(1)],
         "squared before",
     ),
-    (checks.weights_per_picture, 28_650, "divide it by the number of images"),
-    (checks.weights_per_picture, 28_320 / 50, "the linear layer to ten classes"),
-    (checks.weights_per_picture, 50 / 28_650, "the other way round"),
-    (checks.weights_per_picture, 5730, "those of one class"),
-    (checks.weights_per_picture, 574, "the number of all weights by"),
+    (checks.weights_per_picture, 112_586, "divide it by the number of images"),
+    (checks.weights_per_picture, 573, "with 32 channels"),
+    (checks.weights_per_picture, 1146, "more than twice"),
+    (checks.weights_per_picture, 2292, "grows fourfold"),
+    (checks.weights_per_picture, 111_936 / 50, "the linear layer to ten classes"),
+    (checks.weights_per_picture, 50 / 112_586, "the other way round"),
+    (checks.weights_per_picture, 22_517.2, "those of one class"),
+    (checks.weights_per_picture, 2260, "the number of all weights by"),
     (checks.zero_shot, lambda p, d: torch.cdist(p, d).argmax(1), "farthest"),
+    (checks.by_shift, shifted(lambda q, by: q.roll(by, -1)), "comes in again at the left"),
+    (checks.by_shift, shifted(lambda q, by: F.pad(q, (-by, by))), "to the left"),
+    (checks.by_shift, shifted(lambda q, by: F.pad(q, (0, 0, by, -by))), "move down"),
+    (checks.by_shift, lambda *given: shifted()(*given)[1:], "should be (5,), but is (4,)"),
+    (checks.by_shift, lambda *given: 1 - shifted()(*given), "those are errors"),
+    (checks.by_shift, lambda *given: 360 * shifted()(*given), "divide by the number"),
+    (checks.by_shift, lambda *given: 0.9 * shifted()(*given), "once for each shift"),
     (checks.draw_episode, lambda *a: draw(*a, same_class_twice=True), "a class came twice"),
     (checks.draw_episode, lambda *a: draw(*a, leak=True), "in both support and query"),
     (
         checks.draw_episode,
-        lambda y, *a: draw(y, *a, classes=y.unique()[:6]),
+        lambda *a: draw(*a, several=6),
         "some classes come more often",
     ),
     (checks.draw_episode, lambda *a: draw(*a, shuffle=False), "too often or too rarely"),
-    (checks.interval, lambda a: a.std(), "the mean of n episodes varies"),
-    (checks.interval, lambda a: a.std() / len(a) ** 0.5, "that is the standard error"),
-    (
-        checks.class_means,
-        lambda s, labels: torch.stack([s[labels == k].mean(1) for k in labels.unique()]),
-        "axis 0, not axis 1",
-    ),
-    (checks.linear_form, lambda c: (c, -c.square().sum(1) / 2), "softer probabilities"),
+    (checks.draw_episode, lambda y, s, *a: draw(y, s[torch.randperm(len(s))], *a), "more than one script"),
+    (checks.draw_episode, lambda *a: draw(*a, pool=lambda scripts: scripts), "scripts with many classes"),
+    (checks.coverage, covers(factor=1), "one standard error wide"),
+    (checks.coverage, covers(factor=2 * 1.96), "twice as wide"),
+    (checks.coverage, covers(power=0), "nearly all intervals hold"),
+    (checks.coverage, covers(power=1), "by its square root"),
+    (checks.coverage, covers(queries=1), "size · queries queries"),
+    (checks.coverage, lambda *given: covers()(*given)[::-1], "episodes come first"),
+    (checks.coverage, lambda *given: tuple(1 - share for share in covers()(*given)), "that miss"),
+    (checks.coverage, lambda *given: covers()(*given)[0], "return two things"),
+    (checks.coverage, lambda *given: (covers()(*given)[0],) * 2, "is the mean of all within"),
     (checks.cosines, lambda x, y: x @ y.T, "inner products"),
-    (checks.cosines, lambda x, y: cosine_similarity(x, y).T, "other way round"),
+    (checks.cosines, cosine_similarity, "seen from zero"),
+    (checks.cosines, lambda x, y: cosine_similarity(x - x.mean(0), y - y.mean(0)), "its own mean"),
+    (checks.cosines, lambda x, y: cosine_similarity(x - x.mean(0), y), "off both"),
+    (checks.cosines, lambda x, y: checks.cosines.right(x, y).T, "other way round"),
     (checks.cosines, lambda x, y: 1 - cosine_similarity(x, y), "cosine distance"),
-    (checks.cosines, lambda x, y: F.normalize(x) @ y.T, "only one side"),
-    (checks.cosines, lambda x, y: x @ F.normalize(y).T, "only one side"),
-    (checks.cosines, lambda x, y: F.normalize(x, dim=0) @ F.normalize(y, dim=0).T, "over its row"),
+    (checks.cosines, lambda x, y: F.normalize(x - x.mean(0)) @ (y - x.mean(0)).T, "only one side"),
+    (checks.cosines, lambda x, y: (x - x.mean(0)) @ F.normalize(y - x.mean(0)).T, "only one side"),
+    (
+        checks.cosines,
+        lambda x, y: F.normalize(x - x.mean(0), dim=0) @ F.normalize(y - x.mean(0), dim=0).T,
+        "over its row",
+    ),
     (checks.shorter_detour, (0, 0, 1), "equally long"),
     (checks.shorter_detour, (0, 3, 1), "make the detour the shorter"),
     (checks.shorter_detour, (1, 0, 1), "no detour is shorter than no way"),
@@ -254,17 +334,25 @@ WRONG = [
     (checks.before_storing, lambda v: F.normalize(v, dim=0), "scale columns"),
     (checks.scale_needed, lambda n, loss: math.log((n - 1) / math.expm1(loss)), "divide by that"),
     (checks.scale_needed, lambda n, loss: math.log((n - 1) / math.expm1(loss)) / 2, "all be opposite"),
-    (checks.whitening, lambda c: torch.linalg.cholesky(c.inverse()), "transpose"),
-    (checks.whitening, torch.inverse, "M itself"),
-    (checks.whitening, torch.linalg.cholesky, "one of its inverse"),
-    (checks.contrastive_loss, lambda d, y, m: contrastive(d, ~y, m), "swapped"),
-    (checks.contrastive_loss, lambda d, y, m: torch.where(y, d, (m - d).clamp(min=0)).mean(), "squares are"),
-    (checks.contrastive_loss, lambda d, y, m: torch.where(y, d, m - d).square().mean(), "maximum with zero"),
-    (checks.contrastive_loss, lambda d, y, m: contrastive(d, y, m) * 40, "sum"),
-    (checks.contrastive_loss, lambda d, y, m: contrastive(d, y, m) / 2, "half the loss"),
-    (checks.contrastive_loss, lambda d, y, m: contrastive(d, y, m).item(), "cannot follow"),
-    (checks.contrastive_loss, lambda d, y, m: torch.tensor(contrastive(d, y, m).item()), "cannot follow"),
     (checks.n_pair_distances, lambda a, p: n_pair()(a, p).detach(), "cannot follow"),
+    (checks.n_pair_distances, lambda a, p: n_pair()(a, p).item(), "cannot follow"),
+    (checks.cosface_margin, lambda angle, m: m, "different units"),
+    (checks.cosface_margin, lambda angle, m: math.cos(angle) - math.cos(angle - m), "larger, not smaller"),
+    (checks.cosface_margin, lambda angle, m: 1 - math.cos(m), "at the angle zero"),
+    (checks.cosface_margin, lambda angle, m: m * math.sin(angle), "that is the slope"),
+    (checks.cosface_margin, lambda angle, m: math.cos(angle + m), "ArcFace's score"),
+    (checks.cosface_margin, lambda angle, m: math.cos(angle + m) - math.cos(angle), "lowers the score"),
+    (checks.teaching, teaches(itself=True), "its own positive"),
+    (checks.teaching, teaches(lambda near, far, m: near > far), "leave out the margin"),
+    (checks.teaching, teaches(lambda near, far, m: (near < far) & (far < near + m)), "the semi-hard ones"),
+    (checks.teaching, teaches(lambda near, far, m: near + m <= far), "that teach nothing"),
+    (checks.teaching, teaches(lambda near, far, m: (near - far + m).clamp(min=0)), "the mean loss"),
+    (checks.teaching, lambda d, labels, m: teaches()(d, labels, m) * 20 * 9 / 900, "not by that of all threes"),
+    (checks.stays, lambda *given: checks.stays.right(*given)[::-1], "Euclidean comes first"),
+    (checks.stays, lambda *given: tuple(1 - each for each in checks.stays.right(*given)), "that change"),
+    (checks.stays, lambda s, q, by: checks.stays.right(s, q, 1.0), "you multiply all numbers"),
+    (checks.stays, lambda *given: checks.stays.right(*given)[0], "return two things"),
+    (checks.stays, lambda *given: (0.5, 0.5), "before and after"),
     (checks.count_triplets, lambda n, k: n * k * k * (n * k - k), "its own positive"),
     (checks.count_triplets, lambda n, k: n * k * (k - 1) * (n * k - 1), "of another class"),
     (checks.count_triplets, lambda n, k: 17, "not 17"),
@@ -277,17 +365,20 @@ WRONG = [
     (checks.n_pair_distances, n_pair(power=1), "should be squared"),
     (checks.n_pair_distances, lambda a, p: F.cross_entropy(a @ p.T, torch.arange(6)), "inner products"),
     (checks.n_pair_distances, lambda a, p: n_pair()(p, a), "rows should be anchors"),
-    (checks.arcface_scores, arcface(sign=-1), "sign of the margin"),
-    (checks.arcface_scores, lambda c, y, m: (c.acos() + m).cos(), "every class"),
-    (checks.arcface_scores, lambda c, y, m: c - m * F.one_hot(y, 4), "CosFace"),
     (checks.episodes_needed, lambda s, h: math.ceil(1.96 * s / h), "must be squared"),
-    (checks.class_means, lambda s, labels: s.mean(0), "averaged all classes together"),
-    (checks.class_means, means(torch.sum), "those are sums"),
-    (checks.class_means, means(order=by_appearance), "order in which the labels appear"),
-    (checks.linear_form, lambda c: (c, -c.square().sum(1)), "misses the 2"),
-    (checks.linear_form, lambda c: (2 * c, c.square().sum(1)), "look at its sign"),
-    (checks.linear_form, lambda c: (2 * c, -c.norm(dim=1)), "squared length"),
-    (checks.linear_form, lambda c: 2 * c, "return two things"),
+    (checks.expected_distance, lambda s, d, k: d * s**2, "the prototype scatters too"),
+    (checks.expected_distance, lambda s, d, k: d * s**2 / k, "the query scatters too"),
+    (checks.expected_distance, lambda s, d, k: d * s**2 * (1 - 1 / k), "even in a difference"),
+    (checks.expected_distance, lambda s, d, k: s**2 * (k + 1) / k, "add up all of them"),
+    (checks.expected_distance, lambda s, d, k: (d * s**2 * (k + 1) / k) ** 0.5, "that is the root"),
+    (checks.expected_distance, lambda s, d, k: d * (s + s / k), "square of sigma"),
+    (checks.expected_distance, lambda s, d, k: d * s**2 * 2, "that of the prototype add up"),
+    (checks.position_of, lambda apart, p: 0.5 - math.log(p / (1 - p)) / (2 * apart), "the plain distance"),
+    (checks.position_of, lambda apart, p: 0.5 + math.log(p / (1 - p)) / (2 * apart**2), "the other one"),
+    (checks.position_of, lambda apart, p: 0.5 - math.log(p / (1 - p)) / apart**2, "falls by 2"),
+    (checks.position_of, lambda apart, p: math.log(1 / p - 1) / (2 * apart**2), "from half-way"),
+    (checks.position_of, lambda apart, p: 0.5 - math.log(p) / (2 * apart**2), "not log p but"),
+    (checks.position_of, lambda apart, p: 1 - p, "solve for the position"),
     (checks.nearest_example, nearest(torch.mean), "you average the distances"),
     (checks.nearest_example, nearest(torch.amax), "you take the farthest"),
     (checks.nearest_example, nearest(sign=1.0), "near should score high"),
@@ -297,20 +388,19 @@ WRONG = [
     (checks.temperature, lambda s, t: s.softmax(-1), "do not use the temperature"),
     (checks.temperature, lambda s, t: (s / t).softmax(0), "sum to one"),
     (checks.temperature, lambda s, t: s.nonsense, "raised AttributeError"),
-    (checks.attention, attend(length=lambda x: x), "inner products"),
-    (checks.attention, attend(axis=0), "over the support examples"),
-    (checks.attention, attend(power=0), "do not use the scale"),
-    (checks.attention, attend(power=-1), "yours is softer"),
-    (checks.attention, lambda s, q, t: t * attend(power=0)(s, q, t), "before the softmax"),
-    (checks.attention, lambda s, q, t: t * cosine_similarity(q, s), "take their softmax"),
-    (checks.attention, lambda s, q, t: attend()(s, q, t).log(), "those are logarithms"),
-    (checks.attention, lambda s, q, t: attend()(s, q, t).T, "other way round"),
-    (checks.votes, by_class(torch.mean), "you average the attention"),
-    (checks.votes, lambda a, labels: fair_votes(a.log(), labels).exp(), "sum to one by themselves"),
-    (checks.votes, by_class(torch.amax), "only the example with the most attention"),
-    (checks.votes, by_class(torch.sum, by_appearance), "sort the labels"),
-    (checks.votes, lambda a, labels: by_class(torch.sum)(a, labels).softmax(1), "no second softmax"),
-    (checks.votes, lambda a, labels: by_class(torch.sum)(a, labels).log(), "return the probabilities"),
+    (checks.voters, lambda a: -(a * a.log()).nan_to_num().sum(1), "take its exponential"),
+    (checks.voters, lambda a: (-(a * a.log()).sum(1)).exp(), "should count as 0"),
+    (checks.voters, lambda a: (-(a * a.log2()).nan_to_num().sum(1)).exp(), "to the base 2"),
+    (checks.voters, lambda a: (a * a.log()).nan_to_num().sum(1).exp(), "fewer than one"),
+    (checks.voters, lambda a: a.amax(1) ** -1, "over the greatest share"),
+    (checks.voters, lambda a: 1 / (a * a).sum(1), "sum of squares"),
+    (checks.voters, lambda a: torch.special.entr(a).sum(0).exp(), "of each query"),
+    (checks.voters, lambda a: (a > 0.1).sum(1), "then the exponential"),
+    (checks.without_nearest, by_class(torch.sum), "nobody has left"),
+    (checks.without_nearest, left_out(lambda a: a, 0), "no second softmax"),
+    (checks.without_nearest, left_out(order=by_appearance), "sort the labels"),
+    (checks.without_nearest, lambda a, y: left_out()(a, y) * (1 - a.amax(1))[:, None], "no longer sum to one"),
+    (checks.without_nearest, lambda a, labels: left_out()(a, labels).log(), "set the greatest attention"),
     (checks.log_votes, by_class(torch.sum), "you sum the logarithms"),
     (checks.log_votes, by_class(torch.mean), "you average the logarithms"),
     (checks.log_votes, by_class(torch.amax), "all of a class should"),
@@ -327,16 +417,23 @@ WRONG = [
     (checks.fair_votes, lambda v, labels: by_class(torch.mean)(v.exp(), labels).log(), "each row a distribution"),
     (checks.fair_votes, lambda v, labels: fair_votes(v, labels).exp(), "return their logarithms"),
     (checks.fair_votes, by_class(torch.amax), "on average"),
-    (checks.paired_difference, lambda a, b: (a - b).mean(), "return two things"),
-    (checks.paired_difference, paired(sign=-1), "wrong sign"),
-    (checks.paired_difference, lambda a, b: (a.mean(), paired()(a, b)[1]), "the mean of a - b"),
-    (checks.paired_difference, paired(lambda a, b: (a.var() + b.var()).sqrt()), "subtract first"),
-    (checks.paired_difference, paired(lambda a, b: (a.std() - b.std()).abs()), "difference of the spreads"),
-    (checks.paired_difference, paired(factor=1), "standard error"),
-    (checks.paired_difference, paired(factor=2 * 1.96), "whole width"),
-    (checks.paired_difference, paired(power=0), "spread of single episodes"),
-    (checks.paired_difference, paired(factor=1, power=0), "spread of single episodes"),
-    (checks.paired_difference, paired(power=1), "take the standard deviation of a - b"),
+    (checks.which_unit, lambda *given: units()(*given)[1], "return two things"),
+    (checks.which_unit, lambda *given: units()(*given)[::-1], "other order"),
+    (checks.which_unit, units(episodes=lambda a, b: (a - b).mean(0)), "average over the trainings first"),
+    (checks.which_unit, units(trainings=lambda a, b: (a - b).flatten()), "no unit while"),
+    (checks.which_unit, units(t=1.96), "1.96 is too small"),
+    (checks.which_unit, units(power=0), "once that of the mean"),
+    (checks.what_to_promise, promise(lambda n, m: 1 / n), "very many trainings"),
+    (checks.what_to_promise, promise(lambda n, m: 1 + 1 / n), "one further training"),
+    (checks.what_to_promise, promise(lambda n, m: 1 / m), "has an error too"),
+    (checks.what_to_promise, promise(lambda n, m: (1 + 1 / n) / m), "1/n beside it stays"),
+    (checks.what_to_promise, lambda a, t, m: a.mean() - promise()(a, t, m), "the lower end itself"),
+    (checks.what_to_promise, promise(lambda n, m: 2 / n + 1 / m), "a difference of two means"),
+    (checks.by_flips, flips(torch.gt), "counts that one too"),
+    (checks.by_flips, flips(length=lambda mean: mean), "both sides"),
+    (checks.by_flips, flips(torch.lt), "nearer to zero"),
+    (checks.by_flips, lambda d: 2 * 0.5 ** len(d), "all of one sign"),
+    (checks.by_flips, lambda d: flips()(d) ** 2, "under each pattern"),
     (checks.episodes_to_tell_apart, lambda *given: to_tell_apart()(*given)[0], "return two things"),
     (checks.episodes_to_tell_apart, lambda *given: to_tell_apart()(*given)[::-1], "other order"),
     (checks.episodes_to_tell_apart, to_tell_apart(own=1), "twice that of one"),
@@ -350,13 +447,13 @@ WRONG = [
     (checks.class_medians, medians(lambda g: g[torch.cdist(g, g).sum(1).argmin()]), "one example for all"),
     (checks.class_medians, medians(lambda group: group.median().expand(4)), "one for each number"),
     (checks.class_medians, medians(lambda group: group.amax(0)), "over its examples"),
-    (checks.comparisons, lambda n, k, r: (n * r * n * k, n * r * n), "other order"),
-    (checks.comparisons, lambda n, k, r: (r * n, r * n * k), "counted for each class"),
-    (checks.comparisons, lambda n, k, r: (n * r, n * r * n * k), "not of its own alone"),
-    (checks.comparisons, lambda n, k, r: (n * r * n, n * r * k), "with every example, N"),
-    (checks.comparisons, lambda n, k, r: (n * r * n, n * r * n), "the shots count too"),
-    (checks.comparisons, lambda n, k, r: n * r * n, "return two things"),
-    (checks.comparisons, lambda n, k, r: (n, n * k), "multiply the number of queries"),
+    (checks.left_of_means, lambda w, n: 1 - w, "from nowhere"),
+    (checks.left_of_means, lambda w, n: 1 - 2 * w, "one and the same class"),
+    (checks.left_of_means, lambda w, n: w + w / (n - 1), "what is left?"),
+    (checks.left_of_means, lambda w, n: 1 - w + w / (n - 1), "bring the two means together"),
+    (checks.left_of_means, lambda w, n: 1 - w - w / n, "one fewer than all"),
+    (checks.left_of_means, lambda w, n: (1 - w - w / (n - 1)) ** 2, "squared distances"),
+    (checks.left_of_means, lambda w, n: w / n, "the weight of its own mean"),
 ]
 
 
@@ -428,9 +525,9 @@ def test_a_forgotten_return_is_named(check):
 def test_what_is_returned_has_the_right_kind_and_shape():
     assert "should be a tensor, but is a float" in checks.cosines(lambda x, y: 3.0).message
     assert "should be (6, 5), but is (6, 6)" in checks.cosines(lambda x, y: x @ x.T).message
-    assert "a number, but is a str" in checks.interval(lambda a: "wide").message
-    assert "the bias: the shape should be (5,), but" in checks.linear_form(lambda c: (2 * c, c)).message
-    assert "two things, the weight and the bias." in checks.linear_form(lambda c: (c, c, c)).message
+    assert "a number, but is a str" in checks.scale_needed(lambda n, loss: "large").message
+    assert "nearest negatives: the shape should be (24,), but" in checks.hardest(lambda d, y: (d.amax(1), d)).message
+    assert "two things, the farthest positives and the nearest" in checks.hardest(lambda d, y: (d, d, d)).message
     assert "three things, u, v and w." in checks.shorter_detour((1, 2)).message
 
 
@@ -439,7 +536,7 @@ STRANGE = {  # and what is said of it
     "two numbers for one": (checks.episodes_needed, lambda s, h: torch.ones(2), "a number, but is a Tensor"),
     "a number in a row": (checks.scale_needed, lambda n, loss: torch.tensor([2.0]), "your scale is 2"),
     "numbers too large": (checks.shorter_detour, (0, 1e200, 1e308), "the squared distance from u to w"),
-    "indices that are none": (checks.draw_episode, lambda y, n, k, q: Episode(y[:n], y[: n * k] + 900, y[: n * q]), ""),
+    "indices that are none": (checks.draw_episode, lambda y, *_: Episode(y[:3], y[:6] + 900, y[:9]), ""),
     "the result for the function": (checks.cosines, torch.eye(3), "give the check the function itself"),
     "a part that is missing": (checks.hardest, lambda d, y: (d.amax(1), None), "the nearest negatives: the answer"),
     "a way out": (checks.cosines, lambda x, y: sys.exit(), "raised SystemExit"),
@@ -477,7 +574,7 @@ def test_other_stubs_are_stubs_too(stub):
 def test_words_that_would_fail_later_are_refused(words, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         checks.speak(words)
-    assert checks.cosines(cosine_similarity).message == "✓ Right."
+    assert checks.cosines(checks.cosines.right).message == "✓ Right."
 
 
 # Other words ----------------------------------------------------------------------------------------------------
@@ -488,15 +585,15 @@ def test_verdicts_are_said_in_the_words_of_another_language():
     gaps = re.compile(r"{[^}]*}")
     checks.speak({key: f"«{key}» {' '.join(gaps.findall(text))}" for key, text in english.items()})
     try:
-        assert checks.cosines(cosine_similarity).message == "«right» "
+        assert checks.cosines(checks.cosines.right).message == "«right» "
         assert "«ch03.cosines.distance»" in checks.cosines(lambda x, y: 1 - cosine_similarity(x, y)).message
         assert "«untouched»" in checks.cosines(empty).message
-        assert "«parts» «count 2»  «and» «ch06.linear_form.part 1»" in checks.linear_form(lambda c: c).message
-        assert "«part» «ch06.linear_form.part 2»  «shape» (5,)" in checks.linear_form(lambda c: (2 * c, c)).message
+        assert "«parts» «count 2»  «and» «ch04.hardest.part 1»" in checks.hardest(lambda d, y: d).message
+        assert "«part» «ch04.hardest.part 2»  «shape» (24,)" in checks.hardest(lambda d, y: (d.amax(1), d)).message
         assert "7" in checks.count_triplets(lambda n, k: 7).message
     finally:
         checks.speak({})
-    assert checks.cosines(cosine_similarity).message == "✓ Right."
+    assert checks.cosines(checks.cosines.right).message == "✓ Right."
 
 
 def test_every_verdict_of_the_bank_is_in_the_table():
@@ -596,8 +693,8 @@ def test_an_answer_from_a_gpu_is_judged(check, answer, right):
 @on_gpu
 def test_an_answer_may_be_found_on_a_gpu():
     with pretend_gpu():
-        assert checks.cosines(lambda x, y: cosine_similarity(x.cuda(), y.cuda()))
-        assert checks.class_means(lambda s, labels: means()(s.cuda(), labels.cuda()))
+        assert checks.cosines(lambda x, y: checks.cosines.right(x.cuda(), y.cuda()))
+        assert checks.nearest_example(lambda s, labels, q: nearest()(s.cuda(), labels.cuda(), q.cuda()))
 
 
 @on_gpu
@@ -631,12 +728,12 @@ def test_labels_may_be_of_another_kind(kind):
 
 
 def test_an_episode_must_be_one():
-    verdict = checks.draw_episode(lambda *_: (torch.arange(12), torch.arange(18)))
+    verdict = checks.draw_episode(lambda *_: (torch.arange(6), torch.arange(9)))
     assert "should be an Episode, but is a tuple" in verdict.message
-    assert not checks.draw_episode(lambda *_: Episode(..., *(torch.arange(n) for n in (12, 18)))).attempted
+    assert not checks.draw_episode(lambda *_: Episode(..., *(torch.arange(n) for n in (6, 9)))).attempted
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_numbers_may_be_of_another_width(dtype):
-    verdict = checks.cosines(lambda x, y: cosine_similarity(x, y).to(dtype))
+    verdict = checks.cosines(lambda x, y: checks.cosines.right(x, y).to(dtype))
     assert verdict.right is (dtype == torch.float64) and "raised" not in verdict.message

@@ -13,13 +13,23 @@ from fslib.book.checks.exercise import Exercise, Wrong, not_a
 from fslib.episodes import Episode
 
 
+def _any_script(scripts: Tensor) -> Tensor:
+    present = scripts.unique()
+    return scripts == present[torch.randint(len(present), ())]
+
+
+def _script_of_an_image(scripts: Tensor) -> Tensor:
+    return scripts == scripts[torch.randint(len(scripts), ())]
+
+
 def _draw(
-    labels: Tensor, way: int, shot: int, query: int, *, pick: Callable[[Tensor, int], Tensor] | None = None,
+    labels: Tensor, scripts: Tensor, way: int, shot: int, query: int, *,
+    pick: Callable[[Tensor, int], Tensor] | None = None, script: Callable[[Tensor], Tensor] = _any_script,
     twice: bool = False, leak: bool = False, again: bool = False, apart: bool = False, mixed: bool = False,
     numbered: bool = False, order: bool = True,
 ) -> Episode:  # fmt: skip
     """An episode, right or with a mistake."""
-    present = labels.unique()
+    present = labels[script(scripts)].unique()
     classes = pick(present, way) if pick else present[torch.randperm(len(present))[:way]]
     if twice:
         classes = torch.cat([classes[:1], classes[:-1]])
@@ -35,12 +45,12 @@ def _draw(
     return Episode(torch.arange(way) if numbered else classes, support.flatten(), queries.flatten())
 
 
-def _of_labels(labels: Tensor, *task: int) -> Episode:
+def _of_labels(labels: Tensor, *task: Any) -> Episode:
     episode = _draw(labels, *task)
     return Episode(episode.classes, labels[episode.support], labels[episode.query])
 
 
-def _counted(labels: Tensor, way: int, shot: int, query: int) -> Episode:
+def _counted(labels: Tensor, scripts: Tensor, way: int, shot: int, query: int) -> Episode:
     """As if the labels were 0 and up."""
     classes = torch.randperm(len(labels.unique()))[:way]
     rows = [(labels == c).nonzero().flatten()[: shot + query] for c in classes]
@@ -55,7 +65,7 @@ def _neighbours(present: Tensor, way: int) -> Tensor:
     return present.roll(int(torch.randint(len(present), ())))[:way]
 
 
-def _mistake(labels: Tensor, way: int, shot: int, query: int, drawn: list[Episode]) -> str:
+def _mistake(labels: Tensor, scripts: Tensor, way: int, shot: int, query: int, drawn: list[Episode]) -> str:
     """What is wrong with many episodes."""
     if any(len(e.support) != way * shot or len(e.query) != way * query for e in drawn):
         return "sizes"
@@ -68,6 +78,9 @@ def _mistake(labels: Tensor, way: int, shot: int, query: int, drawn: list[Episod
     classes = of_support[..., 0].sort(1).values
     if (classes[:, 1:] == classes[:, :-1]).any():
         return "class twice"
+    of_script = scripts[support]
+    if (of_script != of_script[:, :1]).any():
+        return "scripts"
     if (of_support[..., 0] != of_queries[..., 0]).any():
         return "sides"
     if (support[:, :, None] == queries[:, None]).any():
@@ -76,26 +89,31 @@ def _mistake(labels: Tensor, way: int, shot: int, query: int, drawn: list[Episod
         return "example twice"
     if (torch.stack([e.classes for e in drawn]) != of_support[..., 0]).any():
         return "classes"
-    return _unfair(labels, classes, support)
+    return _unfair(labels, scripts, classes, support)
 
 
-def _unfair(labels: Tensor, classes: Tensor, support: Tensor) -> str:
-    """What comes too often or not often enough, by five standard deviations."""
+def _unfair(labels: Tensor, scripts: Tensor, classes: Tensor, support: Tensor) -> str:
+    """What comes too often or not often enough, by six standard deviations."""
     if (support == support[0]).all():
         return "always the same"
-    present = labels.unique()
-    way, several, episodes = classes.shape[1], len(present), len(classes)
-    comes = (classes[..., None] == present).any(1).double()  # (episodes, classes)
+    way, episodes, several = classes.shape[1], len(classes), len(scripts.unique())
+    times = support.flatten().bincount(minlength=len(labels))
 
     def odd(counts: Tensor, chance: float) -> bool:
-        return bool(((counts - episodes * chance).abs() > 5 * (episodes * chance * (1 - chance)) ** 0.5).any())
+        return bool(((counts - episodes * chance).abs() > 6 * (episodes * chance * (1 - chance)) ** 0.5).any())
 
-    if odd(comes.sum(0), way / several):
-        return "some classes"
-    if odd((comes.T @ comes)[*torch.triu_indices(several, several, 1)], way * (way - 1) / several / (several - 1)):
-        return "together"
-    if odd(support.flatten().bincount(minlength=len(labels)), support.shape[1] / len(labels)):
-        return "some examples"
+    for script in scripts.unique():
+        present = labels[scripts == script].unique()
+        comes = (classes[..., None] == present).any(1).double()  # (episodes, classes of the script)
+        share, n = 1 / several, len(present)
+        if odd(comes.any(1).sum(), share):
+            return "some scripts"
+        if odd(comes.sum(0), share * way / n):
+            return "some classes"
+        if odd((comes.T @ comes)[*torch.triu_indices(n, n, 1)], share * way * (way - 1) / n / (n - 1)):
+            return "together"
+        if odd(times[scripts == script], share * support.shape[1] / (scripts == script).sum().item()):
+            return "some examples"
     return "right"
 
 
@@ -103,41 +121,49 @@ def _mistaken(**mistake: Any) -> Callable[..., Episode]:
     return functools.partial(_draw, **mistake)
 
 
-def _always(labels: Tensor, *task: int) -> Episode:
+def _always(labels: Tensor, *task: Any) -> Episode:
     torch.manual_seed(0)
     return _draw(labels, *task)
 
 
-def _by_weights(labels: Tensor, way: int, shot: int, query: int) -> Episode:
-    classes = torch.multinomial(torch.ones(len(labels.unique())), way)
-    of_class = [(labels == c).nonzero().flatten() for c in labels.unique()[classes]]
+def _by_weights(labels: Tensor, scripts: Tensor, way: int, shot: int, query: int) -> Episode:
+    present = labels[_any_script(scripts)].unique()
+    classes = present[torch.multinomial(torch.ones(len(present)), way)]
+    of_class = [(labels == c).nonzero().flatten() for c in classes]
     drawn = torch.stack([of[torch.multinomial(torch.ones(len(of)), shot + query)] for of in of_class])
-    return Episode(labels.unique()[classes], drawn[:, :shot].flatten(), drawn[:, shot:].flatten())
+    return Episode(classes, drawn[:, :shot].flatten(), drawn[:, shot:].flatten())
 
 
-def _by_order(labels: Tensor, way: int, shot: int, query: int) -> Episode:
-    """Shuffle all, and take the first of each class."""
-    order = torch.randperm(len(labels))
+def _by_order(labels: Tensor, scripts: Tensor, way: int, shot: int, query: int) -> Episode:
+    """Shuffle all of a script, and take the first of each class."""
+    order = _any_script(scripts).nonzero().flatten()
+    order = order[torch.randperm(len(order))]
     classes = torch.tensor(list(dict.fromkeys(labels[order].tolist()))[:way])
     drawn = torch.stack([order[labels[order] == c][: shot + query] for c in classes])
     return Episode(classes, drawn[:, :shot].flatten(), drawn[:, shot:].flatten())
 
 
-def _often(draw: Callable[..., Episode], labels: Tensor, *task: int) -> Any:
+def _often(draw: Callable[..., Episode], labels: Tensor, *task: Any) -> Any:
     first = draw(labels, *task)
     if first is None or first is ...:
         return first
-    drawn = [first, *(draw(labels, *task) for _ in range(199))]
+    drawn = [first, *(draw(labels, *task) for _ in range(799))]
     if not all(isinstance(each, Episode) for each in drawn):
         raise not_a("episode", first)
     return drawn
 
 
+def _images() -> tuple[Tensor, Tensor, int, int, int]:
+    """Nine images of each of 16 classes, of which four are of one script and twelve of another."""
+    classes = torch.arange(16).repeat_interleave(9)[torch.randperm(144)]
+    return 10 * classes + 7, 5 + 3 * (classes % 4 > 0), 3, 2, 3
+
+
 draw_episode = Exercise(
-    asks="2.1: an Episode of indices, drawn by draw(labels, way, shot, query)",
+    asks="2.1: an Episode of indices within one script, drawn by draw(labels, scripts, way, shot, query)",
     level="medium",
     minutes=15,
-    given=lambda: ((10 * torch.arange(12) + 7).repeat_interleave(9)[torch.randperm(108)], 6, 2, 3),
+    given=_images,
     call=_often,
     right=_draw,
     also=(_by_weights, _by_order),
@@ -145,9 +171,9 @@ draw_episode = Exercise(
     judge=_mistake,
     shows=None,
     hints=(
-        "First draw the classes, then the examples of each. Why must neither be drawn twice?",
-        "`labels.unique()` holds the classes, and `torch.randperm(n)[:k]` is `k` different positions of "
-        "`n`. Where are the examples of one class?",
+        "One step comes before those of the chapter. What does it draw, and from what?",
+        "`scripts.unique()` holds the scripts, and `labels[scripts == script].unique()` the classes of one. "
+        "`torch.randperm(n)[:k]` is `k` different positions of `n`.",
         "Draw `shot + query` different examples of a class in one go and cut the draw in two. Then "
         "nothing can be on both sides.",
     ),
@@ -165,6 +191,10 @@ draw_episode = Exercise(
         "class twice": Wrong(
             "a class came twice in one episode; draw classes without replacement.", _mistaken(twice=True)
         ),
+        "scripts": Wrong(
+            "the classes of an episode are of more than one script.",
+            _mistaken(script=lambda scripts: scripts == scripts),
+        ),
         "sides": Wrong("support and query must hold the same classes in the same order.", _mistaken(apart=True)),
         "leak": Wrong(
             "an example stands in both support and query, so the answer leaks; split one draw in two.",
@@ -175,8 +205,12 @@ draw_episode = Exercise(
             "classes should hold the labels of the classes drawn, in the order of the rows.", _mistaken(numbered=True)
         ),
         "always the same": Wrong("every episode is the same; draw at random.", _always),
+        "some scripts": Wrong(
+            "scripts with many classes come more often; draw the script from scripts.unique(), not from the images.",
+            _mistaken(script=_script_of_an_image),
+        ),
         "some classes": Wrong(
-            "some classes come more often than others; every class should have the same chance.",
+            "some classes come more often than others; every class of a script should have the same chance.",
             _mistaken(pick=lambda present, way: present[:way][torch.randperm(way)]),
             _mistaken(pick=_favourite),
         ),
@@ -189,54 +223,85 @@ draw_episode = Exercise(
             _mistaken(order=False),
         ),
     },
-    otherwise="draw the classes first, and then shot + query examples of each, none of them twice.",
+    otherwise="draw a script, then classes of it, and then shot + query examples of each, none of them twice.",
 )
 
-interval = Exercise(
-    asks="2.2: half-width of the 95 % interval of the mean",
-    level="easy",
-    minutes=5,
-    given=lambda: [(0.5 + 0.1 * torch.randn(n, dtype=torch.float64),) for n in torch.randint(300, 900, (3,)).tolist()],
-    right=lambda accuracies: 1.96 * accuracies.std().item() / len(accuracies) ** 0.5,
-    also=(
-        lambda accuracies: 1.96 * (accuracies.var() / len(accuracies)).sqrt(),
-        lambda accuracies: NormalDist().inv_cdf(0.975) * float(accuracies.numpy().std()) / len(accuracies) ** 0.5,
-    ),
-    tolerance=0.01,
+def _coverage(
+    half: Callable[[Tensor, float], Tensor] = lambda spread, n: 1.96 * spread / n**0.5,
+    score: Callable[[Tensor], Tensor] = torch.mean, queries: Callable[[int, int], int] = lambda size, each: size * each,
+) -> Callable[..., tuple[Tensor, Tensor]]:  # fmt: skip
+    """Shares of intervals over episodes, and over queries, that hold; rightly or with a mistake."""
+
+    def shares(hits: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        parts = hits[: len(hits) // size * size].unflatten(0, (-1, size))  # (evaluations, size, queries)
+        off = (parts.mean((1, 2)) - hits.mean()).abs()
+        over_episodes = half(parts.mean(2).std(1), size)
+        over_queries = half(parts.flatten(1).std(1), queries(size, hits.shape[1]))
+        return score((off <= over_episodes).double()), score((off <= over_queries).double())
+
+    return shares
+
+
+def _coverage_by_loop(hits: Tensor, size: int) -> tuple[float, float]:
+    truth, by_episodes, by_queries = hits.mean().item(), 0, 0
+    parts = [part for part in hits.split(size) if len(part) == size]
+    for part in parts:
+        mean, accuracies = part.mean().item(), part.mean(1)
+        half = 1.96 * accuracies.std().item() / math.sqrt(size)
+        by_episodes += mean - half <= truth <= mean + half
+        half = 1.96 * math.sqrt(mean * (1 - mean) / part.numel())
+        by_queries += mean - half <= truth <= mean + half
+    return by_episodes / len(parts), by_queries / len(parts)
+
+
+def _hits() -> list[tuple[Tensor, int]]:
+    """25 queries of each of many episodes, of which some are easier than others."""
+    return [
+        ((torch.rand(300 * size + 3, 25) < 0.3 + 0.7 * torch.rand(300 * size + 3, 1)).double(), size)
+        for size in (10, 30)
+    ]
+
+
+coverage = Exercise(
+    asks="2.2: the shares of 95 % intervals, over episodes and over queries, that hold the mean of all",
+    level="medium",
+    minutes=20,
+    given=_hits,
+    right=_coverage(),
+    also=(_coverage_by_loop, lambda *given: [share.item() for share in _coverage()(*given)]),
+    tolerance=0.02,
+    parts=("the share over episodes", "the share over queries"),
     hints=(
-        "How much does one episode vary? How much less does the mean of $E$ of them vary?",
-        "`accuracies.std()` is the spread of one episode. Divide it by the square root of their number: "
-        "that is one standard error.",
-        "The 95 % interval reaches 1.96 standard errors to each side.",
+        "`hits[:whole].view(-1, size, queries)` has an evaluation in each row. What must `whole` be?",
+        "Both intervals of an evaluation lie around the same mean. How many numbers has each, with what spread?",
+        "An interval holds a number that is no farther from its middle than its half-width.",
     ),
     wrong={
+        "one error": Wrong(
+            "your intervals are one standard error wide; 95 % take 1.96.", _coverage(lambda spread, n: spread / n**0.5)
+        ),
         "single": Wrong(
-            "that is the spread of single episodes; the mean of n episodes varies √n times less.",
-            lambda accuracies: accuracies.std(),
-            lambda accuracies: 1.96 * accuracies.std(),
-        ),
-        "standard error": Wrong(
-            "that is the standard error; the 95 % interval reaches 1.96 of them to each side.",
-            lambda accuracies: accuracies.std() / len(accuracies) ** 0.5,
-        ),
-        "not the root": Wrong(
-            "you divide by the number of episodes; divide by its square root.",
-            lambda accuracies: 1.96 * accuracies.std() / len(accuracies),
-        ),
-        "variance": Wrong(
-            "you use the variance; the standard deviation is its root.",
-            lambda accuracies: 1.96 * accuracies.var() / len(accuracies) ** 0.5,
-            lambda accuracies: 1.96 * accuracies.var() / len(accuracies),
-        ),
-        "mean": Wrong(
-            "that is the mean; the half-width of its interval is asked for.", lambda accuracies: accuracies.mean()
+            "that is the spread of single numbers, so nearly all intervals hold; divide by the root of their number.",
+            _coverage(lambda spread, n: 1.96 * spread),
         ),
         "whole": Wrong(
-            "that is the whole width; the half-width is asked for.",
-            lambda accuracies: 2 * 1.96 * accuracies.std() / len(accuracies) ** 0.5,
+            "those intervals are twice as wide: 1.96 standard errors go to each side.",
+            _coverage(lambda spread, n: 2 * 1.96 * spread / n**0.5),
         ),
+        "not the root": Wrong(
+            "you divide by how many there are; divide by its square root.",
+            _coverage(lambda spread, n: 1.96 * spread / n),
+        ),
+        "few queries": Wrong(
+            "an evaluation has size · queries queries: the second interval divides by the root of all of them.",
+            _coverage(queries=lambda size, each: size),
+            _coverage(queries=lambda size, each: each),
+        ),
+        "missed": Wrong("those are the shares that miss.", _coverage(score=lambda held: 1 - held.mean())),
+        "count": Wrong("those are numbers of intervals; divide by how many there are.", _coverage(score=torch.sum)),
+        "order": Wrong("episodes come first, queries second.", lambda *given: _coverage()(*given)[::-1]),
     },
-    otherwise="divide the standard deviation by the square root of the number of episodes, and multiply by 1.96.",
+    otherwise="for each evaluation: is the mean of all within its mean plus or minus the half-width?",
 )
 
 
@@ -267,8 +332,8 @@ episodes_needed = Exercise(
     ),
     tolerance=0,
     hints=(
-        "Start from the formula of exercise 2. Which letter in it do you look for?",
-        "Solve the formula of the interval for $E$, and round up.",
+        "Start from the formula of the interval. Which letter in it do you look for?",
+        "Solve it for $E$, and round up.",
     ),
     wrong={
         "not squared": Wrong(

@@ -1,57 +1,104 @@
 """Chapter 3: metrics."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fslib.book.checks.exercise import Exercise, Wrong
-from fslib.metrics import cosine_similarity, squared_euclidean
+from fslib.metrics import cosine_similarity, mahalanobis, squared_euclidean
+
+
+def _moved(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return x - x.mean(0), y - x.mean(0)
+
+
+def _centred(x: Tensor, y: Tensor) -> Tensor:
+    return cosine_similarity(*_moved(x, y))
+
+
+def _divided(
+    x: Tensor, y: Tensor, by_x: Callable[[Tensor], Tensor] = torch.ones_like,
+    by_y: Callable[[Tensor], Tensor] = torch.ones_like,
+) -> Tensor:  # fmt: skip
+    """Inner products from the middle of x, of vectors that are divided by something."""
+    x, y = _moved(x, y)
+    return (x / by_x(x)) @ (y / by_y(y)).T
+
+
+def _length(x: Tensor) -> Tensor:
+    return x.norm(dim=1, keepdim=True)
+
+
+def _squared(x: Tensor) -> Tensor:
+    return x.square().sum(1, keepdim=True)
+
 
 cosines = Exercise(
-    asks="3.1: the cosine of every row of one matrix with every row of another",
+    asks="3.1: the cosine of every row of one matrix with every row of another, seen from the mean of the first",
     level="easy",
-    minutes=5,
+    minutes=8,
     given=lambda: (torch.randn(6, 4) + 0.3, torch.randn(5, 4)),
-    right=cosine_similarity,
+    right=_centred,
     shows=(0, 1),
     also=(
-        lambda x, y: F.cosine_similarity(x[:, None], y, dim=-1),
-        lambda x, y: (x @ y.T) / (x.norm(dim=1)[:, None] * y.norm(dim=1)),
-        lambda x, y: 1 - squared_euclidean(F.normalize(x), F.normalize(y)) / 2,
+        lambda x, y: F.cosine_similarity((x - x.mean(0))[:, None], y - x.mean(0), dim=-1),
+        lambda x, y: _divided(x, y, _length, _length),
+        lambda x, y: 1 - squared_euclidean(*map(F.normalize, _moved(x, y))) / 2,
     ),
     hints=(
+        "`x.mean(0)` is the new origin. From which vectors does it come off?",
         "All inner products at once are `x @ y.T`. What is missing between an inner product and a cosine?",
         "Scale each *row* to length one. Over which axis do you take the length, and what does `keepdim` do "
         "for the division?",
     ),
     wrong={
+        "not moved": Wrong(
+            "those are cosines seen from zero; first move the origin to the mean of x.", cosine_similarity
+        ),
+        "one moved": Wrong(
+            "take the mean of x off both, or the two are seen from different origins.",
+            lambda x, y: cosine_similarity(x - x.mean(0), y),
+            lambda x, y: cosine_similarity(x, y - x.mean(0)),
+        ),
+        "own means": Wrong(
+            "you take off each matrix its own mean; both are seen from the mean of x.",
+            lambda x, y: cosine_similarity(x - x.mean(0), y - y.mean(0)),
+        ),
+        "each its mean": Wrong(
+            "you take off each vector the mean of its own numbers; the origin is a mean of vectors, over axis 0.",
+            lambda x, y: cosine_similarity(x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)),
+        ),
         "transposed": Wrong(
             "rows should stand for x and columns for y; your answer has them the other way round.",
+            lambda x, y: _centred(x, y).T,
             lambda x, y: cosine_similarity(y, x),
         ),
-        "inner product": Wrong("those are inner products; divide by the lengths.", lambda x, y: x @ y.T),
+        "inner product": Wrong("those are inner products; divide by the lengths.", _divided, lambda x, y: x @ y.T),
         "distance": Wrong(
-            "that is the cosine distance; the cosine itself is asked for.", lambda x, y: 1 - cosine_similarity(x, y)
+            "that is the cosine distance; the cosine itself is asked for.",
+            lambda x, y: 1 - _centred(x, y),
+            lambda x, y: 1 - cosine_similarity(x, y),
         ),
         "one side": Wrong(
             "only one side is scaled to length one; scale both.",
-            lambda x, y: F.normalize(x) @ y.T,
-            lambda x, y: x @ F.normalize(y).T,
+            lambda x, y: _divided(x, y, by_x=_length),
+            lambda x, y: _divided(x, y, by_y=_length),
         ),
         "no root": Wrong(
             "the length is the root of the sum of squares.",
-            lambda x, y: x @ y.T / x.square().sum(1, keepdim=True),
-            lambda x, y: x @ y.T / y.square().sum(1),
-            lambda x, y: x @ y.T / x.square().sum(1, keepdim=True) / y.square().sum(1),
+            lambda x, y: _divided(x, y, by_x=_squared),
+            lambda x, y: _divided(x, y, by_y=_squared),
+            lambda x, y: _divided(x, y, _squared, _squared),
         ),
         "columns": Wrong(
             "you scale columns; the length of a vector is taken over its row, dim=1.",
-            lambda x, y: F.normalize(x, dim=0) @ F.normalize(y, dim=0).T,
+            lambda x, y: _divided(x, y, *[lambda v: v.norm(dim=0)] * 2),
         ),
     },
-    otherwise="each entry should be x·y over the product of the two lengths.",
+    otherwise="each entry should be x·y over the product of the two lengths, after the mean of x is taken off both.",
 )
 
 
@@ -189,63 +236,79 @@ scale_needed = Exercise(
 )
 
 
-def _covariance() -> tuple[Tensor]:
-    root = torch.randn(4, 4, dtype=torch.float64) + 2 * torch.eye(4, dtype=torch.float64)
-    return (root @ root.T + 0.1 * torch.eye(4, dtype=torch.float64),)
+def _inverse_covariance(vectors: Tensor) -> Tensor:
+    return vectors.T.cov().inverse()
 
 
-def _factor_of(covariance: Tensor, factor: Tensor) -> str | None:
-    factor, inverse = factor.to(torch.float64), covariance.inverse()
-
-    def same(a: Tensor, b: Tensor) -> bool:
-        return torch.allclose(a, b, atol=1e-4, rtol=1e-4)
-
-    if same(factor.T @ factor, inverse):
-        return "right"
-    if same(factor @ factor.T, inverse):
-        return "transposed"
-    if same(factor.T @ factor, covariance) or same(factor @ factor.T, covariance):
-        return "of the covariance"
-    return None
+def _first_times(vectors: Tensor, factor: float) -> Tensor:
+    return torch.cat([factor * vectors[:, :1], vectors[:, 1:]], 1)
 
 
-def _inverse_root(covariance: Tensor) -> Tensor:
-    """The symmetric one among the factors."""
-    values, vectors = torch.linalg.eigh(covariance)
-    return vectors @ values.rsqrt().diag() @ vectors.T
+def _stays(
+    scaled: Callable[[Tensor, float], Tensor] = _first_times, refit: bool = True, but: str = "",
+    share: Callable[[Tensor], Tensor] = torch.mean,
+    matrix: Callable[[Tensor], Tensor] = _inverse_covariance,
+) -> Callable[..., tuple[Tensor, ...]]:  # fmt: skip
+    """Shares of nearest examples that stay, rightly or with a mistake."""
+
+    def shares(support: Tensor, query: Tensor, factor: float) -> tuple[Tensor, ...]:
+        s = support if but == "support" else scaled(support, factor)
+        q = query if but == "query" else scaled(query, factor)
+        old, new = matrix(support), matrix(s if refit else support)
+        same = (
+            squared_euclidean(query, support).argmin(1) == squared_euclidean(q, s).argmin(1),
+            mahalanobis(query, support, old).argmin(1) == mahalanobis(q, s, new).argmin(1),
+        )
+        return tuple(share(each.double()) for each in same)
+
+    return shares
 
 
-whitening = Exercise(
-    asks="3.5: L with LᵀL equal to the inverse of a covariance matrix",
+def _stays_by_sums(support: Tensor, query: Tensor, factor: float) -> list[float]:
+    unit = torch.ones(support.shape[1], dtype=support.dtype)
+    unit[0] = factor
+    found = []
+    for matrix in (lambda v: torch.eye(v.shape[1], dtype=v.dtype), _inverse_covariance):
+        nearest = []
+        for examples, queries in ((support, query), (support * unit, query * unit)):
+            gap = queries[:, None] - examples
+            nearest.append(torch.einsum("qsd,de,qse->qs", gap, matrix(examples), gap).argmin(1))
+        found.append((nearest[0] == nearest[1]).double().mean().item())
+    return found
+
+
+stays = Exercise(
+    asks="3.5: shares of nearest examples that stay when the first number has another unit",
     level="hard",
-    minutes=15,
-    given=_covariance,
-    right=lambda covariance: torch.linalg.cholesky(covariance.inverse()).T,
-    judge=_factor_of,
-    shows=None,
-    also=(
-        lambda covariance: torch.linalg.cholesky(covariance).inverse(),
-        _inverse_root,
-    ),
+    minutes=20,
+    given=lambda: (torch.randn(60, 4, dtype=torch.float64), torch.randn(1000, 4, dtype=torch.float64), 6.0),
+    right=_stays(),
+    also=(_stays_by_sums, lambda *given: tuple(each.item() for each in _stays()(*given))),
+    parts=("the share by Euclidean distance", "that by Mahalanobis distance"),
     hints=(
-        "$M = L^\\top L$. Which matrix plays the part of $M$ here?",
-        "`torch.linalg.cholesky` gives a lower triangular $C$ with $C C^\\top$ equal to its argument. Which "
-        "product do you have, and which do you want?",
-        "Turn $L^\\top L$ into $C C^\\top$: what must $C$ be?",
+        "The covariance of the support set is measured in its own units. What becomes of it when these change?",
+        "`support.T.cov()` is the covariance, and `metrics.mahalanobis(query, support, matrix)` takes its inverse.",
+        "Before and after the change: `argmin(1)` names the nearest, and the mean of `before == after` is the share.",
     ),
     wrong={
-        "transposed": Wrong(
-            "L Lᵀ is the inverse, but LᵀL is asked for: transpose.",
-            lambda covariance: torch.linalg.cholesky(covariance.inverse()),
+        "old matrix": Wrong(
+            "after the change the covariance must be measured again, in the new unit.", _stays(refit=False)
         ),
-        "itself": Wrong("that is M itself; return a factor of it.", torch.inverse),
-        "of the covariance": Wrong(
-            "that is a factor of the covariance; take one of its inverse.", torch.linalg.cholesky
+        "only queries": Wrong(
+            "you change the queries only; the support set has the new unit too.", _stays(but="support")
         ),
-        "diagonal": Wrong(
-            "you divide each number by its own spread, and forget that they go together: the whole matrix counts.",
-            lambda covariance: covariance.diag().rsqrt().diag(),
+        "only support": Wrong(
+            "you change the support set only; the queries have the new unit too.", _stays(but="query")
         ),
+        "all numbers": Wrong(
+            "you multiply all numbers; only the first one has another unit.", _stays(lambda v, factor: factor * v)
+        ),
+        "not inverted": Wrong(
+            "the matrix is the inverse of the covariance, or wide directions count for more.",
+            _stays(matrix=lambda v: v.T.cov()),
+        ),
+        "moved": Wrong("those are the shares that change.", _stays(share=lambda same: 1 - same.mean())),
+        "order": Wrong("Euclidean comes first, Mahalanobis second.", lambda *given: _stays()(*given)[::-1]),
     },
-    otherwise="LᵀL is not the inverse of the covariance.",
+    otherwise="compare the nearest examples before and after, once by each distance.",
 )

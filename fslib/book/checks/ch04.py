@@ -1,6 +1,7 @@
 """Chapter 4: losses."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -9,61 +10,8 @@ from torch import Tensor
 from fslib.book.checks.exercise import Exercise, Wrong, with_gradient
 from fslib.metrics import squared_euclidean
 
-
-def _mean(same: Tensor, pull: Tensor, push: Tensor) -> Tensor:
-    return torch.where(same, pull, push).mean()
-
-
-contrastive_loss = Exercise(
-    asks="4.1: the contrastive loss, the mean over pairs",
-    level="easy",
-    minutes=5,
-    given=lambda: (2 * torch.rand(40), torch.rand(40) < 0.3, 1 + 0.5 * torch.rand(()).item()),
-    right=lambda d, same, m: _mean(same, d.square(), (m - d).clamp_min(0).square()),
-    call=with_gradient,
-    also=(
-        lambda d, same, m: torch.where(same, d, (m - d).clamp(min=0)).square().mean(),
-        lambda d, same, m: (d[same].square().sum() + F.relu(m - d[~same]).square().sum()) / len(d),
-        lambda d, same, m: (same * d**2 + ~same * F.relu(m - d) ** 2).mean(),
-    ),
-    hints=(
-        "Two cases: what does a pair of one class cost, and what a pair of two? `torch.where` takes both.",
-        "Both terms are squared, and the square of the second comes after the maximum with zero.",
-    ),
-    wrong={
-        "swapped": Wrong(
-            "pull and push are swapped: pairs of one class have same = True.",
-            lambda d, same, m: _mean(same, (m - d).clamp_min(0).square(), d.square()),
-        ),
-        "no squares": Wrong("the squares are missing.", lambda d, same, m: _mean(same, d, (m - d).clamp_min(0))),
-        "push": Wrong("the push is not squared.", lambda d, same, m: _mean(same, d.square(), (m - d).clamp_min(0))),
-        "pull": Wrong("the pull is not squared.", lambda d, same, m: _mean(same, d, (m - d).clamp_min(0).square())),
-        "maximum": Wrong(
-            "the maximum with zero is missing: pairs beyond the margin cost nothing.",
-            lambda d, same, m: _mean(same, d.square(), (m - d).square()),
-        ),
-        "order": Wrong(
-            "square after the subtraction: (m − d)², not m − d².",
-            lambda d, same, m: _mean(same, d.square(), (m - d.square()).clamp_min(0)),
-        ),
-        "two means": Wrong(
-            "take one mean over all pairs, not one over each kind.",
-            lambda d, same, m: d[same].square().mean() + (m - d[~same]).clamp_min(0).square().mean(),
-        ),
-        "sum": Wrong(
-            "that is the sum; take the mean over pairs.",
-            lambda d, same, m: torch.where(same, d, (m - d).clamp_min(0)).square().sum(),
-        ),
-        "half": Wrong(
-            "that is half the loss of equation 4.1.",
-            lambda d, same, m: torch.where(same, d, (m - d).clamp_min(0)).square().mean() / 2,
-        ),
-    },
-    otherwise="the value is not that of equation 4.1.",
-)
-
 count_triplets = Exercise(
-    asks="4.2: the number of triplets in a batch of so many classes and examples of each",
+    asks="4.1: the number of triplets in a batch of so many classes and examples of each",
     level="easy",
     minutes=5,
     given=[(20, 6), (3, 2), (7, 5)],
@@ -139,7 +87,7 @@ def _half_right(distances: Tensor, labels: Tensor, found: tuple[Tensor, Tensor])
 
 
 hardest = Exercise(
-    asks="4.3: distance to the farthest positive and to the nearest negative of each example",
+    asks="4.2: distance to the farthest positive and to the nearest negative of each example",
     level="hard",
     minutes=15,
     given=_points,
@@ -205,7 +153,7 @@ def _line_up(scores: Tensor) -> Tensor:
 
 
 n_pair_distances = Exercise(
-    asks="4.4: the N-pair loss with minus the squared distance for the inner product",
+    asks="4.3: the N-pair loss with minus the squared distance for the inner product",
     level="medium",
     minutes=8,
     given=lambda: (torch.randn(6, 3), torch.randn(6, 3)),
@@ -246,54 +194,112 @@ n_pair_distances = Exercise(
 )
 
 
-def _of_right_class(labels: Tensor) -> Tensor:
-    return labels[:, None] == torch.arange(4)
-
-
-arcface_scores = Exercise(
-    asks="4.5: cosines with the margin added to the angle of the right class",
-    level="medium",
-    minutes=10,
-    # No example is of the last class: one-hot rows need to be told how many there are.
-    given=lambda: (1.6 * torch.rand(9, 4) - 0.8, torch.randint(0, 3, (9,)), 0.3 + 0.2 * torch.rand(()).item()),
-    right=lambda cosines, labels, m: torch.where(_of_right_class(labels), (cosines.acos() + m).cos(), cosines),
+cosface_margin = Exercise(
+    asks="4.4: the margin with which CosFace scores as ArcFace does at an angle",
+    level="easy",
+    minutes=8,
+    given=[(0.4, 0.5), (1.2, 0.3), (2.0, 0.2)],
+    fixed=(1.0, 0.5),
+    right=lambda angle, margin: math.cos(angle) - math.cos(angle + margin),
     also=(
-        lambda cosines, labels, m: (cosines.acos() + m * F.one_hot(labels, cosines.shape[1])).cos(),
-        lambda cosines, labels, m: torch.where(
-            _of_right_class(labels), cosines * math.cos(m) - (1 - cosines**2).sqrt() * math.sin(m), cosines
-        ),
+        lambda angle, margin: 2 * math.sin(margin / 2) * math.sin(angle + margin / 2),
+        lambda angle, margin: torch.tensor([angle, angle + margin], dtype=torch.float64).cos().diff().neg().sum(),
     ),
     hints=(
-        "From cosine to angle, add, and back to the cosine. What must be added to the angles of wrong classes?",
-        "`torch.acos` gives the angle. `F.one_hot(labels, classes)` says where to add.",
+        "Both scores of the right class stand in equation 4.4. What must be the same?",
+        "Put $\\cos\\theta_y - m$ equal to the other score, and solve for this $m$.",
     ),
     wrong={
-        "every class": Wrong(
-            "every class has the margin; only the right one should.",
-            lambda cosines, labels, m: (cosines.acos() + m).cos(),
-        ),
         "sign": Wrong(
-            "the sign of the margin is wrong: the right class is made harder, its angle larger.",
-            lambda cosines, labels, m: torch.where(_of_right_class(labels), (cosines.acos() - m).cos(), cosines),
+            "the sign is wrong: a margin lowers the score.", lambda angle, m: math.cos(angle + m) - math.cos(angle)
         ),
-        "cosface": Wrong(
-            "you take the margin off the cosine, as CosFace does; ArcFace adds it to the angle.",
-            lambda cosines, labels, m: torch.where(_of_right_class(labels), cosines - m, cosines),
+        "smaller": Wrong(
+            "ArcFace makes the angle larger, not smaller.",
+            lambda angle, m: math.cos(angle) - math.cos(angle - m),
+            lambda angle, m: math.cos(angle - m) - math.cos(angle),
         ),
-        "wrong classes": Wrong(
-            "the wrong classes have the margin; the right one should.",
-            lambda cosines, labels, m: torch.where(_of_right_class(labels), cosines, (cosines.acos() + m).cos()),
+        "same": Wrong("a margin on the angle and one on the cosine are in different units.", lambda angle, m: m),
+        "at zero": Wrong("so it is at the angle zero alone.", lambda angle, m: 1 - math.cos(m)),
+        "slope": Wrong(
+            "that is the slope times the margin, right for small ones only.", lambda angle, m: m * math.sin(angle)
         ),
-        "angles": Wrong(
-            "those are angles; take their cosine.",
-            lambda cosines, labels, m: torch.where(_of_right_class(labels), cosines.acos() + m, cosines.acos()),
+        "score": Wrong(
+            "that is ArcFace's score; what comes off the cosine to get there?", lambda angle, m: math.cos(angle + m)
         ),
         "degrees": Wrong(
-            "the margin is in radians, not in degrees.",
-            lambda cosines, labels, m: torch.where(
-                _of_right_class(labels), (cosines.acos() + math.radians(m)).cos(), cosines
-            ),
+            "angles are in radians, not in degrees.",
+            lambda angle, m: math.cos(math.radians(angle)) - math.cos(math.radians(angle + m)),
         ),
     },
-    otherwise="add the margin to the angle of the right class, and take the cosine.",
+    otherwise="cos(angle) less your margin is not cos(angle + margin).",
+)
+
+
+def _teaching(
+    own: bool = False, active: Callable[[Tensor, Tensor, float], Tensor] = lambda near, far, m: near - far + m > 0,
+    of_all: bool = False, loss: bool = False,
+) -> Callable[..., Tensor]:  # fmt: skip
+    """The share of triplets that teach, rightly or with a mistake."""
+
+    def share(distances: Tensor, labels: Tensor, margin: float) -> Tensor:
+        same = labels[:, None] == labels
+        positive = same if own else same & ~torch.eye(len(labels), dtype=torch.bool)
+        triplets = positive[:, :, None] & ~same[:, None]
+        near, far = distances[:, :, None], distances[:, None]
+        if loss:
+            return (near - far + margin).clamp_min(0)[triplets].mean()
+        return (active(near, far, margin) & triplets).sum() / (len(labels) ** 3 if of_all else triplets.sum())
+
+    return share
+
+
+def _teaching_by_loop(distances: Tensor, labels: Tensor, margin: float) -> float:
+    taught = several = 0
+    for a, label in enumerate(labels):
+        far = distances[a][labels != label]
+        for p in (labels == label).nonzero().flatten().tolist():
+            if p != a:
+                taught, several = taught + int((distances[a, p] + margin > far).sum()), several + len(far)
+    return taught / several
+
+
+def _batches() -> list[tuple[Tensor, Tensor, float]]:
+    labels = torch.tensor([4, 1, 7]).repeat_interleave(10)[torch.randperm(30)]
+    points = [torch.randn(30, 3, dtype=torch.float64) for _ in range(2)]
+    return [(torch.cdist(x, x), labels, margin) for x, margin in zip(points, (0.3, 1.0))]
+
+
+teaching = Exercise(
+    asks="4.5: the share of all triplets that have a gradient",
+    level="medium",
+    minutes=15,
+    given=_batches,
+    right=_teaching(),
+    also=(
+        _teaching_by_loop,
+        lambda *given: _teaching(active=lambda near, far, m: (near + m - far).clamp_min(0) > 0)(*given).item(),
+    ),
+    hints=(
+        "A triplet has three indices: `distances[:, :, None] - distances[:, None]` holds near less far for all threes.",
+        "Which threes are triplets? Two masks, one for the positive and one for the negative.",
+        "The share is a number of triplets over a number of triplets, not over all threes.",
+    ),
+    wrong={
+        "itself": Wrong("an example is not its own positive.", _teaching(own=True)),
+        "all threes": Wrong("divide by the number of triplets, not by that of all threes.", _teaching(of_all=True)),
+        "no margin": Wrong("you leave out the margin.", _teaching(active=lambda near, far, m: near > far)),
+        "semi-hard": Wrong(
+            "those are the semi-hard ones; a negative nearer than the positive teaches too.",
+            _teaching(active=lambda near, far, m: (far > near) & (far < near + m)),
+        ),
+        "easy": Wrong(
+            "those are the triplets that teach nothing.", _teaching(active=lambda near, far, m: near - far + m <= 0)
+        ),
+        "beyond": Wrong(
+            "those violate the order by more than the margin: it is added to the near distance, not to the far one.",
+            _teaching(active=lambda near, far, m: near > far + m),
+        ),
+        "loss": Wrong("that is the mean loss; count the triplets that have one.", _teaching(loss=True)),
+    },
+    otherwise="count the triplets with d(a, p) − d(a, n) + margin above zero, and divide by the number of triplets.",
 )

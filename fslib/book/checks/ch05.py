@@ -11,32 +11,45 @@ from torch import Tensor, nn
 from fslib.book.checks.exercise import Exercise, Wrong
 from fslib.metrics import cosine_similarity
 
-Layers = list[tuple[int, int]]
+Layers = list[tuple[int, int, int]]
 
 
-def _field(layers: Layers, start: int = 1, extra: int = 1, strided: bool = True, late: bool = False) -> int:
+def _field(
+    layers: Layers,
+    start: int = 1,
+    reach: Callable[[int, int], int] = lambda kernel, dilation: (kernel - 1) * dilation,
+    strided: bool = True,
+    late: bool = False,
+    lasting: bool = False,
+) -> int:
     """The receptive field, rightly or with a mistake."""
     field, step = start, 1
-    for kernel, stride in layers:
-        after = step * stride if strided else 1
-        field, step = field + (kernel - extra) * (after if late else step), after
+    for kernel, stride, dilation in layers:
+        after = step * (stride if strided else 1) * (dilation if lasting else 1)
+        field, step = field + reach(kernel, dilation) * (after if late else step), after
     return field
 
 
 receptive_field = Exercise(
-    asks="5.1: the side of the receptive field of layers given as (kernel, stride)",
+    asks="5.1: the side of the receptive field of layers given as (kernel, stride, dilation)",
     level="medium",
-    minutes=10,
-    given=[([(3, 1)],), ([(3, 1), (2, 2)] * 4,), ([(7, 2), (3, 2), (3, 1), (3, 2), (1, 1)],)],
+    minutes=12,
+    given=[([(3, 1, 1)],), ([(3, 1, 2), (3, 2, 1)] * 4,), ([(7, 2, 1), (3, 2, 2), (3, 1, 4), (3, 2, 1), (1, 1, 1)],)],
     right=_field,
     tolerance=0,
-    fixed=([(3, 1), (2, 2), (3, 2)],),
+    fixed=([(3, 1, 3), (2, 2, 1), (3, 2, 1)],),
     also=(
-        lambda layers: 1 + sum((k - 1) * math.prod(by for _, by in layers[:i]) for i, (k, _) in enumerate(layers)),
-        lambda layers: functools.reduce(lambda side, layer: (side - 1) * layer[1] + layer[0], layers[::-1], 1),
+        lambda layers: (
+            1 + sum((k - 1) * d * math.prod(by for _, by, _ in layers[:i]) for i, (k, _, d) in enumerate(layers))
+        ),
+        lambda layers: functools.reduce(
+            lambda side, layer: (side - 1) * layer[1] + (layer[0] - 1) * layer[2] + 1, layers[::-1], 1
+        ),
     ),
     hints=(
-        "How many pixels does one number see before the first layer? By how many does a kernel of 3 widen that?",
+        "Which three locations of a row does a kernel of 3 with dilation 2 look at? How far is it from the first to "
+        "the last?",
+        "Only the steps from one location of the kernel to the next become longer. Where does equation 5.1 count them?",
         "Carry two numbers through the layers, and change the distance of neighbours last.",
     ),
     wrong={
@@ -47,14 +60,29 @@ receptive_field = Exercise(
             "you do not use the strides: after a stride of 2, neighbours lie two pixels apart.",
             lambda layers: _field(layers, strided=False),
         ),
-        "kernel": Wrong("a kernel of 3 adds two steps, not three.", lambda layers: _field(layers, extra=0)),
+        "no dilation": Wrong(
+            "you do not use the dilations: a kernel of 3 with dilation 2 reaches over five locations.",
+            lambda layers: _field(layers, reach=lambda kernel, dilation: kernel - 1),
+        ),
+        "last gap": Wrong(
+            "gaps lie only between the locations of a kernel: one of 3 with dilation 2 reaches over five, not six.",
+            lambda layers: _field(layers, reach=lambda kernel, dilation: kernel * dilation - 1),
+        ),
+        "lasting": Wrong(
+            "a dilation widens its own layer; it moves the neighbours after it no farther apart.",
+            lambda layers: _field(layers, lasting=True),
+        ),
+        "kernel": Wrong(
+            "a kernel of 3 adds two steps, not three.",
+            lambda layers: _field(layers, reach=lambda kernel, dilation: kernel * dilation),
+        ),
         "start": Wrong(
             "before the first layer a number sees one pixel, itself: start with 1.",
             lambda layers: _field(layers, start=0),
         ),
         "steps": Wrong(
             "that is how far neighbours lie apart at the end; the field is asked for.",
-            lambda layers: math.prod(stride for _, stride in layers),
+            lambda layers: math.prod(stride for _, stride, _ in layers),
         ),
     },
     otherwise="the layers {given[0]} give {right}, and yours is {answer}.",
@@ -112,78 +140,13 @@ block_parameters = Exercise(
 )
 
 
-def _weights(
-    maps: Tensor,
-    layers: tuple[nn.Module, ...],
-    squeeze: Callable[..., Tensor] = torch.mean,
-    between: Callable[[Tensor], Tensor] = torch.relu,
-) -> Tensor:
-    """What the two layers make of the squeezed maps, before the sigmoid."""
-    narrow, widen = layers
-    return widen(between(narrow(squeeze(maps, dim=(2, 3)))))[..., None, None]
-
-
-squeeze_excitation = Exercise(
-    asks="5.3: feature maps with each channel weighed, from two linear layers",
-    level="medium",
-    minutes=10,
-    given=lambda: (torch.randn(16, 8, 5, 4), nn.Linear(8, 4), nn.Linear(4, 8)),
-    right=lambda maps, *layers: maps * _weights(maps, layers).sigmoid(),
-    also=(
-        lambda maps, narrow, widen: torch.einsum(
-            "nchw,nc->nchw", maps, widen(F.relu(narrow(maps.mean((2, 3))))).sigmoid()
-        ),
-        lambda maps, narrow, widen: (
-            maps * widen(narrow(F.adaptive_avg_pool2d(maps, 1).flatten(1)).clamp(min=0)).sigmoid()[:, :, None, None]
-        ),
-    ),
-    hints=(
-        "Four steps: squeeze each map to one number, two layers with a ReLU between them, a gate between 0 "
-        "and 1, multiply.",
-        "The mean over locations has shape `(n, c)`, and so have the weights. `weights[..., None, None]` can "
-        "be multiplied with the maps.",
-    ),
-    wrong={
-        "maximum": Wrong(
-            "squeeze by the mean over locations, not by the maximum.",
-            lambda maps, *layers: maps * _weights(maps, layers, torch.amax).sigmoid(),
-        ),
-        "sum": Wrong(
-            "squeeze by the mean over locations, not by the sum.",
-            lambda maps, *layers: maps * _weights(maps, layers, torch.sum).sigmoid(),
-        ),
-        "no relu": Wrong(
-            "you leave out the ReLU between the two layers.",
-            lambda maps, *layers: maps * _weights(maps, layers, torch.mean, nn.Identity()).sigmoid(),
-        ),
-        "no sigmoid": Wrong(
-            "weights should lie between 0 and 1: take the sigmoid.",
-            lambda maps, *layers: maps * _weights(maps, layers),
-        ),
-        "softmax": Wrong(
-            "channels are weighed each for itself, by a sigmoid; in a softmax they compete.",
-            lambda maps, *layers: maps * _weights(maps, layers).softmax(1),
-        ),
-        "weights": Wrong(
-            "those are the weights; multiply the maps by them.",
-            lambda maps, *layers: _weights(maps, layers).sigmoid().expand_as(maps),
-        ),
-        "added": Wrong(
-            "multiply the maps by the weights; do not add them.",
-            lambda maps, *layers: maps + _weights(maps, layers).sigmoid(),
-        ),
-    },
-    otherwise="mean over locations, first layer, ReLU, second layer, sigmoid, times the maps.",
-)
-
-
 def _read(scores: Tensor, values: Tensor, real: Tensor) -> Tensor:
     """What each query reads from the values, by a softmax of its scores over those that are real."""
     return scores.masked_fill(~real, -torch.inf).softmax(1) @ values
 
 
 self_attention = Exercise(
-    asks="5.4: what every position reads, from queries, keys and values, where padding gets no attention",
+    asks="5.3: what every position reads, from queries, keys and values, where padding gets no attention",
     level="medium",
     minutes=8,
     given=lambda: (2 * torch.randn(6, 16), 2 * torch.randn(9, 16), torch.randn(9, 5), torch.arange(9) < 7),
@@ -258,7 +221,7 @@ def _texts() -> list[tuple[Tensor, Tensor]]:
 
 
 mean_of_real = Exercise(
-    asks="5.5: the mean over the real positions of each text, whatever stands at the padding",
+    asks="5.4: the mean over the real positions of each text, whatever stands at the padding",
     level="medium",
     minutes=10,
     given=_texts,
@@ -297,4 +260,81 @@ mean_of_real = Exercise(
         ),
     },
     otherwise="sum the features of the real positions of each text, and divide by their number.",
+)
+
+
+def _forgives(
+    compare: Callable[[Tensor, Tensor], Tensor] = F.cosine_similarity,
+    other: Callable[[Tensor, Tensor], Tensor] = lambda space, changed: changed.roll(-1, 0),
+    half: Callable[[Tensor], Tensor] = lambda gains: 1.96 * gains.std() / len(gains) ** 0.5,
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Mean and half-width of how much nearer each image is to its changed self, rightly or with a mistake."""
+
+    def measured(embed: Callable, images: Tensor, change: Callable) -> tuple[Tensor, Tensor]:
+        space, changed = embed(images), embed(change(images))
+        gains = compare(space, changed) - compare(space, other(space, changed))
+        return gains.mean(), half(gains)
+
+    return measured
+
+
+def _forgives_by_table(embed: Callable, images: Tensor, change: Callable) -> list[float]:
+    table = F.normalize(embed(images)) @ F.normalize(embed(change(images))).T
+    gains = table.diag() - torch.stack([table[i - 1, i] for i in range(1, len(table))] + [table[-1, 0]])
+    return [gains.mean().item(), 1.96 * (gains.var() / len(gains)).sqrt().item()]
+
+
+def _own_alone(embed: Callable, images: Tensor, change: Callable) -> tuple[Tensor, Tensor]:
+    own = F.cosine_similarity(embed(images), embed(change(images)))
+    return own.mean(), 1.96 * own.std() / len(own) ** 0.5
+
+
+def _network() -> tuple[Callable, Tensor, Callable]:
+    weight = torch.randn(36, 6)
+    images = torch.rand(40, 6, 6)
+    return lambda images: (images.flatten(1) @ weight).relu() + 0.1, images, lambda images: images.roll(1, 2)
+
+
+forgives = Exercise(
+    asks="5.5: how much nearer an image is to its own changed self than to another's, with an interval",
+    level="hard",
+    minutes=15,
+    given=_network,
+    right=_forgives(),
+    also=(_forgives_by_table, lambda *given: tuple(part.item() for part in _forgives()(*given))),
+    parts=("the mean", "the half-width"),
+    tolerance=1e-3,
+    hints=(
+        "Embed twice: the images, and the changed images. Which rows belong together?",
+        "`changed.roll(-1, 0)` puts the next row in the place of each.",
+        "That is one number for each image. Mean and interval follow the rule of the chapter on episodes.",
+    ),
+    wrong={
+        "distances": Wrong("compare by cosines, not by distances.", _forgives(lambda a, b: -(a - b).norm(dim=1))),
+        "products": Wrong(
+            "those are inner products, in which long embeddings count more; take cosines.",
+            _forgives(lambda a, b: (a * b).sum(1)),
+        ),
+        "before": Wrong(
+            "you take the image before; the next one is asked for.",
+            _forgives(other=lambda space, changed: changed.roll(1, 0)),
+        ),
+        "unchanged": Wrong(
+            "change the other image too, or what all changed images have in common counts as well.",
+            _forgives(other=lambda space, changed: space.roll(-1, 0)),
+        ),
+        "no other": Wrong(
+            "a cosine near one says little where all are near one: take off that with the next image.", _own_alone
+        ),
+        "standard error": Wrong(
+            "that is the standard error; the 95 % interval reaches 1.96 of them.",
+            _forgives(half=lambda gains: gains.std() / len(gains) ** 0.5),
+        ),
+        "single": Wrong(
+            "that is the spread of single images; the mean of n varies √n times less.",
+            _forgives(half=lambda gains: 1.96 * gains.std()),
+            _forgives(half=lambda gains: gains.std()),
+        ),
+    },
+    otherwise="the cosine with its own changed image, less that with the next one's, over all images.",
 )

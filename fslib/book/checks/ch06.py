@@ -1,5 +1,6 @@
 """Chapter 6: Prototypical Networks."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -22,117 +23,111 @@ def in_order_of_appearance(labels: Tensor) -> list[int]:
     return list(dict.fromkeys(labels.tolist()))
 
 
-def _of_classes(
-    reduce: Callable[[Tensor], Tensor], order: Callable[[Tensor], Tensor | list[int]] = torch.unique
-) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda support, labels: torch.stack([reduce(support[labels == c]) for c in order(labels)])
-
-
-class_means = Exercise(
-    asks="6.1: the mean embedding of each class, in the order of the sorted labels",
-    level="easy",
-    minutes=5,
-    given=lambda: (torch.randn(9, 4), shuffled(7, -2, 7, 30, -2, 7, 30, 30, 30)),
-    right=prototypes,
-    shows=(0,),
+expected_distance = Exercise(
+    asks="6.1: the mean squared distance from a query to the prototype of its own class",
+    level="medium",
+    minutes=10,
+    given=[(0.5, 64, 5), (2.0, 3, 1), (1.5, 16, 20)],
+    fixed=(0.5, 64, 5),
+    right=lambda sigma, dim, shots: dim * sigma**2 * (1 + 1 / shots),
     also=(
-        lambda support, labels: torch.stack(
-            [support[labels == k].sum(0) / (labels == k).sum() for k in labels.unique()]
-        ),
-        lambda support, labels: F.normalize((labels.unique()[:, None] == labels).to(support), p=1) @ support,
+        lambda sigma, dim, shots: sum(sigma**2 + sigma**2 / shots for _ in range(dim)),
+        lambda sigma, dim, shots: torch.full((dim,), sigma).square().sum() * (shots + 1) / shots,
     ),
     hints=(
-        "`labels.unique()` is sorted. `support[labels == k]` picks the examples of one class.",
-        "Over which axis is the mean? It has as many numbers as one embedding. `torch.stack` makes rows of them.",
+        "One direction first. The query scatters, and so does the prototype; which of the two scatters less?",
+        "The variance of a mean of $K$ independent numbers is that of one, divided by $K$. And that of a difference?",
+        "A squared distance is a sum over directions.",
     ),
     wrong={
-        "axis": Wrong(
-            "the means have different lengths: take each over the examples of a class, axis 0, not axis 1.",
-            _of_classes(lambda examples: examples.mean(1)),
+        "query": Wrong(
+            "the prototype scatters too: it is a mean of few.", lambda sigma, dim, shots: dim * sigma**2
         ),
-        "all": Wrong(
-            "you averaged all classes together; there should be one mean for each class.",
-            lambda support, labels: support.mean(0),
+        "prototype": Wrong(
+            "that is how far the prototype is from the true mean; the query scatters too.",
+            lambda sigma, dim, shots: dim * sigma**2 / shots,
         ),
-        "sums": Wrong(
-            "those are sums; divide each by the number of examples of its class.",
-            _of_classes(lambda examples: examples.sum(0)),
+        "root": Wrong(
+            "the variance of a mean is divided by the number of shots, not by its root.",
+            lambda sigma, dim, shots: dim * sigma**2 * (1 + shots**-0.5),
         ),
-        "one number": Wrong(
-            "classes have different numbers of examples; divide each sum by its own.",
-            _of_classes(lambda examples: examples.sum(0) / 3),
+        "subtracted": Wrong(
+            "the variances of independent numbers add up, even in a difference.",
+            lambda sigma, dim, shots: dim * sigma**2 * (1 - 1 / shots),
         ),
-        "order": Wrong(
-            "the rows stand in the order in which the labels appear; sort the labels.",
-            _of_classes(lambda examples: examples.mean(0), in_order_of_appearance),
+        "one direction": Wrong(
+            "that is one direction; add up all of them.", lambda sigma, dim, shots: sigma**2 * (1 + 1 / shots)
         ),
-        "numbered": Wrong(
-            "labels may be any integers, not only 0, 1, 2, …: take the classes from labels.unique().",
-            lambda support, labels: torch.stack([support[labels == k].mean(0) for k in range(len(labels.unique()))]),
+        "not squared": Wrong(
+            "the variance is the square of sigma.", lambda sigma, dim, shots: dim * sigma * (1 + 1 / shots)
+        ),
+        "distance": Wrong(
+            "that is the root; the squared distance is asked for.",
+            lambda sigma, dim, shots: math.sqrt(dim * (1 + 1 / shots)) * sigma,
         ),
     },
-    otherwise="the rows are not the class means.",
+    otherwise="in each direction the variance of the query and that of the prototype add up.",
 )
 
 
-def _classifies(centers: Tensor, query: Tensor, found: tuple[Tensor, Tensor]) -> str | None:
-    """Whether a weight and a bias give the probabilities of a Prototypical Network, and if not, which one is wrong."""
-    weight, bias = (part.to(query) for part in found)
-    norms = centers.square().sum(1)
-
-    def near(a: Tensor, b: Tensor) -> bool:
-        return torch.allclose(a, b, 1e-4, 1e-4)
-
-    if near(bias, norms):
-        return "sign of the bias"
-    if near(weight, centers):
-        return "no two"
-    if near(weight, -2 * centers):
-        return "sign of the weight"
-    if near(bias, -norms.sqrt()):
-        return "not squared"
-    agree = (query @ weight.T + bias).softmax(1) - (-squared_euclidean(query, centers)).softmax(1)
-    return "right" if agree.abs().max() < 1e-4 else None
+def _where(logit: float, squared_twice: float) -> float:
+    """A position that is so far from half-way."""
+    return 0.5 - logit / squared_twice
 
 
-linear_form = Exercise(
-    asks="6.2: weight and bias of the linear classifier that equals a Prototypical Network",
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def _by_bisection(apart: float, probability: float) -> float:
+    low, high = -50.0, 50.0  # the probability falls from the one to the other
+    for _ in range(100):
+        middle = (low + high) / 2
+        score = apart**2 * ((1 - middle) ** 2 - middle**2)
+        low, high = (middle, high) if 1 / (1 + math.exp(-score)) > probability else (low, middle)
+    return low
+
+
+position_of = Exercise(
+    asks="6.2: where on the line through two prototypes the first has a given probability",
     level="medium",
     minutes=10,
-    given=lambda: (torch.randn(5, 8), torch.randn(40, 8)),
-    call=lambda weights_and_bias, centers, query: weights_and_bias(centers),
-    right=lambda centers: (2 * centers, -centers.square().sum(1)),
-    parts=("the weight", "the bias"),
-    judge=_classifies,
-    also=(
-        lambda centers: [2 * centers.double(), -(centers.double() ** 2).sum(1)],
-        lambda centers: (centers + centers, -torch.einsum("cd,cd->c", centers, centers)),
-        lambda centers: (2 * centers, 1 - centers.norm(dim=1) ** 2),
-    ),
+    given=[(1.5, 0.8), (2.5, 0.9), (3.0, 0.3)],
+    fixed=(3.0, 0.8),
+    right=lambda apart, p: _where(_logit(p), 2 * apart**2),
+    also=(_by_bisection, lambda apart, p: (1 + math.log((1 - p) / p) / apart**2) / 2),
     hints=(
-        "Write ‖q − c‖² out in three terms, and put a minus before it.",
-        "Equation 6.3. Which of its terms depend on the class?",
-        "What multiplies $q$ is the weight; what depends on $c$ alone is the bias.",
+        "The probability depends on the difference of the two scores alone. How large is it at position $x$?",
+        "The squared distances are (apart · x)² and (apart · (1 − x))². In their difference the squares of x cancel.",
+        "Of two classes, the difference of the scores is log(p / (1 − p)). Solve for x.",
     ),
     wrong={
-        "half": Wrong(
-            "that gives the same answers but softer probabilities: both halves of equation 6.3 count double.",
-            lambda centers: (centers, -centers.square().sum(1) / 2),
+        "plain": Wrong(
+            "that is with the plain distance; take the squared one.",
+            lambda apart, p: _where(_logit(p), 2 * apart),
         ),
-        "sign of the bias": Wrong(
-            "the bias should lower the score of long prototypes: look at its sign.",
-            lambda centers: (2 * centers, centers.square().sum(1)),
+        "other": Wrong(
+            "there it is the other one that has this probability.",
+            lambda apart, p: _where(-_logit(p), 2 * apart**2),
         ),
-        "no two": Wrong("the weight misses the 2 of 2 c·q.", lambda centers: (centers, -centers.square().sum(1))),
-        "sign of the weight": Wrong(
-            "scores are minus distances: look at the sign of the weight.",
-            lambda centers: (-2 * centers, -centers.square().sum(1)),
+        "twice": Wrong(
+            "a step away from the one is a step towards the other: the difference falls by 2 · apart² from 0 to 1.",
+            lambda apart, p: _where(_logit(p), apart**2),
         ),
-        "not squared": Wrong(
-            "the bias holds the squared length of each prototype.", lambda centers: (2 * centers, -centers.norm(dim=1))
+        "middle": Wrong(
+            "that is the position from half-way; count it from the first prototype.",
+            lambda apart, p: -_logit(p) / (2 * apart**2),
+        ),
+        "distance": Wrong(
+            "that is a distance; the other prototype should stand at 1, so divide by how far they are apart.",
+            lambda apart, p: apart * _where(_logit(p), 2 * apart**2),
+        ),
+        "logarithm": Wrong(
+            "the difference of the scores is not log p but log p − log(1 − p).",
+            lambda apart, p: _where(math.log(p), 2 * apart**2),
         ),
     },
-    otherwise="expand ‖q − c‖² and drop the term that is the same for all classes.",
+    otherwise="set the difference of the two scores to log(p / (1 − p)), and solve for the position.",
 )
 
 

@@ -1,6 +1,8 @@
 """Chapter 7: Relation Networks."""
 
+import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,49 +14,9 @@ from torch.utils._pytree import tree_leaves
 from fslib.book.checks.exercise import Exercise, Found, Wrong
 
 
-def _joined(classes: Tensor, query: Tensor) -> Tensor:
-    """Every query with every class, the class first, (queries, classes, 2d)."""
-    shape = len(query), len(classes), -1
-    return torch.cat([classes.expand(shape), query[:, None].expand(shape)], -1)
-
-
-join_pairs = Exercise(
-    asks="7.1: every query with every class, the class first",
-    level="medium",
-    minutes=10,
-    given=lambda: (torch.randn(3, 4), torch.randn(5, 4)),
-    right=lambda classes, query: _joined(classes, query).flatten(0, 1),
-    shows=(1, -1),
-    also=(
-        lambda classes, query: torch.cat([classes.repeat(len(query), 1), query.repeat_interleave(len(classes), 0)], 1),
-        lambda classes, query: torch.stack([torch.cat([c, q]) for q in query for c in classes]),
-    ),
-    hints=(
-        "How many pairs are there? For two queries and two classes, write the four of them down in order.",
-        "`expand` repeats a tensor along a new axis without copying it: `classes.expand(len(query), -1, "
-        "-1)`. Which axis do you join along, and which do you flatten?",
-    ),
-    wrong={
-        "query first": Wrong(
-            "the class comes first in each pair, then the query.",
-            lambda classes, query: _joined(classes, query).roll(4, -1).flatten(0, 1),
-        ),
-        "order": Wrong(
-            "those are the pairs, but in the order of the classes; the queries come first.",
-            lambda classes, query: _joined(classes, query).transpose(0, 1).flatten(0, 1),
-        ),
-        "not flat": Wrong(
-            "those are the pairs, in a table; flatten its first two axes.",
-            lambda classes, query: _joined(classes, query),
-        ),
-        "not all": Wrong(
-            "both sides run in step, so some pairs come twice and others never: repeat one in blocks, the other "
-            "item by item.",
-            lambda classes, query: torch.cat([classes.repeat(len(query), 1), query.repeat(len(classes), 1)], 1),
-        ),
-    },
-    otherwise="row 3·i + k should hold class k, then query i, for three classes.",
-)
+def _entropy(ways: int) -> float:
+    """Binary cross-entropy of the score 1/ways, over all pairs of a query."""
+    return -(math.log(1 / ways) + (ways - 1) * math.log(1 - 1 / ways)) / ways
 
 
 def _floor(ways: int, found: tuple[float, float]) -> str | None:
@@ -62,52 +24,64 @@ def _floor(ways: int, found: tuple[float, float]) -> str | None:
 
 
 constant_floor = Exercise(
-    asks="7.2: the best constant relation score, and its squared error",
+    asks="7.1: the best constant relation score, and its binary cross-entropy",
     level="medium",
     minutes=10,
     given=[(5,), (20,)],
-    right=lambda ways: (1 / ways, (ways - 1) / ways**2),
-    parts=("the score", "its squared error"),
+    right=lambda ways: (1 / ways, _entropy(ways)),
+    parts=("the score", "its loss"),
     judge=_floor,
     fixed=(5,),
     also=(
-        lambda ways: (1 / ways, ((1 - 1 / ways) ** 2 + (ways - 1) * (1 / ways) ** 2) / ways),
-        lambda ways: (torch.eye(ways).mean(), torch.eye(ways).var(correction=0)),
+        lambda ways: (1 / ways, math.log(ways) - (1 - 1 / ways) * math.log(ways - 1)),
+        lambda ways: (torch.eye(ways).mean(), F.binary_cross_entropy(torch.ones(ways, ways) / ways, torch.eye(ways))),
     ),
     hints=(
-        "One of $N$ targets is 1, the others are 0. Which constant is nearest to them in the mean square?",
-        "The constant misses one target by $1 - s$ and the $N - 1$ others by $s$.",
-        "Square what it misses, and take the mean over all $N$ pairs of a query.",
+        "Of the $N$ targets of a query one is 1, the others are 0. Write the mean of their losses for a score $s$.",
+        "A pair that belongs together costs $-\\log s$, any other one $-\\log(1 - s)$.",
+        "Where the derivative in $s$ is zero, $s$ is the share of the pairs that belong together.",
     ),
     wrong={
         "half": Wrong(
             "one half is the best only for as many pairs that belong together as apart.",
-            lambda ways: (0.5, 0.25),
-        ),
-        "zero": Wrong(
-            "zero is right for most pairs, but its error is not the least: the best constant is the mean of the "
-            "targets.",
-            lambda ways: (0.0, 1 / ways),
+            lambda ways: (0.5, math.log(2)),
         ),
         "another score": Wrong(
             "of {given[0]} targets one is 1 and the others are 0; the best constant is their mean.",
-            lambda ways: ((ways - 1) / ways, (ways - 1) / ways**2),
+            lambda ways: ((ways - 1) / ways, _entropy(ways)),
+        ),
+        "squared": Wrong(
+            "that is the squared error; the binary cross-entropy is asked for.",
+            lambda ways: (1 / ways, (ways - 1) / ways**2),
         ),
         "sum": Wrong(
             "that is the sum over the pairs of one query; take the mean over them.",
-            lambda ways: (1 / ways, 1 - 1 / ways),
+            lambda ways: (1 / ways, ways * _entropy(ways)),
         ),
         "one pair": Wrong(
-            "that is the error of the one pair that belongs together; take the mean over all pairs.",
-            lambda ways: (1 / ways, (1 - 1 / ways) ** 2),
+            "that is the loss of the one pair that belongs together; take the mean over all pairs.",
+            lambda ways: (1 / ways, math.log(ways)),
         ),
         "apart": Wrong(
-            "that is the error of a pair that does not belong together; take the mean over all pairs.",
-            lambda ways: (1 / ways, 1 / ways**2),
+            "that is the loss of a pair that does not belong together; take the mean over all pairs.",
+            lambda ways: (1 / ways, -math.log(1 - 1 / ways)),
+        ),
+        "half of it": Wrong(
+            "the pairs that do not belong together cost too.", lambda ways: (1 / ways, math.log(ways) / ways)
+        ),
+        "bits": Wrong(
+            "you take logarithms to the base 2; PyTorch takes natural ones.",
+            lambda ways: (1 / ways, _entropy(ways) / math.log(2)),
         ),
     },
-    otherwise="one target misses the score by 1 − s, the others by s; square, and take the mean.",
+    otherwise="one pair costs −log s, the N − 1 others −log(1 − s); take the mean.",
 )
+
+
+def _joined(classes: Tensor, query: Tensor) -> Tensor:
+    """Every query with every class, the class first, (queries, classes, 2d)."""
+    shape = len(query), len(classes), -1
+    return torch.cat([classes.expand(shape), query[:, None].expand(shape)], -1)
 
 
 def _by_halves(linear: nn.Linear, classes: Tensor, query: Tensor, biases: int = 1, swapped: bool = False) -> Tensor:
@@ -137,7 +111,7 @@ def _without_pairs(answer: Callable[..., Any], linear: nn.Linear, classes: Tenso
 
 
 linear_on_pairs = Exercise(
-    asks="7.3: a linear layer on joined vectors, by halves",
+    asks="7.2: a linear layer on joined vectors, by halves",
     level="hard",
     minutes=15,
     # Pairs of long vectors and a short answer: who makes the pairs makes many more numbers.
@@ -180,4 +154,150 @@ linear_on_pairs = Exercise(
         ),
     },
     otherwise="split linear.weight into its first and last columns, apply each half once, and add.",
+)
+
+
+Pairs = Callable[[Tensor], Tensor]  # a relation module: (n, 2d) -> (n,)
+
+
+def _exchanged(first: Tensor, second: Tensor) -> Tensor:
+    return torch.cat([second, first], 1)
+
+
+def _asymmetry(
+    change: Callable[[Tensor], Tensor] = torch.abs,
+    factor: float = 1.96,
+    power: float = 0.5,
+    other: Callable[[Tensor, Tensor], Tensor] = _exchanged,
+) -> Callable[[Pairs, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Mean change of a score, and half-width, rightly or with a mistake."""
+
+    def measured(relation: Pairs, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            changes = change(relation(torch.cat([first, second], 1)) - relation(other(first, second)))
+        return changes.mean(), factor * changes.std() / len(changes) ** power
+
+    return measured
+
+
+def _asymmetry_by_pairs(relation: Pairs, first: Tensor, second: Tensor) -> tuple[float, float]:
+    pairs = [(torch.cat([a, b])[None], torch.cat([b, a])[None]) for a, b in zip(first, second, strict=True)]
+    changes = torch.tensor([abs(relation(there).item() - relation(back).item()) for there, back in pairs])
+    return changes.mean().item(), 1.96 * (changes.var() / len(changes)).sqrt().item()
+
+
+def _relation_and_pairs() -> tuple[nn.Module, Tensor, Tensor]:
+    module = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 1), nn.Flatten(0))
+    return module, torch.randn(50, 4), torch.randn(50, 4)
+
+
+asymmetry = Exercise(
+    asks="7.3: how much a relation score changes when the two sides change places, with an interval",
+    level="easy",
+    minutes=8,
+    given=_relation_and_pairs,
+    right=_asymmetry(),
+    parts=("the mean change", "the half-width"),
+    tolerance=0.002,
+    also=(
+        _asymmetry_by_pairs,
+        _asymmetry(other=lambda first, second: torch.cat([first, second], 1).roll(first.shape[1], 1)),
+    ),
+    hints=(
+        "`torch.cat([first, second], 1)` joins the pairs. How do you join them the other way round?",
+        "Take the change of each pair without its sign, before you take the mean.",
+    ),
+    wrong={
+        "sign": Wrong(
+            "changes up and down cancel; drop the sign of each before the mean.", _asymmetry(lambda change: change)
+        ),
+        "squares": Wrong("those are squares; take each change without its sign.", _asymmetry(torch.square)),
+        "same": Wrong(
+            "a pair of a thing with itself is nothing turned round; swap first and second.",
+            _asymmetry(other=lambda first, second: torch.cat([first, first], 1)),
+            _asymmetry(other=lambda first, second: torch.cat([second, second], 1)),
+        ),
+        "reversed": Wrong(
+            "you turn the numbers of the joined vector round; swap its two halves.",
+            _asymmetry(other=lambda first, second: torch.cat([first, second], 1).flip(1)),
+        ),
+        "standard error": Wrong(
+            "that is the standard error; the 95 % interval reaches 1.96 of them.", _asymmetry(factor=1)
+        ),
+        "single": Wrong(
+            "that is the spread of single pairs; the mean of n varies √n times less.",
+            _asymmetry(power=0),
+            _asymmetry(factor=1, power=0),
+        ),
+    },
+    otherwise="the score of (first, second) less that of (second, first), without sign, over all pairs.",
+)
+
+
+def _let_in(
+    threshold: Callable[[Tensor, float], Tensor | float] = lambda best, kept: best.quantile(1 - kept),
+    best: Callable[[Tensor], Tensor] = lambda scores: scores.amax(1),
+) -> Callable[[Tensor, Tensor, float], Tensor]:
+    """The share of outsiders above a threshold, rightly or with a mistake."""
+    return lambda members, outsiders, kept: (best(outsiders) >= threshold(best(members), kept)).double().mean()
+
+
+def _members_and_outsiders() -> tuple[Tensor, Tensor, float]:
+    """Scores of queries that have a class among five and of queries that have none, where each mistake shows."""
+    answers = [outsiders_let_in.right, *(each for wrong in outsiders_let_in.wrong.values() for each in wrong.answers)]
+    while True:
+        logits = torch.randn(2, 2000, 5, dtype=torch.float64) - 2.25
+        logits[0, :, 0] += 1 + torch.rand(())
+        members, outsiders = logits.sigmoid()
+        given = members[:, torch.randperm(5)], outsiders, (0.75 + 0.2 * torch.rand(())).item()
+        shares = sorted(float(each(*given)) for each in answers)
+        if all(b - a > 0.01 for a, b in pairwise(shares)):
+            return given
+
+
+outsiders_let_in = Exercise(
+    asks="7.4: the share of outsiders let in by a threshold that keeps a given share of the members",
+    level="medium",
+    minutes=12,
+    given=lambda: [_members_and_outsiders() for _ in range(2)],
+    right=_let_in(),
+    tolerance=0.008,
+    also=(
+        _let_in(lambda best, kept: best.sort(descending=True).values[round(kept * len(best)) - 1]),
+        lambda members, outsiders, kept: (
+            sum(float(each) > members.max(1).values.quantile(1 - kept) for each in outsiders.max(1).values)
+            / len(outsiders)
+        ),
+    ),
+    hints=(
+        "Which of the scores of a query says that no class fits? Make one number of each row first.",
+        "If nine of ten members are to stay, one of ten lies below the threshold: `Tensor.quantile`.",
+        "Only members set the threshold; then count the outsiders that lie above it.",
+    ),
+    wrong={
+        "refused": Wrong(
+            "that is the share that is refused; how many get in?",
+            lambda members, outsiders, kept: 1 - _let_in()(members, outsiders, kept),
+        ),
+        "other end": Wrong(
+            "your threshold refuses the share of members that it should keep.",
+            _let_in(lambda best, kept: best.quantile(kept)),
+        ),
+        "outsiders": Wrong(
+            "nobody has examples of all outsiders, so they must not set the threshold.",
+            lambda members, outsiders, kept: (
+                (outsiders.amax(1) >= outsiders.amax(1).quantile(1 - kept)).double().mean()
+            ),
+        ),
+        "half": Wrong("one half keeps another share of the members; find the threshold.", _let_in(lambda *_: 0.5)),
+        "middle": Wrong("that threshold ignores how many are to stay.", _let_in(lambda best, kept: best.mean())),
+        "all scores": Wrong(
+            "every query is refused or let in once, by its best score.", _let_in(best=lambda scores: scores.flatten())
+        ),
+        "mean score": Wrong(
+            "a query belongs to one class, so its mean score says little; take its best.",
+            _let_in(best=lambda scores: scores.mean(1)),
+        ),
+    },
+    otherwise="the best score of each query; a quantile of the members; the share of outsiders above it.",
 )

@@ -1,5 +1,6 @@
 """Chapter 8: Matching Networks."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -8,57 +9,57 @@ from torch import Tensor
 
 from fslib.book.checks.ch06 import in_order_of_appearance, shuffled
 from fslib.book.checks.exercise import Exercise, Wrong
-from fslib.metrics import cosine_similarity
 
-attention = Exercise(
-    asks="8.1: the attention each query pays to each support example",
-    level="easy",
-    minutes=5,
-    given=lambda: [(2 * torch.randn(7, 5), 2 * torch.randn(9, 5), 2 + 3 * torch.rand(()).item()) for _ in range(2)],
-    right=lambda support, query, scale: (scale * cosine_similarity(query, support)).softmax(1),
-    shows=(0, 1),
+
+def _entropy(attention: Tensor, dim: int = 1) -> Tensor:
+    return -(attention * attention.log()).nan_to_num(0).sum(dim)
+
+
+voters = Exercise(
+    asks="8.1: how many examples vote, exp of the entropy of the attention",
+    level="medium",
+    minutes=8,
+    given=lambda: [((scale * torch.randn(7, 9)).softmax(1),) for scale in (1, 2, 300)],
+    right=lambda attention: _entropy(attention).exp(),
     also=(
-        lambda support, query, scale: (scale * F.cosine_similarity(query[:, None], support, dim=-1)).softmax(-1),
-        lambda support, query, scale: F.softmax(F.normalize(scale * query) * scale @ F.normalize(support).T, dim=1),
+        lambda attention: torch.special.entr(attention).sum(1).exp(),
+        lambda attention: (attention.where(attention > 0, 1.0) ** -attention).prod(1),
+        lambda attention: torch.distributions.Categorical(attention).entropy().exp(),
     ),
+    tolerance=1e-3,
+    judge=lambda attention, found: "nan" if found.isnan().any() else None,
+    shows=(0,),
     hints=(
-        "The cosine is the inner product of vectors of length one.",
-        "The attention of one query sums to one. Along which axis of `(queries, examples)` is that?",
+        "The entropy is minus the sum of p log p. What is its value for k equal shares?",
+        "A logarithm of zero is minus infinity, and zero times that is NaN. What should it be?",
+        "`torch.special.entr` is −p log p, and 0 at 0.",
     ),
     wrong={
-        "transposed": Wrong(
-            "rows should be queries and columns support examples, and yours are the other way round.",
-            lambda support, query, scale: (scale * cosine_similarity(query, support)).softmax(1).T,
+        "nan": Wrong(
+            "right but where attention is exactly zero: 0 · log 0 is NaN, and should count as 0.",
+            lambda attention: (-(attention * attention.log()).sum(1)).exp(),
+        ),
+        "entropy": Wrong("that is the entropy; take its exponential.", _entropy),
+        "bits": Wrong(
+            "you take logarithms to the base 2 but the exponential to the base e.",
+            lambda attention: (_entropy(attention) / math.log(2)).exp(),
+        ),
+        "sign": Wrong(
+            "the sign is wrong: fewer than one cannot vote.", lambda attention: (-_entropy(attention)).exp()
+        ),
+        "greatest": Wrong(
+            "that is one over the greatest share; all shares count.", lambda attention: 1 / attention.amax(1)
+        ),
+        "squares": Wrong(
+            "that is one over the sum of squares, another count; take exp of the entropy.",
+            lambda attention: 1 / attention.square().sum(1),
         ),
         "over queries": Wrong(
-            "the attention of one query should sum to one: take the softmax over the support examples.",
-            lambda support, query, scale: (scale * cosine_similarity(query, support)).softmax(0),
-        ),
-        "inner product": Wrong(
-            "you use inner products; bring both sides to length one first.",
-            lambda support, query, scale: (scale * query @ support.T).softmax(1),
-        ),
-        "no scale": Wrong(
-            "you do not use the scale.", lambda support, query, scale: cosine_similarity(query, support).softmax(1)
-        ),
-        "after": Wrong(
-            "multiply the cosines by the scale before the softmax, not its result after it.",
-            lambda support, query, scale: scale * cosine_similarity(query, support).softmax(1),
-        ),
-        "softer": Wrong(
-            "a larger scale should make the attention sharper, and yours is softer: multiply.",
-            lambda support, query, scale: (cosine_similarity(query, support) / scale).softmax(1),
-        ),
-        "no softmax": Wrong(
-            "those are scaled cosines; take their softmax.",
-            lambda support, query, scale: scale * cosine_similarity(query, support),
-        ),
-        "logarithms": Wrong(
-            "those are logarithms; return the attention itself.",
-            lambda support, query, scale: (scale * cosine_similarity(query, support)).log_softmax(1),
+            "that is one number for each example; sum over the examples of each query.",
+            lambda attention: _entropy(attention, 0).exp(),
         ),
     },
-    otherwise="take the softmax, over the support examples, of the scale times the cosines.",
+    otherwise="minus the sum of p log p over the examples of a query, then the exponential.",
 )
 
 
@@ -76,52 +77,92 @@ def _of_classes(
     return torch.stack([reduce(values[:, labels == c], dim=1) for c in order(labels)], 1)
 
 
-votes = Exercise(
-    asks="8.2: the probability of each class, from the attention to its examples",
+def _without(
+    leaves: Callable[[Tensor, Tensor], Tensor] = lambda attention, labels: _nearest(attention),
+    share: Callable[[Tensor, Tensor], Tensor] = lambda rest, gone: F.normalize(rest, p=1),
+    order: Callable[[Tensor], Tensor | list[int]] = torch.unique,
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Votes without the examples that leave, by what becomes of the rest, rightly or with a mistake."""
+
+    def votes(attention: Tensor, labels: Tensor) -> Tensor:
+        gone = leaves(attention, labels)
+        return _of_classes(torch.sum, share(attention.masked_fill(gone, 0), gone), labels, order)
+
+    return votes
+
+
+def _nearest(attention: Tensor) -> Tensor:
+    """Where the most attended example of each query stands, (m, n) boolean."""
+    return attention == attention.amax(1, keepdim=True)
+
+
+def _without_by_rows(attention: Tensor, labels: Tensor) -> Tensor:
+    rows = []
+    for row in attention:
+        kept = torch.arange(len(row)) != row.argmax()
+        rows.append([row[kept & (labels == k)].sum() / row[kept].sum() for k in labels.unique()])
+    return torch.tensor(rows)
+
+
+without_nearest = Exercise(
+    asks="8.2: the probability of each class when each query loses the example that it attends to most",
     level="medium",
-    minutes=8,
-    given=lambda: (torch.randn(9, 6).softmax(1), _labels()),
-    right=lambda shares, labels: _of_classes(torch.sum, shares, labels),
-    shows=(0, 0),
+    minutes=12,
+    given=lambda: ((2 * torch.randn(9, 6)).softmax(1), _labels()),
+    right=_without(),
+    shows=(5, 1),
     also=(
-        lambda shares, labels: shares @ F.one_hot(labels.unique(return_inverse=True)[1]).to(shares),
-        lambda shares, labels: shares @ (labels[:, None] == labels.unique()).float(),
+        _without_by_rows,
+        lambda attention, labels: (
+            attention.log().scatter(1, attention.argmax(1, keepdim=True), -torch.inf).softmax(1)
+            @ (labels[:, None] == labels.unique()).float()
+        ),
     ),
     hints=(
-        "`labels.unique()` is sorted. What do the examples of one class have together?",
-        "`attention[:, labels == k]` picks the columns of one class.",
+        "Had the example never been there, what would the others have got? A term is missing in the denominator of "
+        "equation 8.1, and nothing else changes.",
+        "`attention.argmax(1)` is another example for each query. `scatter` can set one number in each row.",
+        "Divide each row by its sum, and then count the votes of each class.",
     ),
     wrong={
-        "average": Wrong(
-            "you average the attention of a class; equation 8.2 sums it.",
-            lambda shares, labels: _of_classes(torch.mean, shares, labels),
+        "not shared": Wrong(
+            "your rows no longer sum to one: the others get the attention that is free.",
+            _without(share=lambda rest, gone: rest),
         ),
-        "average shared": Wrong(
-            "you average the attention of a class; sum it, and the rows sum to one by themselves.",
-            lambda shares, labels: F.normalize(_of_classes(torch.mean, shares, labels), p=1),
+        "evenly": Wrong(
+            "the free attention is not shared evenly: a softmax over the others keeps their proportions.",
+            _without(share=lambda rest, gone: rest + ~gone * (1 - rest.sum(1, keepdim=True)) / (rest.shape[1] - 1)),
         ),
-        "greatest": Wrong(
-            "only the example with the most attention votes; all of a class should.",
-            lambda shares, labels: _of_classes(torch.amax, shares, labels),
+        "softmax": Wrong(
+            "attention has been through a softmax; divide by the sum, with no second softmax.",
+            _without(share=lambda rest, gone: rest.softmax(1)),
+        ),
+        "one for all": Wrong(
+            "you take one example from all queries; each has a nearest of its own.",
+            _without(lambda attention, labels: _nearest(attention.sum(0, keepdim=True)).expand_as(attention)),
+        ),
+        "farthest": Wrong(
+            "you take out the example with the least attention; take the one with the most.",
+            _without(lambda attention, labels: _nearest(-attention)),
+        ),
+        "whole class": Wrong(
+            "you take out all examples of a class; only one leaves.",
+            _without(lambda attention, labels: labels == labels[attention.argmax(1)][:, None]),
+        ),
+        "nobody": Wrong(
+            "nobody has left: those are the votes of all examples.",
+            _without(lambda attention, labels: torch.zeros_like(attention, dtype=torch.bool)),
         ),
         "order": Wrong(
             "the columns stand in the order in which the labels appear; sort the labels.",
-            lambda shares, labels: _of_classes(torch.sum, shares, labels, in_order_of_appearance),
-        ),
-        "softmax": Wrong(
-            "the sums are probabilities already; no second softmax.",
-            lambda shares, labels: _of_classes(torch.sum, shares, labels).softmax(1),
-        ),
-        "logarithms": Wrong(
-            "those are logarithms; return the probabilities.",
-            lambda shares, labels: _of_classes(torch.sum, shares, labels).log(),
+            _without(order=in_order_of_appearance),
         ),
         "numbered": Wrong(
             "labels may be any integers, not only 0, 1, 2, …: take the classes from labels.unique().",
-            lambda shares, labels: _of_classes(torch.sum, shares, labels, lambda of: list(range(len(of.unique())))),
+            _without(order=lambda labels: list(range(len(labels.unique())))),
         ),
     },
-    otherwise="for each class, sum the columns of its examples.",
+    otherwise="set the greatest attention of each query to zero, divide by the sum, and sum over each class.",
 )
 
 

@@ -1,6 +1,5 @@
 """Chapter 9: the three compared."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -112,44 +111,45 @@ class_medians = Exercise(
     otherwise="for each class, take the median over its examples, of each number on its own.",
 )
 
-comparisons = Exercise(
-    asks="9.3: similarities of an episode, with means and with votes",
+left_of_means = Exercise(
+    asks="9.3: what wrong labels leave of the differences between class means",
     level="easy",
-    minutes=5,
-    given=[(7, 3, 5), (4, 2, 6)],
-    right=lambda ways, shots, queries: (ways * queries * ways, ways * queries * ways * shots),
-    parts=("the number with means", "that with votes"),
-    tolerance=0,
-    fixed=(3, 2, 4),
+    minutes=8,
+    given=[(0.3, 5), (0.1, 20), (0.3, 3)],
+    right=lambda wrong, ways: 1 - wrong * ways / (ways - 1),
+    fixed=(0.3, 5),
     also=(
-        lambda ways, shots, queries: (queries * ways**2, queries * ways**2 * shots),
-        lambda ways, shots, queries: [math.prod((ways, queries, n)) for n in (ways, ways * shots)],
+        lambda wrong, ways: (1 - wrong) - wrong / (ways - 1),
+        lambda wrong, ways: torch.eye(ways).lerp((1 - torch.eye(ways)) / (ways - 1), wrong).diff(dim=0)[0, 1].item(),
     ),
     hints=(
-        "How many queries are there in all?",
-        "With how many vectors is each compared, once with means and once with votes?",
+        "What weight in a mean have its own examples, and another class's?",
+        "Subtract two means: other classes fall out.",
     ),
     wrong={
-        "order": Wrong(
-            "the two are in the other order; votes compare with every example.",
-            lambda ways, shots, queries: (ways * queries * ways * shots, ways * queries * ways),
+        "own": Wrong(
+            "that would be so if wrong ones came from nowhere; they also pull towards the other class.",
+            lambda wrong, ways: 1 - wrong,
         ),
-        "queries": Wrong(
-            "queries are counted for each class: N · R of them in all.",
-            lambda ways, shots, queries: (queries * ways, queries * ways * shots),
+        "one other": Wrong(
+            "that would be so if all wrong ones came from one and the same class.", lambda wrong, ways: 1 - 2 * wrong
         ),
-        "own class": Wrong(
-            "every query is compared with the mean of every class, not of its own alone.",
-            lambda ways, shots, queries: (ways * queries, ways * queries * ways * shots),
+        "lost": Wrong("that is what is lost; what is left?", lambda wrong, ways: wrong * ways / (ways - 1)),
+        "towards": Wrong(
+            "they bring the two means together, so what they pull comes off.",
+            lambda wrong, ways: (1 - wrong) + wrong / (ways - 1),
         ),
-        "one class": Wrong(
-            "every query is compared with every example, N · K of them.",
-            lambda ways, shots, queries: (ways * queries * ways, ways * queries * shots),
+        "all ways": Wrong(
+            "the wrong ones come from the other classes, one fewer than all.",
+            lambda wrong, ways: (1 - wrong) - wrong / ways,
         ),
-        "no shots": Wrong(
-            "votes compare with every example, so the shots count too.",
-            lambda ways, shots, queries: (ways * queries * ways, ways * queries * ways),
+        "twice": Wrong(
+            "the class itself loses its wrong examples only once.",
+            lambda wrong, ways: 1 - 2 * wrong * ways / (ways - 1),
+        ),
+        "squared": Wrong(
+            "that is what is left of squared distances.", lambda wrong, ways: (1 - wrong * ways / (ways - 1)) ** 2
         ),
     },
-    otherwise="multiply the number of queries by the vectors that each is compared with.",
+    otherwise="the weight of its own mean in a class, less the weight of that mean in another class.",
 )

@@ -1,5 +1,6 @@
 """Chapter 10: is the difference real."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -10,76 +11,79 @@ from fslib.book.checks.exercise import Exercise, Wrong
 from fslib.evaluation import student95
 
 
-def _paired_accuracies() -> tuple[Tensor, Tensor]:
-    episodes = int(torch.randint(300, 900, ()))
-    hard, a, b = (scale * torch.randn(episodes, dtype=torch.float64) for scale in (0.2, 0.05, 0.05))
-    return 0.6 + hard + a, 0.5 + hard + b
+def _units(
+    by_episode: Callable[[Tensor, Tensor], Tensor | float] = lambda a, b: (a - b).std() / a.numel() ** 0.5,
+    by_training: Callable[[Tensor, Tensor], Tensor | float] = lambda a, b: (a - b).mean(1).std() / len(a) ** 0.5,
+    factor: float = 1.96,
+    t: float | None = None,
+) -> Callable[[Tensor, Tensor, float], tuple[Tensor | float, Tensor | float]]:
+    """Half-widths from the standard errors, rightly or with a mistake."""
+    return lambda a, b, given: (factor * by_episode(a, b), (t or given) * by_training(a, b))
 
 
-def _half(spread: Tensor, a: Tensor, factor: float = 1.96) -> float:
-    return factor * spread.item() / len(a) ** 0.5
+def _two_recipes() -> tuple[Tensor, Tensor, float]:
+    """Accuracies of trainings, on episodes that are as hard for all of them."""
+    trainings = int(torch.randint(4, 9, ()))
+    hard = 0.1 * torch.randn(200, dtype=torch.float64)
+    seeds = (0.01 + 0.02 * torch.rand(())) * torch.randn(2, trainings, 1, dtype=torch.float64)
+    a, b = 0.7 + hard + seeds + 0.05 * torch.randn(2, trainings, 200, dtype=torch.float64)
+    return a, b - 0.03, student95(trainings - 1)
 
 
-def _of_mean(a: Tensor, b: Tensor, found: tuple[float, float]) -> str | None:
-    """What is wrong with the mean, whatever the half-width is."""
-    mean, right = float(found[0]), (a - b).mean().item()
-    if math.isclose(mean, -right, rel_tol=1e-4):
-        return "sign"
-    return None if math.isclose(mean, right, rel_tol=1e-4) else "mean"
-
-
-def _close_enough(found: tuple[float, float], other: tuple[float, float]) -> bool:
-    """The mean to a ten-thousandth, the half-width to a hundredth: there are several standard deviations."""
-    (mean, half), (other_mean, other_half) = found, other
-    return math.isclose(mean, other_mean, rel_tol=1e-4) and math.isclose(half, other_half, rel_tol=0.01)
-
-
-paired_difference = Exercise(
-    asks="10.1: mean and 95 % interval of the difference of two models on the same episodes",
-    level="easy",
-    minutes=5,
-    given=_paired_accuracies,
-    right=lambda a, b: ((a - b).mean().item(), _half((a - b).std(), a)),
-    parts=("the mean difference", "the half-width of its interval"),
-    same=_close_enough,
-    judge=_of_mean,
+which_unit = Exercise(
+    asks="10.1: the half-width of the interval of a difference, with episodes and with trainings as the unit",
+    level="medium",
+    minutes=10,
+    given=_two_recipes,
+    right=_units(),
+    parts=("the half-width over episodes", "that over trainings"),
     also=(
-        lambda a, b: [(a - b).mean(), 1.96 * ((a - b).var() / len(a)).sqrt()],
-        lambda a, b: (a.mean() - b.mean(), 1.96 * (a - b).numpy().std() / len(a) ** 0.5),
+        lambda a, b, t: (
+            1.96 * math.sqrt((a - b).var().item() / (len(a) * len(a[0]))),
+            t * (a.mean(1) - b.mean(1)).numpy().std(ddof=1) / math.sqrt(len(a)),
+        ),
+        lambda a, b, t: [1.96 * (a - b).flatten().var().div(a.numel()).sqrt(), t * _units()(a, b, 1)[1]],
     ),
     hints=(
-        "Subtract first. Then it is one list of numbers.",
-        "The rule is that of the chapter on episodes: 1.96 standard deviations over the root of the number.",
+        "Subtract first, for both. How many numbers are there to take the spread of, once and the other time?",
+        "What did the episodes of one training say on average? That is one number a training.",
     ),
     wrong={
-        "sign": Wrong(
-            "the difference has the wrong sign: subtract the second from the first.",
-            lambda a, b: ((b - a).mean(), _half((a - b).std(), a)),
+        "order": Wrong(
+            "the two are in the other order; episodes come first.", lambda *given: _units()(*given)[::-1]
         ),
-        "mean": Wrong("the first thing should be the mean of a - b.", lambda a, b: (a.mean(), _half((a - b).std(), a))),
         "unpaired": Wrong(
-            "that is the interval for two models on episodes of their own; subtract first, then take the spread.",
-            lambda a, b: ((a - b).mean(), _half((a.var() + b.var()).sqrt(), a)),
+            "both met the same episodes from the same seeds: subtract before you take a spread.",
+            _units(
+                lambda a, b: ((a.var() + b.var()) / a.numel()) ** 0.5,
+                lambda a, b: ((a.mean(1).var() + b.mean(1).var()) / len(a)) ** 0.5,
+            ),
+            _units(by_training=lambda a, b: ((a.mean(1).var() + b.mean(1).var()) / len(a)) ** 0.5),
+            _units(lambda a, b: ((a.var() + b.var()) / a.numel()) ** 0.5),
         ),
-        "spreads": Wrong(
-            "the spread of a difference is not the difference of the spreads; subtract the accuracies first.",
-            lambda a, b: ((a - b).mean(), _half((a.std() - b.std()).abs(), a)),
+        "one unit": Wrong(
+            "a training is no unit while you take the spread over its episodes; take their mean first.",
+            _units(by_training=lambda a, b: (a - b).std() / a.numel() ** 0.5),
+            _units(by_training=lambda a, b: (a - b).std() / len(a) ** 0.5),
         ),
-        "standard error": Wrong(
-            "that is the standard error; the 95 % interval reaches 1.96 of them to each side.",
-            lambda a, b: ((a - b).mean(), _half((a - b).std(), a, 1)),
+        "averaged": Wrong(
+            "you average over the trainings first; as units, all the episodes of all of them count.",
+            _units(lambda a, b: (a - b).mean(0).std() / a.shape[1] ** 0.5),
         ),
-        "whole": Wrong(
-            "that is the whole width; the half-width is asked for.",
-            lambda a, b: ((a - b).mean(), 2 * _half((a - b).std(), a)),
+        "normal": Wrong("with few trainings 1.96 is too small; take the t that is given.", _units(t=1.96)),
+        "biased": Wrong(
+            "the spread of few is divided by n − 1, not by n.",
+            _units(by_training=lambda a, b: (a - b).mean(1).std(correction=0) / len(a) ** 0.5),
         ),
         "single": Wrong(
-            "that is the spread of single episodes; the mean of n episodes varies √n times less.",
-            lambda a, b: ((a - b).mean(), 1.96 * (a - b).std()),
-            lambda a, b: ((a - b).mean(), (a - b).std()),
+            "that is the spread of single trainings; the mean of n varies √n times less.",
+            _units(by_training=lambda a, b: (a - b).mean(1).std()),
+        ),
+        "standard error": Wrong(
+            "those are standard errors; the intervals reach 1.96 and t of them.", _units(factor=1, t=1)
         ),
     },
-    otherwise="take the standard deviation of a - b, times 1.96, over the square root of the number of episodes.",
+    otherwise="subtract; once the spread of all differences, once that of the mean of each training.",
 )
 
 
@@ -158,66 +162,136 @@ episodes_to_tell_apart = Exercise(
 )
 
 
-def _trainings() -> tuple[Tensor, float]:
-    n = int(torch.randint(4, 9, ()))
-    return 0.7 + 0.02 * torch.randn(n, dtype=torch.float64), student95(n - 1)
+def _trainings() -> list[tuple[Tensor, float, int]]:
+    n = int(torch.randint(4, 8, ()))
+    return [(0.7 + 0.02 * torch.randn(n, dtype=torch.float64), student95(n - 1), m) for m in (2, 3)]
 
 
 def _promised(
-    width: float = 1, ratio: float = 0.5, side: int = -1, unbiased: bool = True, t: float | None = None
-) -> Callable[[Tensor, float], tuple[float, float]]:
-    """Lower end and ratio of widths, rightly or with a mistake: the exponents of n + 1."""
+    errors: Callable[[int, int], float] = lambda n, m: (1 / n + 1 / m) ** 0.5,
+    unbiased: bool = True,
+    t: float | None = None,
+) -> Callable[[Tensor, float, int], float]:
+    """The half-width for the mean of m further trainings, rightly or with a mistake."""
 
-    def answer(accuracies: Tensor, given: float) -> tuple[float, float]:
-        n, s = len(accuracies), accuracies.std(correction=int(unbiased)).item()
-        for_mean = (t or given) * s / n**0.5
-        half = for_mean * (n + 1) ** (0.5 * width)
-        return accuracies.mean().item() + side * half, (n + 1) ** ratio
+    def answer(accuracies: Tensor, given: float, m: int) -> float:
+        return (t or given) * accuracies.std(correction=int(unbiased)).item() * errors(len(accuracies), m)
 
     return answer
 
 
 what_to_promise = Exercise(
-    asks="10.3: the lower end of the prediction interval, and how much wider it is than that of the mean",
+    asks="10.3: the half-width of the interval for the mean of m further trainings",
     level="hard",
     minutes=12,
     given=_trainings,
     right=_promised(),
-    parts=("the lower end for the next training", "the ratio of the two widths"),
     also=(
-        lambda a, t: (a.mean() - t * a.std() * (1 + 1 / len(a)) ** 0.5, (len(a) + 1) ** 0.5),
-        lambda a, t: [
-            a.mean().item() - t * math.sqrt(a.var().item() + a.var().item() / len(a)),
-            math.sqrt(1 + 1 / len(a)) / math.sqrt(1 / len(a)),
-        ],
+        lambda a, t, m: t * (a.var() / m + a.var() / len(a)).sqrt(),
+        lambda a, t, m: t * a.std().item() * math.sqrt((len(a) + m) / (len(a) * m)),
     ),
     hints=(
-        "Equation 10.2 has both half-widths. Which of them does the customer need?",
-        "Nearly all of their ratio cancels: what is left has $n$ in it and no $s$ and no $t$.",
+        "Two means meet: that of your trainings and that of the customer's. How much does either vary?",
+        "A mean of $n$ varies with $s^2 / n$, and variances of what is independent add up.",
+        "With $m = 1$ you should get the right side of equation 10.2. And with very many?",
     ),
     wrong={
         "mean": Wrong(
-            "that is the lower end for the mean of many trainings; one training varies more, by √(1 + 1/n).",
-            _promised(width=0),
-            _promised(width=0, ratio=0),
+            "that is for the mean of very many trainings; the customer's m vary too.",
+            _promised(lambda n, m: n**-0.5),
         ),
-        "upper": Wrong("that is the upper end; the customer asks how low it may come out.", _promised(side=1)),
+        "next": Wrong(
+            "that is for one further training; the mean of m varies less.", _promised(lambda n, m: (1 + 1 / n) ** 0.5)
+        ),
+        "known": Wrong(
+            "that takes your own mean for the true one; it has an error too.", _promised(lambda n, m: m**-0.5)
+        ),
+        "pooled": Wrong(
+            "the customer's trainings are still to come, so they make your mean no surer.",
+            _promised(lambda n, m: (n + m) ** -0.5),
+        ),
+        "sum of roots": Wrong(
+            "variances add up, not standard errors.", _promised(lambda n, m: n**-0.5 + m**-0.5)
+        ),
+        "product": Wrong(
+            "the 1 of equation 10.2 stands for one training; the 1/n beside it stays.",
+            _promised(lambda n, m: ((1 + 1 / n) / m) ** 0.5),
+        ),
+        "end": Wrong(
+            "that is the lower end itself; how far does it lie below your mean?",
+            lambda a, t, m: a.mean().item() - _promised()(a, t, m),
+        ),
         "normal": Wrong("with so few trainings take the t that is given, not 1.96.", _promised(t=1.96)),
         "biased": Wrong(
             "the standard deviation divides by n - 1 here, as torch.std does by default.", _promised(unbiased=False)
         ),
-        "no new one": Wrong(
-            "that is how far the trainings seen so far reach; a new one also has the error of their mean, so it is "
-            "√(1 + 1/n), not 1.",
-            lambda a, t: (a.mean().item() - t * a.std().item(), (len(a) + 1) ** 0.5),
-            lambda a, t: (a.mean().item() - t * a.std().item(), len(a) ** 0.5),
+    },
+    otherwise="t standard errors of a difference of two means, one of m trainings and one of n.",
+)
+
+
+def _flipped(differences: Tensor) -> Tensor:
+    """The mean under every pattern of signs; the first is the one seen."""
+    signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0], dtype=differences.dtype)] * len(differences))
+    return (signs * differences).mean(1)
+
+
+def _share(differences: Tensor) -> float:
+    means = _flipped(differences)
+    return (means.abs() >= means[0].abs()).double().mean().item()
+
+
+def _share_by_loop(differences: Tensor) -> float:
+    values, seen = differences.tolist(), abs(sum(differences.tolist()))
+    several = itertools.product((-1, 1), repeat=len(values))
+    far = [abs(sum(s * v for s, v in zip(signs, values, strict=True))) >= seen for signs in several]
+    return sum(far) / len(far)
+
+
+def _differences() -> list[tuple[Tensor]]:
+    """Differences in quarters of a point, which any sum leaves exact, on which each mistake shows."""
+    answers = [by_flips.right, *(each for wrong in by_flips.wrong.values() for each in wrong.answers)]
+    drawn: list[tuple[Tensor]] = []
+    while len(drawn) < 3:
+        n, side = int(torch.randint(5, 9, ())), int(2 * torch.randint(2, ()) - 1)
+        differences = side * (torch.randint(-4, 9, (n,)) / 4).double()
+        if 0.1 < _share(differences) < 0.9 and len({round(each(differences), 9) for each in answers}) == len(answers):
+            drawn.append((differences,))
+    return drawn
+
+
+by_flips = Exercise(
+    asks="10.4: the share of sign patterns whose mean is as far from zero as the one seen",
+    level="medium",
+    minutes=12,
+    given=_differences,
+    right=_share,
+    also=(_share_by_loop, lambda d: 2 * _flipped(d).ge(d.mean().abs()).double().mean()),
+    hints=(
+        "`itertools.product((-1, 1), repeat=n)`, or `torch.cartesian_prod`, gives all patterns of signs.",
+        "The pattern seen is one of them, and so is the one that flips all signs: both are as far as themselves.",
+    ),
+    wrong={
+        "beyond": Wrong(
+            "those are farther than the one seen; *at least as far* counts that one too.",
+            lambda d: (_flipped(d).abs() > d.mean().abs()).double().mean().item(),
         ),
-        "inverse": Wrong("the ratio is upside down; the interval for the next is the wider.", _promised(ratio=-0.5)),
-        "squared": Wrong("that is the ratio of the variances; the widths go with its square root.", _promised(ratio=1)),
-        "root of n": Wrong(
-            "the ratio is √(1 + 1/n) over √(1/n); look again at what is left of it.",
-            lambda a, t: (_promised()(a, t)[0], len(a) ** 0.5),
+        "one side": Wrong(
+            "far from zero is so on both sides.",
+            lambda d: (_flipped(d) >= d.mean().abs()).double().mean().item(),
+        ),
+        "nearer": Wrong(
+            "that is the share that is nearer to zero.",
+            lambda d: 1 - _share(d),
+        ),
+        "count": Wrong("that is their number; return the share.", lambda d: _share(d) * 2 ** len(d)),
+        "least": Wrong(
+            "that is the least that so many differences can give, were they all of one sign.",
+            lambda d: 2 ** (1 - len(d)),
+        ),
+        "shuffled": Wrong(
+            "the order of the differences changes no mean; their signs do.", lambda d: 1.0
         ),
     },
-    otherwise="the lower end is the mean less t · s · √(1 + 1/n); divide that half-width by t · s / √n for the ratio.",
+    otherwise="the mean under each pattern of signs, without its sign, against that of the pattern seen.",
 )

@@ -169,23 +169,40 @@ def _widget(name: str) -> type:
     Raises:
         ImportError: if anywidget is not installed.
     """
+    import traitlets
+
+    return widget_class(
+        "".join(part.title() for part in name.split("-")),
+        _esm=joined(FIGURES[name].module),
+        state=traitlets.Dict(help="What it shows; set by hand and from here.").tag(sync=True),
+        began=traitlets.Dict(help="Where Reset goes back to.").tag(sync=True),
+        link=traitlets.Unicode(help="Opens another state.").tag(sync=True),
+        files=traitlets.Dict().tag(sync=True),
+        page=traitlets.Unicode().tag(sync=True),
+    )
+
+
+def widget_class(name: str, **parts: Any) -> type:
+    """A class of widgets that show the HTML of their ``still`` on pages, and wherever no widget can be shown.
+
+    Args:
+        name: of the class.
+        parts: its module, ``_esm``, and the traits that the module and Python share.
+
+    Raises:
+        ImportError: if anywidget is not installed.
+    """
     import anywidget
     import traitlets
     from IPython.display import display
 
-    class Figure(anywidget.AnyWidget):
-        """A figure that lives in a notebook."""
+    class Alive(anywidget.AnyWidget):
+        """What lives in a notebook."""
 
-        _esm = joined(FIGURES[name].module)
-        state = traitlets.Dict(help="What it shows; set by hand and from here.").tag(sync=True)
-        began = traitlets.Dict(help="Where Reset goes back to.").tag(sync=True)
-        link = traitlets.Unicode(help="Opens another state.").tag(sync=True)
-        files = traitlets.Dict().tag(sync=True)
-        page = traitlets.Unicode().tag(sync=True)
         still = traitlets.Unicode()
 
         def _repr_mimebundle_(self, **options: Any) -> Any:
-            """The widget, and the picture for pages and wherever no widget can be shown."""
+            """The widget, and what stands in for it."""
             data, about = super()._repr_mimebundle_(**options) or ({}, {})
             return {**data, "text/html": self.still}, about
 
@@ -194,5 +211,4 @@ def _widget(name: str) -> type:
             data, about = self._repr_mimebundle_()
             display(data, metadata=about, raw=True)
 
-    Figure.__name__ = Figure.__qualname__ = "".join(part.title() for part in name.split("-"))
-    return Figure
+    return type(name, (Alive,), parts)
