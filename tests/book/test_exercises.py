@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from fslib.book import checks
+from fslib.book.checks.exercise import COMMON
 from fslib.episodes import Episode
 from fslib.metrics import cosine_similarity, squared_euclidean
 
@@ -43,7 +44,8 @@ def test_every_right_answer_passes(check):
 
 @each_exercise
 def test_every_mistake_is_known_by_its_answers(check):
-    """It is neither right by luck nor taken for another mistake."""
+    """It is neither right by luck nor taken for another mistake, and is told in its own words."""
+    assert not set(check.wrong) & set(COMMON)
     assert len({wrong.text for wrong in check.wrong.values()}) == len(check.wrong) >= 4
     for key, wrong in check.wrong.items():
         assert wrong.answers, key

@@ -110,7 +110,7 @@ zero_shot = Exercise(
     ),
     hints=(
         "What stands for a class here, and what is near?",
-        "The table of descriptions plays the part of the class means in `nearest_mean`.",
+        "The table of descriptions plays the part of the class means in `classify`.",
     ),
     wrong={
         "farthest": Wrong(
