@@ -281,7 +281,10 @@ stays = Exercise(
     asks="3.5: shares of nearest examples that stay when the first number has another unit",
     level="hard",
     minutes=20,
-    given=lambda: (torch.randn(60, 4, dtype=torch.float64), torch.randn(1000, 4, dtype=torch.float64), 6.0),
+    given=lambda: [
+        (torch.randn(60, 4, dtype=torch.float64), torch.randn(1000, 4, dtype=torch.float64), factor)
+        for factor in (6.0, 4.0)
+    ],
     right=_stays(),
     also=(_stays_by_sums, lambda *given: tuple(each.item() for each in _stays()(*given))),
     parts=("the share by Euclidean distance", "that by Mahalanobis distance"),
