@@ -117,7 +117,7 @@ left_of_means = Exercise(
     minutes=8,
     given=[(0.3, 5), (0.1, 20), (0.3, 3)],
     right=lambda wrong, ways: 1 - wrong * ways / (ways - 1),
-    fixed=(0.3, 5),
+    fixed=(0.35, 8),
     also=(
         lambda wrong, ways: (1 - wrong) - wrong / (ways - 1),
         lambda wrong, ways: torch.eye(ways).lerp((1 - torch.eye(ways)) / (ways - 1), wrong).diff(dim=0)[0, 1].item(),
