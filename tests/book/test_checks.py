@@ -65,6 +65,10 @@ def by_appearance(labels):
     return list(dict.fromkeys(labels.tolist()))
 
 
+def by_number(labels):
+    return range(len(labels.unique()))
+
+
 def shifted(move=lambda q, by: F.pad(q, (by, -by))):
     def accuracies(s, labels, q, truth, most):
         nearest = [(move(q, by)[:, None] - s).square().sum((2, 3, 4)).argmin(1) for by in range(most + 1)]
@@ -124,8 +128,8 @@ def by_class(reduce, order=torch.unique):
     return lambda v, labels: torch.stack([reduce(v[:, labels == k], dim=1) for k in order(labels)], 1)
 
 
-def fair_votes(log_attention, labels):
-    shares = by_class(torch.mean)(log_attention.exp(), labels)
+def fair_votes(log_attention, labels, order=torch.unique):
+    shares = by_class(torch.mean, order)(log_attention.exp(), labels)
     return (shares / shares.sum(1, keepdim=True)).log()
 
 
@@ -383,6 +387,8 @@ WRONG = [
     (checks.nearest_example, nearest(torch.amax), "you take the farthest"),
     (checks.nearest_example, nearest(sign=1.0), "near should score high"),
     (checks.nearest_example, nearest(order=by_appearance), "sort the labels"),
+    (checks.nearest_example, nearest(order=by_number), "any integers"),
+    (checks.nearest_example, nearest(lambda d, dim: d.min(dim).values, order=by_number), "any integers"),
     (checks.nearest_example, nearest(power=0.5), "square them"),
     (checks.temperature, lambda s, t: (s * t).softmax(-1), "yours are sharper"),
     (checks.temperature, lambda s, t: s.softmax(-1), "do not use the temperature"),
@@ -405,6 +411,8 @@ WRONG = [
     (checks.log_votes, by_class(torch.mean), "you average the logarithms"),
     (checks.log_votes, by_class(torch.amax), "all of a class should"),
     (checks.log_votes, by_class(torch.logsumexp, by_appearance), "sort the labels"),
+    (checks.log_votes, by_class(torch.logsumexp, by_number), "any integers"),
+    (checks.log_votes, lambda v, labels: by_class(torch.sum, by_number)(v.exp(), labels).log(), "any integers"),
     (checks.log_votes, lambda v, labels: by_class(torch.sum)(v.exp(), labels), "return their logarithms"),
     (checks.log_votes, lambda v, labels: by_class(torch.sum)(v.exp(), labels).log(), "look for a function"),
     (
@@ -417,6 +425,8 @@ WRONG = [
     (checks.fair_votes, lambda v, labels: by_class(torch.mean)(v.exp(), labels).log(), "each row a distribution"),
     (checks.fair_votes, lambda v, labels: fair_votes(v, labels).exp(), "return their logarithms"),
     (checks.fair_votes, by_class(torch.amax), "on average"),
+    (checks.fair_votes, lambda v, labels: fair_votes(v, labels, by_appearance), "sort the labels"),
+    (checks.fair_votes, lambda v, labels: fair_votes(v, labels, by_number), "any integers"),
     (checks.which_unit, lambda *given: units()(*given)[1], "return two things"),
     (checks.which_unit, lambda *given: units()(*given)[::-1], "other order"),
     (checks.which_unit, units(episodes=lambda a, b: (a - b).mean(0)), "average over the trainings first"),

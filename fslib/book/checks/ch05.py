@@ -136,7 +136,7 @@ block_parameters = Exercise(
             lambda ins, outs, kernel: ins * outs * kernel**2 + 3 * ins,
         ),
     },
-    otherwise="{given[0]} channels in, {given[1]} out and a kernel of {given[2]} give {right}, and yours is {answer}.",
+    otherwise="from {given[0]} to {given[1]} channels with kernel {given[2]} it is {right}, and yours is {answer}.",
 )
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fslib.book.checks.ch06 import in_order_of_appearance, shuffled
+from fslib.book.checks.ch06 import in_order_of_appearance, numbered, shuffled
 from fslib.book.checks.exercise import Exercise, Wrong
 
 
@@ -159,7 +159,7 @@ without_nearest = Exercise(
         ),
         "numbered": Wrong(
             "labels may be any integers, not only 0, 1, 2, …: take the classes from labels.unique().",
-            _without(order=lambda labels: list(range(len(labels.unique())))),
+            _without(order=numbered),
         ),
     },
     otherwise="set the greatest attention of each query to zero, divide by the sum, and sum over each class.",
@@ -222,6 +222,10 @@ log_votes = Exercise(
             "the columns stand in the order in which the labels appear; sort the labels.",
             lambda log_attention, labels: _of_classes(torch.logsumexp, log_attention, labels, in_order_of_appearance),
         ),
+        "numbered": Wrong(
+            "labels may be any integers, not only 0, 1, 2, …: take the classes from labels.unique().",
+            lambda log_attention, labels: _of_classes(torch.logsumexp, log_attention, labels, numbered),
+        ),
         "infinite": Wrong(
             "right while attention is large, but where it is tiny its exponential is zero and "
             "the logarithm infinite: look for a function that does both at once.",
@@ -273,6 +277,16 @@ fair_votes = Exercise(
         "greatest": Wrong(
             "only the example with the most attention votes; all of a class should, on average.",
             lambda v, labels: _of_classes(torch.amax, v, labels),
+        ),
+        "order": Wrong(
+            "the columns stand in the order in which the labels appear; sort the labels.",
+            lambda v, labels: F.normalize(
+                _of_classes(torch.mean, v.exp(), labels, in_order_of_appearance), p=1
+            ).log(),
+        ),
+        "numbered": Wrong(
+            "labels may be any integers, not only 0, 1, 2, …: take the classes from labels.unique().",
+            lambda v, labels: F.normalize(_of_classes(torch.mean, v.exp(), labels, numbered), p=1).log(),
         ),
     },
     otherwise="take the mean attention of each class, then make each row sum to one, then the logarithm.",

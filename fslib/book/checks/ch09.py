@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fslib.book.checks.ch06 import in_order_of_appearance, shuffled
+from fslib.book.checks.ch06 import in_order_of_appearance, numbered, shuffled
 from fslib.book.checks.exercise import Exercise, Wrong
 
 
@@ -105,7 +105,7 @@ class_medians = Exercise(
         ),
         "numbered": Wrong(
             "labels may be any integers, not only 0, 1, 2, …: take the classes from labels.unique().",
-            _middles(order=lambda labels: list(range(len(labels.unique())))),
+            _middles(order=numbered),
         ),
     },
     otherwise="for each class, take the median over its examples, of each number on its own.",
