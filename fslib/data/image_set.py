@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,9 @@ class ImageSet(torch.utils.data.Dataset):
     Raises:
         ValueError: if these do not go together.
 
+    Warns:
+        UserWarning: if the default transform would take colours for ink.
+
     Example:
         >>> white, colours = torch.full((2, 3, 32, 32), 255, dtype=torch.uint8), lambda images: images.float() / 255
         >>> ImageSet("Blank", white, [0, 1], ["one", "two"], transform=colours).inputs([1]).shape
@@ -65,6 +69,13 @@ class ImageSet(torch.utils.data.Dataset):
             _check_count("group", groups, len(names), "classes")
         if not callable(self.transform):
             raise ValueError("A transform is a function from uint8 images to network input.")
+        own = self.transform is not to_input or type(self).inputs is not ImageSet.inputs
+        if images.shape[1] == 3 and not own:
+            warnings.warn(
+                "Colour images with the default transform are taken for dark ink on white paper: inverted, and scaled "
+                "to 28 × 28. A transform of your own keeps them: transform=lambda images: images.float() / 255.",
+                stacklevel=3,
+            )
         self._set(images=images, labels=labels, domains=domains)
         self._set(class_names=names, class_groups=groups or ())
 

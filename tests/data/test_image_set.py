@@ -167,6 +167,13 @@ def test_what_a_network_sees_belongs_to_the_set(kind, options, white):
     assert torch.equal(chosen.inputs([0]), colours.images[[1]].float() / white)
 
 
+def test_colours_that_would_be_taken_for_ink_are_told(recwarn):
+    in_colour(transform=halves), in_colour(Colour)
+    assert not recwarn
+    with pytest.warns(UserWarning, match="taken for dark ink on white paper"):
+        in_colour()
+
+
 def test_a_copy_keeps_what_a_subclass_added():
     class Files(ImageSet):
         def __init__(self, folder):
@@ -178,7 +185,8 @@ def test_a_copy_keeps_what_a_subclass_added():
 
 
 def test_by_default_a_set_is_turned_by_to_input():
-    colours = in_colour()
+    with pytest.warns(UserWarning):
+        colours = in_colour()
     assert torch.equal(colours.inputs([2, 3]), to_input(colours.images[[2, 3]]))
 
 
