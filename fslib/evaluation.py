@@ -150,7 +150,7 @@ def _of_what(result: OverEpisodes, how: str = "") -> str:
 
 
 class Comparison(dict[str, Accuracy]):
-    """Accuracies of several models on the same episodes, by name; the first is what the others are held against.
+    """Accuracies of several models on the same episodes, by name; the others are compared with the first.
 
     It prints as a table. For any other pair, subtract: ``comparison["votes"] - comparison["means"]``.
     """
@@ -173,8 +173,8 @@ class Comparison(dict[str, Accuracy]):
 def ci95(values: Tensor) -> float:
     """Half-width of the 95 % interval of a mean, t · σ / √n with Student's t, which is 1.96 for many values.
 
-    Over episodes it covers their draw: which classes and which examples. It does not cover the luck of training,
-    for which the model is trained again under other seeds.
+    Over episodes it covers their draw: which classes and which examples. It does not cover the variation between
+    trainings, for which the model is trained again under other seeds.
     """
     n = len(values)
     if n < 2:

@@ -255,7 +255,7 @@ def over_seeds(records: Iterable[Record]) -> tuple[float, float]:
     """Mean of several training runs, and the half-width of its 95 % interval.
 
     With one run the interval is the one over its episodes. With several it is Student's over the runs, which
-    holds the luck of training as well as that of the episodes.
+    covers the variation between trainings as well as that between episodes.
 
     Raises:
         ValueError: if there is no record, or they are not runs of one training under seeds of their own.

@@ -1,4 +1,4 @@
-"""The first cell of each chapter says what the run will take, and the last holds it against the book's.
+"""The first cell of each chapter says what the run will take, and the last compares it with the book's.
 
 Nothing is sent anywhere. What is printed can be pasted into a message as it stands.
 """
@@ -55,11 +55,11 @@ def report(chapter: str, numbers: Mapping[str, tuple[Accuracy, str]]) -> None:
     """Print a run of a chapter beside the book's: each number, the time, the machine, and what differs beyond chance.
 
     Two accuracies differ by chance if their difference lies within the 95 % interval that the episodes of both give
-    it, and, where the ledger has several trainings, the luck of one more training.
+    it, and, where the ledger has several trainings, the variation of one more training.
 
     Args:
         chapter: its title.
-        numbers: what each is called → the reader's, and the id of the record that it is held against.
+        numbers: what each is called → the reader's, and the id of the record that it is compared with.
 
     Example:
         >>> report("An example", {"5-way 1-shot": (accuracy, "glyphs/matching-5way-1shot-seed0")})  # doctest: +SKIP

@@ -24,7 +24,7 @@ def trained(name: str, seed: int = 0, again: bool = False) -> FewShotClassifier:
         name: of the recipe, as in ``"glyphs/prototypical"``.
         seed: of its run.
         again: train it anew, here, by the same recipe, with a bar and the time left. Another machine rounds otherwise,
-            so another network comes out, as good as the first one but for luck. What it has is saved to ``runs/`` as
+            so another network comes out, as good as the first one but for chance. What it has is saved to ``runs/`` as
             it goes, and it takes up from there. The ledger is left alone.
 
     Returns:

@@ -82,7 +82,7 @@ function build(figure) {
     tag("div", { className: "bar", style: { display: "grid", "grid-template-columns": "repeat(3, minmax(0, 1fr))", "align-items": "stretch", gap: "0.5rem" } }, ...small.map(({ choose }) => choose)),
     title, plane.element,
     said.element,
-    tag("p", { className: "quiet", textContent: "Touch an example, or choose one with Tab and press Enter, to call it by another name: a heavy rim marks a wrong label. Drag it, or move it with the arrow keys. Hollow marks are queries, crossed where the chosen ruler answers wrong." }));
+    tag("p", { className: "quiet", textContent: "Touch an example, or choose one with Tab and press Enter, to call it by another name: a heavy rim marks a wrong label. Drag it, or move it with the arrow keys. Hollow marks are queries, crossed where the chosen method answers wrong." }));
 
   const each = (count, make) => CENTRES.one.map((_, c) => Array.from({ length: count }, (_, i) => make(c, i)));
   const hollow = each(QUERIES, (c) => plane.drawing.appendChild(svg("path", { fill: PAPER, stroke: COLORS[c], "stroke-width": 1.5 })));
