@@ -6,6 +6,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from docutils import nodes
+from docutils.utils import new_document
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -64,6 +66,22 @@ def test_each_solution_comes_at_the_end_of_its_exercise():
     folded = '<details class="solution"><summary>Show the solution</summary>'
     assert order == ["Exercises", "code 1", folded, "Exercise 2: two", "code 2", folded, "Summary", "code 3"]
     assert "ONE" in made[2]["source"][0] and "TWO" in made[5]["source"][0]
+
+
+def test_a_progress_bar_that_stands_still_goes():
+    bar = "  0%|          | 0/40 [00:00<?, ?it/s]"
+
+    def cell(*texts):
+        given = nodes.container(nb_element="cell_code_output")
+        for text in texts:
+            given += nodes.container("", nodes.container("", nodes.literal_block(text, text)), nb_element="mime_bundle")
+        return nodes.container("", given, nb_element="cell_code")
+
+    page = new_document("a page")
+    page += [cell(bar, "5 % right", bar), cell(bar), nodes.literal_block(bar, bar)]
+    notebook_pages.without_bars(None, page)
+    assert page[0].astext() == "5 % right" and len(page[0][0]) == 1
+    assert not page[1].children and page[2].astext() == bar  # a bar that a text quotes stays
 
 
 # Which mistake gives which number -------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 What stands under its title and at its end for Colab goes; links to the site become links within it; and each exercise
 gets, folded, which mistake gives which number, from the bank of wrong answers; and its solution, from the notebook of
-solutions beside it, with what it printed when that notebook ran.
+solutions beside it, with what it printed when that notebook ran. A progress bar, which would stand still, goes.
 """
 
 import json
@@ -12,11 +12,13 @@ from pathlib import Path
 
 import nbformat
 from address import FENCED, LAST_ID, TITLE_ID, project
+from docutils import nodes
 from jupyter_cache import get_cache
 
 from fslib.book import checks
 
 CHECKED = re.compile(r"^checks\.([\w.]+)\(", re.MULTILINE)
+BAR = re.compile(r"\s*\d+%\|.*\[.*\]\s*")
 HEADING = re.compile(rf"{FENCED}|^#{{1,6}} +(?P<words>.*)$", re.MULTILINE)
 FOLDED = "<details class=\"solution\"><summary>Show the solution</summary>\n\n{inside}\n\n</details>"
 MISTAKES = FOLDED.replace("solution", "mistakes", 1).replace("Show the solution", "If you got …")
@@ -142,6 +144,19 @@ def as_page(app, docname: str, source: list[str]) -> None:
     source[0] = json.dumps(notebook)
 
 
+def without_bars(app, doctree: nodes.document) -> None:
+    """Take the progress bars out of what the cells of a page gave."""
+    for block in [block for block in doctree.findall(nodes.literal_block) if BAR.fullmatch(block.astext())]:
+        given = block
+        while given.parent and given.parent.get("nb_element") != "cell_code_output":
+            given = given.parent
+        if outputs := given.parent:
+            outputs.remove(given)
+            if not outputs.children:
+                outputs.parent.remove(outputs)
+
+
 def setup(app):
     app.connect("source-read", as_page)
+    app.connect("doctree-read", without_bars)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
