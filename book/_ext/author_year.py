@@ -5,6 +5,7 @@ from collections import Counter
 from pybtex.plugin import register_plugin
 from pybtex.style.formatting.plain import Style as Plain
 from pybtex.style.labels import BaseLabelStyle
+from pybtex.style.template import field, href, words
 
 
 def label(entry) -> str:
@@ -32,6 +33,11 @@ class AuthorYear(Plain):
 
     default_label_style = Labels
     default_sorting_style = "author_year_title"
+
+    def format_url(self, e):
+        """A link whose text is the address without its scheme: of all of it the theme would make a short name."""
+        address = field("url", raw=True)
+        return words["URL:", href(address)[field("url", raw=True, apply_func=lambda url: url.partition("//")[2])]]
 
 
 def setup(app):
