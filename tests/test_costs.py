@@ -65,3 +65,14 @@ def test_a_chapter_shows_what_it_costs_once_all_of_it_is_declared(tmp_path, cost
     chapter = (tmp_path / "site" / "chapters" / "01_one.html").read_text(encoding="utf8")
     assert shown in chapter if shown else 'class="cost"' not in chapter
     assert page.count("–") == 5 - len(cost)  # of the five numbers of a row, what no one declared or measured
+
+
+def test_a_chapter_leads_to_the_pages_that_explain_its_words(tmp_path):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "glossary.md").write_text("---\norphan: true\n---\n\n# Glossary\n", encoding="utf8")
+    title = {"cell_type": "markdown", "id": "mine", "metadata": {}, "source": ["# One"]}
+    cost = {"units": 7, "memory_mb": 900, "download_mb": 0}
+    page_beside(tmp_path, "# Page\n\n```{toctree}\nchapters/01_one\n```\n", [title], fslib={"cost": cost})
+    chapter = (tmp_path / "site" / "chapters" / "01_one.html").read_text(encoding="utf8")
+    (line,) = re.findall('<p class="cost">(.*?)</p>', chapter)
+    assert line.endswith(' · no data to download · <a href="../book/glossary.html">glossary</a>')

@@ -1,5 +1,7 @@
 """Say what each chapter costs: a line under its title; `{status}`, a table of all; and the role `{reading}`.
 
+The line also leads to the pages that explain words and symbols.
+
 A notebook declares its cost in its metadata, `{"fslib": {"cost": {"units": 20, "memory_mb": 900, "download_mb": 0}}}`.
 A unit is a CPU second of a plain machine (`tests/notebooks_cost.py`). `tests/notebooks_plugin.py` measures it at each
 run, leaves the measurement in `_build/notebooks.json`, and fails the notebook that costs much more than it says.
@@ -64,8 +66,17 @@ def cost_line(app, doctree) -> None:
     title = next(doctree.findall(nodes.title), None)
     if complete(cost) and title:
         # Raw, for what a search engine or a shared link shows of a chapter begins with its first paragraph.
-        line = nodes.raw("", f'<p class="cost">{in_words(cost)}</p>', format="html")
-        title.parent.insert(title.parent.index(title) + 1, line)
+        line = f'<p class="cost">{" · ".join([in_words(cost), *explained(app)])}</p>'
+        title.parent.insert(title.parent.index(title) + 1, nodes.raw("", line, format="html"))
+
+
+def explained(app) -> list[str]:
+    """Links to the pages that explain words and symbols, as far as there are such pages."""
+    return [
+        f'<a href="{app.builder.get_relative_uri(app.env.docname, page)}">{words}</a>'
+        for page, words in (("book/glossary", "glossary"), ("book/notation", "notation"))
+        if page in app.env.found_docs
+    ]
 
 
 class StatusTable(nodes.General, nodes.Element):
