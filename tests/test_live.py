@@ -810,7 +810,7 @@ def test_the_large_picture_says_whose_it_is(page, noise):
         ([0.25, 0.25], 1, "Equal weights of 0.25 divide all squared distances by 16."),
         ([1, 1], 4, "A temperature of 4 divides all squared distances by 4."),
         ([0.5, 0.5], 4, "Equal weights of 0.5 and a temperature of 4 together divide all squared distances by 16."),
-        ([1, 0.5], 4, "Unequal weights turn the borders"),
+        ([1, 0.5], 4, "Unequal weights turn the decision boundaries"),
     ],
 )
 def test_a_block_says_what_it_does(page, weights, temperature, said):

@@ -129,7 +129,7 @@ function build(figure) {
 
 /** What weights and temperature do: only scale, or more. */
 function explanation({ weights: [first, second], temperature }, right, plain) {
-  if (first !== second) return `Unequal weights turn the borders: ${right} of ${COUNT} queries are right, with equal weights ${plain}. A temperature turns no border.`;
+  if (first !== second) return `Unequal weights turn the decision boundaries: ${right} of ${COUNT} queries are right, with equal weights ${plain}. A temperature turns none.`;
   if (first === 1 && temperature === 1) return "Weights of 1 and a temperature of 1 change nothing.";
   const [weights, heat] = [`equal weights of ${first}`, `a temperature of ${temperature}`];
   const who = temperature === 1 ? `${weights} divide` : first === 1 ? `${heat} divides` : `${weights} and ${heat} together divide`;
