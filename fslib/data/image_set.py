@@ -72,8 +72,8 @@ class ImageSet(torch.utils.data.Dataset):
         own = self.transform is not to_input or type(self).inputs is not ImageSet.inputs
         if images.shape[1] == 3 and not own:
             warnings.warn(
-                "Colour images with the default transform are taken for dark ink on white paper, made grey, inverted and "
-                "scaled to 28 × 28. Others want one of their own, as transform=lambda images: images.float() / 255.",
+                "Colour images with the default transform are taken for dark ink on white paper, made grey, inverted "
+                "and scaled to 28 × 28. Others want their own, as transform=lambda images: images.float() / 255.",
                 stacklevel=3,
             )
         self._set(images=images, labels=labels, domains=domains)
