@@ -198,20 +198,24 @@ def n_pair(similarities: Tensor) -> Tensor:
 
 
 @in_full_precision
-def normalized_softmax(cosines: Tensor, labels: Any, scale: float = 30.0) -> Tensor:
+def normalized_softmax(
+    cosines: Tensor, labels: Any, scale: float = 30.0, label_smoothing: float = 0.0
+) -> Tensor:
     """Cross-entropy of scaled cosines between embeddings and class weights (Wang et al., *NormFace*, 2017).
 
     Args:
         cosines: of each embedding with each class weight, (n, classes).
         labels: class of each embedding, 0 … classes − 1, (n,).
         scale: s. Cosines end at 1, so without a scale the loss cannot come near zero.
+        label_smoothing: see :class:`SoftmaxLoss`.
 
     Example:
         >>> normalized_softmax(torch.tensor([[1.0, 1.0]]), [0]).exp().round(decimals=4)     # both alike: one in two
         tensor(2.)
     """
-    _check_above_zero("scale", scale)
-    return _cross_entropy(scale * cosines, _classes_of(cosines, labels))
+    check_above_zero("scale", scale)
+    _check_smoothing(label_smoothing)
+    return _cross_entropy(scale * cosines, _classes_of(cosines, labels), label_smoothing)
 
 
 @in_full_precision
@@ -231,7 +235,7 @@ def cosface(
         tensor(2.)
     """
     check_not_negative("margin", margin)
-    _check_above_zero("scale", scale)
+    check_above_zero("scale", scale)
     labels = _classes_of(cosines, labels)
     right = labels[:, None]
     lowered = cosines.gather(1, right) - margin
@@ -259,7 +263,7 @@ def arcface(
         tensor(2.)
     """
     _check_angle(margin)
-    _check_above_zero("scale", scale)
+    check_above_zero("scale", scale)
     labels = _classes_of(cosines, labels)
     right = labels[:, None]
     cosine = cosines.gather(1, right)
@@ -294,7 +298,7 @@ def supcon(similarities: Tensor, labels: Any, temperature: float = 0.1) -> Tenso
         tensor(3.)
     """
     labels = _labels_of(similarities, labels)
-    _check_above_zero("temperature", temperature)
+    check_above_zero("temperature", temperature)
     itself = torch.eye(len(labels), dtype=torch.bool, device=similarities.device)
     positive = (labels[:, None] == labels) & ~itself
     scores = similarities / temperature
@@ -445,6 +449,8 @@ class SoftmaxLoss(_ClassWeights):
     Args:
         classes: number of classes.
         dim: of the embeddings.
+        label_smoothing: ε, the part of a label that is spread evenly over all K classes, the right one included: the
+            target is 1 − ε + ε/K for that and ε/K for each other (Szegedy et al., 2016, section 7).
 
     Attributes:
         weight: of the classifier, (classes, dim), which must be given to the optimiser.
@@ -458,16 +464,22 @@ class SoftmaxLoss(_ClassWeights):
         2.0
     """
 
+    def __init__(self, classes: int, dim: int, label_smoothing: float = 0.0):
+        _check_smoothing(label_smoothing)
+        super().__init__(classes, dim)
+        self.label_smoothing = label_smoothing
+
     def forward(self, embeddings: Tensor, labels: Any) -> Tensor:
         """The mean loss of n embeddings."""
-        return _softmax(self._beside_weights(embeddings), self.weight, labels)
+        embeddings = self._beside_weights(embeddings)
+        return _softmax(embeddings, self.weight, labels, self.label_smoothing)
 
 
 class _AngularLoss(_ClassWeights):
     """The weight vectors are compared with embeddings by the cosine."""
 
     def __init__(self, classes: int, dim: int, scale: float):
-        _check_above_zero("scale", scale)
+        check_above_zero("scale", scale)
         super().__init__(classes, dim)
         self.scale = scale
 
@@ -483,6 +495,7 @@ class NormalizedSoftmaxLoss(_AngularLoss):
         classes: number of classes.
         dim: of the embeddings.
         scale: s.
+        label_smoothing: see :class:`SoftmaxLoss`.
 
     Attributes:
         weight: (classes, dim)
@@ -496,12 +509,14 @@ class NormalizedSoftmaxLoss(_AngularLoss):
         2.0
     """
 
-    def __init__(self, classes: int, dim: int, scale: float = 30.0):
+    def __init__(self, classes: int, dim: int, scale: float = 30.0, label_smoothing: float = 0.0):
+        _check_smoothing(label_smoothing)
         super().__init__(classes, dim, scale)
+        self.label_smoothing = label_smoothing
 
     def forward(self, embeddings: Tensor, labels: Any) -> Tensor:
         """The mean loss of n embeddings."""
-        return normalized_softmax(self.cosines(embeddings), labels, self.scale)
+        return normalized_softmax(self.cosines(embeddings), labels, self.scale, self.label_smoothing)
 
 
 class CosFaceLoss(_AngularLoss):
@@ -583,7 +598,7 @@ class SupConLoss(nn.Module):
 
     def __init__(self, temperature: float = 0.1, similarity: Metric = cosine_similarity):
         super().__init__()
-        _check_above_zero("temperature", temperature)
+        check_above_zero("temperature", temperature)
         expect(similarity, "similarity", type(self).__name__)
         self.temperature, self.similarity = temperature, similarity
 
@@ -609,7 +624,7 @@ class NTXentLoss(nn.Module):
 
     def __init__(self, temperature: float = 0.5, similarity: Metric = cosine_similarity):
         super().__init__()
-        _check_above_zero("temperature", temperature)
+        check_above_zero("temperature", temperature)
         expect(similarity, "similarity", type(self).__name__)
         self.temperature, self.similarity = temperature, similarity
 
@@ -621,14 +636,16 @@ class NTXentLoss(nn.Module):
 
 
 @in_full_precision
-def _softmax(embeddings: Tensor, weight: Tensor, labels: Any) -> Tensor:
+def _softmax(embeddings: Tensor, weight: Tensor, labels: Any, label_smoothing: float) -> Tensor:
     scores = embeddings @ weight.to(embeddings.dtype).mT
-    return _cross_entropy(scores, _classes_of(scores, labels))
+    return _cross_entropy(scores, _classes_of(scores, labels), label_smoothing)
 
 
-def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+def _cross_entropy(scores: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """The mean cross-entropy, and zero over nothing."""
-    return F.cross_entropy(scores, labels) if len(labels) else scores.sum()
+    if not len(labels):
+        return scores.sum()
+    return F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
 
 
 @in_full_precision
@@ -698,7 +715,15 @@ def _check_angle(margin: float) -> None:
         )
 
 
-def _check_above_zero(name: str, value: float) -> None:
+def _check_smoothing(label_smoothing: float) -> None:
+    if not (isinstance(label_smoothing, numbers.Real) and 0 <= label_smoothing < 1):
+        raise ValueError(
+            f"label_smoothing is the part of a label that is spread, from 0 to below 1, but is {label_smoothing!r}."
+        )
+
+
+def check_above_zero(name: str, value: float) -> None:
+    """Raise unless a setting is a finite number above zero; one that is learned, a tensor, is not looked at."""
     if not isinstance(value, Tensor) and not (
         isinstance(value, numbers.Real) and 0 < value < math.inf
     ):

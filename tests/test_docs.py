@@ -8,7 +8,7 @@ import pkgutil
 import pytest
 
 import fslib
-from fslib import losses, metrics, objectives, storage
+from fslib import distillation, losses, metrics, objectives, storage
 
 
 class Finder(doctest.DocTestFinder):
@@ -46,7 +46,7 @@ METRICS = [
 ]
 LOSSES = [
     each
-    for module in (losses, objectives)
+    for module in (losses, objectives, distillation)
     for name, each in vars(module).items()
     if callable(each) and getattr(each, "__module__", "") == module.__name__
     if not name.startswith(("_", "in_", "check_", "mined_"))

@@ -19,7 +19,7 @@ PACKAGE = Path(fslib.__file__).parent
 FLOORS = [
     [["files"], ["devices"], ["config"], ["labels"], ["deprecation"]],
     [["metrics"], ["augmentation"]],
-    [["data"], ["losses", "mining", "objectives"], ["backbones", "attention"]],
+    [["data"], ["losses", "mining", "objectives", "distillation"], ["backbones", "attention"]],
     [["episodes"], ["methods"]],
     # Evaluation is a command too, which measures a model that is stored.
     [["training"], ["evaluation", "storage"]],

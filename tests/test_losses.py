@@ -654,6 +654,38 @@ def test_a_single_picture_is_told_from_no_other():
     assert_costs_nothing(losses.n_pair, torch.randn(1, 1))
 
 
+@pytest.mark.parametrize("kind", [losses.SoftmaxLoss, losses.NormalizedSoftmaxLoss])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_label_smoothing_is_torch_s_own_and_spreads_over_all_classes(kind, smoothing):
+    x, y = batch(0)
+    loss = kind(CLASSES, 3, label_smoothing=smoothing).double()
+
+    def scores(x, weight):
+        if kind is losses.SoftmaxLoss:
+            return x @ weight.T
+        return SCALE * F.normalize(x) @ F.normalize(weight).T
+
+    def torch_s_own(x, weight):
+        return F.cross_entropy(scores(x, weight), y, label_smoothing=smoothing)
+
+    def soft_targets(x, weight):
+        targets = (1 - smoothing) * F.one_hot(y, CLASSES).double() + smoothing / CLASSES
+        return -(targets * scores(x, weight).log_softmax(1)).sum(1).mean()
+
+    def ours(x, weight):
+        return of(loss, weight)(x, y)
+
+    assert_agree(ours, torch_s_own, soft_targets, at=(x, loss.weight))
+    assert loss(x[:0], y[:0]) == 0
+
+
+@pytest.mark.parametrize("kind", [losses.SoftmaxLoss, losses.NormalizedSoftmaxLoss])
+@pytest.mark.parametrize("wrong", [-0.1, 1.0, math.nan, "0.1", None])
+def test_label_smoothing_is_a_part(kind, wrong):
+    with pytest.raises(ValueError, match="label_smoothing is the part of a label that is spread, from 0 to below 1"):
+        kind(CLASSES, 3, label_smoothing=wrong)
+
+
 @pytest.mark.parametrize("loss", [losses.normalized_softmax, losses.cosface, losses.arcface])
 def test_a_single_class_is_told_from_no_other(loss):
     assert_costs_nothing(lambda c: loss(c, torch.zeros(4, dtype=torch.long)), torch.rand(4, 1))

@@ -75,7 +75,9 @@ def fit(
             :class:`~fslib.episodes.EpisodeSampler` explains; default, from everywhere.
         augment: called on every episode's images, (n, c, h, w), as ``augment(images, generator=generator)``; without
             the generator if it takes none, as the transforms of ``torchvision.transforms.v2``.
-        optimizer: makes one of the weights and the learning rate, as ``torch.optim.AdamW`` does; default, Adam.
+        optimizer: makes one of the weights and the learning rate, as ``torch.optim.AdamW`` does; default, Adam. Further
+            settings, such as weight decay, are given beforehand:
+            ``functools.partial(torch.optim.AdamW, weight_decay=0.05)``.
         schedule: makes one of the optimiser and the number of steps; default, :func:`one_cycle`.
         seed: of the episodes, the augmentation, and whatever the model draws.
         device: default, a GPU if there is one.
