@@ -11,7 +11,7 @@ import io
 import os
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -67,9 +67,7 @@ def load(splits: Sequence[str]) -> ImageSet:
     Returns:
         Images (n, 1, 28, 28); ``domains`` holds the face, an index into :data:`FACES`.
     """
-    images, faces, characters = _cached(
-        files.cache_dir() / f"glyphs-{VERSION}-matplotlib-{matplotlib.__version__}.npz"
-    )
+    images, faces, characters = _all()
     scripts = [script_of(chr(code)) or "" for code in characters]
     kept = [
         i for i, script in enumerate(scripts) if any(script in SCRIPTS[split] for split in splits)
@@ -96,6 +94,54 @@ def script_of(character: str) -> str | None:
         ),
         None,
     )
+
+
+def look_alikes(change: Callable[[Tensor], Tensor]) -> list[tuple[str, str]]:
+    """Which characters a map makes of which: of p a mirror makes q, and of o it makes o.
+
+    They are compared as the fonts have them, before any warp: two characters look alike if in one face, any of
+    :data:`FACES`, the first as the map makes it and the second differ by less than the mean squared difference below
+    which this data set takes two characters for one.
+
+    Args:
+        change: from ink (n, 1, 32, 32) to as much of that shape, as :func:`fslib.augmentation.mirrored`.
+
+    Returns:
+        Pairs of class names, of all splits: a class and what becomes of it; itself if it stays what it is.
+
+    Example:
+        >>> from fslib.augmentation import mirrored
+        >>> ("LATIN SMALL LETTER P", "LATIN SMALL LETTER Q") in look_alikes(mirrored)
+        True
+    """
+    pairs = set()
+    for owners, ink in _masters():
+        changed = change(ink[:, None])
+        if not isinstance(changed, Tensor) or changed.shape != ink[:, None].shape:
+            what = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+            raise ValueError(
+                f"A map makes of ink as much of that shape, here {tuple(ink[:, None].shape)}, but this one {what}."
+            )
+        apart = squared_euclidean(changed.flatten(1), ink.flatten(1)) / ink[0].numel()
+        pairs |= {(owners[i], owners[j]) for i, j in (apart < _SAME).nonzero().tolist()}
+    return [(unicodedata.name(chr(code)), unicodedata.name(chr(other))) for code, other in sorted(pairs)]
+
+
+@functools.cache
+def _masters() -> list[tuple[list[int], Tensor]]:
+    """Of each face, the code points of the characters that it has, and their ink, (n, 32, 32)."""
+    masters = []
+    for face in FACES:
+        font, covered = _font(face), _covered(face)
+        drawn = {code: draw(chr(code), font) for code in _all()[2] if code in covered}
+        inked = {code: master for code, master in drawn.items() if master is not None}
+        masters.append((list(inked), torch.from_numpy(np.stack(list(inked.values())))))
+    return masters
+
+
+def _all() -> tuple[Tensor, Tensor, list[int]]:
+    """Images, faces and code points of all classes, from the cache of this machine."""
+    return _cached(files.cache_dir() / f"glyphs-{VERSION}-matplotlib-{matplotlib.__version__}.npz")
 
 
 @functools.cache

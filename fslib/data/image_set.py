@@ -6,7 +6,7 @@ import copy
 import hashlib
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,6 +174,51 @@ class ImageSet(torch.utils.data.Dataset):
             domains=None if self.domains is None else self.domains[kept],
         )
 
+    def with_new_classes(
+        self,
+        maps: Mapping[str, Callable[[Tensor], Tensor]],
+        but: Sequence[int] | Sequence[str] = (),
+    ) -> ImageSet:
+        """The same data set, and each class once more by each map: a turned character as a character of its own.
+
+        Santoro et al. (2016) and Vinyals et al. (2016) make more classes of Omniglot by turns. With k maps there are
+        k + 1 times as many; under map number k, counted from 1, class c has the label c + k · classes, if no class is
+        left out.
+
+        Args:
+            maps: from uint8 images (n, c, h, w) to as many of that shape, by a name that is added to that of the class
+                and of its group.
+            but: classes, by their numbers or names, of which no new ones are made, because a map makes of them a class
+                that is there already, or leaves them what they are.
+
+        Raises:
+            ValueError: if there is no such class, or a map makes anything else of the images.
+
+        Example:
+            >>> from fslib.augmentation import mirrored
+            >>> bar = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
+            >>> left = ImageSet("Bars", bar, [0], ["bar"])
+            >>> left.with_new_classes({"mirrored": mirrored}).class_names
+            ['bar', 'bar mirrored']
+        """
+        count = len(self.class_names)
+        without = set(self._classes(but) if len(but) else ())
+        chosen = [c for c in range(count) if c not in without]
+        number = torch.full((count,), -1)
+        number[chosen] = torch.arange(len(chosen))
+        kept = number[self.labels] >= 0
+        old, own = self.images[kept.to(self.images.device)], number[self.labels][kept]
+        domains = self.domains
+        if domains is not None:
+            domains = torch.cat([domains, *(domains[kept] for _ in maps)])
+        return self._with(
+            images=torch.cat([self.images, *(_mapped(name, maps[name], old) for name in maps)]),
+            labels=torch.cat([self.labels, *(count + k * len(chosen) + own for k in range(len(maps)))]),
+            class_names=[*self.class_names, *_renamed(self.class_names, chosen, maps)],
+            class_groups=[*self.class_groups, *_renamed(self.class_groups, chosen, maps)] or (),
+            domains=domains,
+        )
+
     def _classes(self, classes: Any) -> list[int]:
         """Numbers of classes that were asked for by number or name."""
         array, kind = as_array(classes)
@@ -210,6 +255,22 @@ class ImageSet(torch.utils.data.Dataset):
 
     def __repr__(self) -> str:
         return f"{self.name}: {len(self):,} images of {len(self.class_names):,} classes"
+
+
+def _mapped(name: str, change: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """What a map makes of images, which must be as many of that shape."""
+    new = change(images)
+    if not isinstance(new, Tensor) or new.dtype != torch.uint8 or new.shape != images.shape:
+        what = f"{new.dtype} {tuple(new.shape)}" if isinstance(new, Tensor) else type(new).__name__
+        raise ValueError(
+            f"A map makes of uint8 images as many of that shape, here {tuple(images.shape)}, but {name!r} made {what}."
+        )
+    return new
+
+
+def _renamed(names: Sequence[str], chosen: Sequence[int], maps: Iterable[str]) -> list[str]:
+    """The names of some classes, or of their groups, under each map."""
+    return [f"{names[c]} {name}" for name in maps for c in chosen] if names else []
 
 
 def _whole_numbers_or_mask(indices: Any) -> Tensor:

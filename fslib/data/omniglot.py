@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from fslib import files
+from fslib.augmentation import turned
 from fslib.data.image_set import ImageSet
 from fslib.data.transforms import shrink
 
@@ -52,22 +53,18 @@ def load(splits: Sequence[str], protocol: str = "vinyals", rotations: bool = Tru
     split_of = _vinyals if protocol == "vinyals" else _lake
     kept = [i for i, character in enumerate(characters) if split_of(character) in splits]
     names = [characters[i].split("/", 1)[1] for i in kept]
-    alphabets = [name.split("/")[0] for name in names]
-    chosen = images[kept]
-    if rotations:
-        chosen = torch.cat([chosen.rot90(k, (-2, -1)) for k in range(4)])
-        names, alphabets = (
-            kind + [f"{name} turned {90 * k}°" for k in (1, 2, 3) for name in kind]
-            for kind in (names, alphabets)
-        )
-    return ImageSet(
+    upright = ImageSet(
         name=f"Omniglot {'+'.join(splits)} ({protocol})",
-        images=chosen.reshape(-1, 1, *chosen.shape[-2:]),
+        images=images[kept].flatten(0, 1)[:, None],
         labels=torch.arange(len(names)).repeat_interleave(DRAWERS),
         class_names=names,
-        class_groups=alphabets,
+        class_groups=[name.split("/")[0] for name in names],
         domains=torch.arange(DRAWERS).repeat(len(names)),
     )
+    if not rotations:
+        return upright
+    turns = {f"turned {90 * k}°": functools.partial(turned, quarters=k) for k in (1, 2, 3)}
+    return upright.with_new_classes(turns)
 
 
 def _vinyals(character: str) -> str:

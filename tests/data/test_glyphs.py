@@ -1,6 +1,7 @@
 """The embedded data set."""
 
 import unicodedata
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from fslib import data, files
+from fslib.augmentation import mirrored, turned
 from fslib.data import check_disjoint
 from fslib.data import glyphs as glyphs_module
 
@@ -186,3 +188,53 @@ def test_a_cache_that_nobody_can_make_is_no_hindrance(few_glyphs, monkeypatch, t
     monkeypatch.setenv("FSLIB_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.warns(UserWarning, match="set FSLIB_CACHE"):
         assert len(data.load("glyphs", "validation"))
+
+
+# Characters that a mirror or a turn makes another -------------------------------------------------------------------
+
+CHANGES = {  # becomes another class, and stays what it is: fonts of other versions may differ by a few
+    "left-right": (mirrored, 272, 327),
+    "up-down": (lambda ink: turned(mirrored(ink), 2), 200, 179),
+    "half a turn": (partial(turned, quarters=2), 263, 111),
+    "a quarter": (partial(turned, quarters=1), 103, 4),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_so_many_characters_become_another_or_stay_what_they_are(name, glyphs):
+    change, others, same = CHANGES[name]
+    pairs = glyphs_module.look_alikes(change)
+    known = {class_name for images in glyphs.values() for class_name in images.class_names}
+    assert {each for pair in pairs for each in pair} <= known and len(pairs) == len(set(pairs))
+    assert abs(len({old for old, new in pairs if old != new}) - others) <= 10
+    assert abs(sum(old == new for old, new in pairs) - same) <= 10
+
+
+def test_a_mirror_makes_q_of_p_and_a_turn_d_and_no_character_looks_like_another_as_it_is():
+    pairs = glyphs_module.look_alikes(mirrored)
+    assert ("LATIN SMALL LETTER P", "LATIN SMALL LETTER Q") in pairs
+    assert all((new, old) in pairs for old, new in pairs)  # a mirror twice is none
+    half = glyphs_module.look_alikes(partial(turned, quarters=2))
+    assert ("LATIN SMALL LETTER P", "LATIN SMALL LETTER D") in half
+    assert all(old == new for old, new in glyphs_module.look_alikes(lambda ink: ink))
+
+
+@pytest.mark.parametrize(
+    "change, one, other",
+    [
+        (mirrored, "LATIN SMALL LETTER P", "LATIN SMALL LETTER Q"),
+        (mirrored, "LATIN SMALL LETTER C", "GREEK SMALL REVERSED LUNATE SIGMA SYMBOL"),
+        (partial(turned, quarters=2), "ARMENIAN CAPITAL LETTER VO", "ARMENIAN CAPITAL LETTER SEH"),
+        (partial(turned, quarters=1), "DOMINO TILE HORIZONTAL-00-01", "DOMINO TILE VERTICAL-01-00"),
+    ],
+)
+def test_who_augments_by_it_gives_a_character_the_label_of_another(change, one, other):
+    owners, ink = glyphs_module._masters()[0]
+    here, there = (ink[owners.index(ord(unicodedata.lookup(name)))] for name in (one, other))
+    changed = change(here[None, None])[0, 0]
+    assert (changed - there).square().mean() < 0.5 * (changed - here).square().mean()
+
+
+def test_a_map_of_ink_keeps_its_shape():
+    with pytest.raises(ValueError, match=r"A map makes of ink as much of that shape, here \(\d+, 1, 32, 32\), but"):
+        glyphs_module.look_alikes(lambda ink: ink[..., 1:])

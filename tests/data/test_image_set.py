@@ -3,6 +3,7 @@
 import copy
 import pickle
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Subset, SubsetRandomSampler
 
+from fslib.augmentation import inverted, mirrored, turned
 from fslib.data import ImageSet, check_disjoint, to_input
 
 
@@ -354,3 +356,54 @@ def test_floats_of_a_transform_become_those_of_networks(transform):
     data_set = two_classes(transform=transform)
     assert data_set.inputs().dtype == data_set[0][0].dtype == torch.float32
     assert data_set.inputs(3).shape == (1, 28, 28)
+
+
+# New classes --------------------------------------------------------------------------------------------------
+
+MAPS = {f"turned {90 * k}°": partial(turned, quarters=k) for k in (1, 2, 3)}
+
+
+def test_new_classes_are_the_old_ones_as_the_maps_make_them(tiny):
+    more = tiny.with_new_classes(MAPS)
+    assert len(more.class_names) == 4 * 8 and len(more) == 4 * len(tiny) and more.name == tiny.name
+    for k in range(4):
+        part = slice(k * len(tiny), (k + 1) * len(tiny))
+        assert torch.equal(more.images[part], tiny.images.rot90(k, (-2, -1)))
+        assert torch.equal(more.labels[part], tiny.labels + 8 * k)
+        assert torch.equal(more.domains[part], tiny.domains)
+    assert more.class_names[17] == "patch 1 turned 180°" and more.class_groups[17] == "left turned 180°"
+    assert len(set(more.class_names)) == 32 and more.digest != tiny.digest
+
+
+@pytest.mark.parametrize("but", [[2, 5], ["patch 5", "patch 2"]])
+def test_of_some_classes_no_new_ones_are_made(tiny, but):
+    more = tiny.with_new_classes({"mirrored": mirrored, "inverted": inverted}, but)
+    assert len(more.class_names) == 8 + 2 * 6 and (more.labels.bincount() == 12).all()
+    assert more.class_names[8:14] == [f"patch {c} mirrored" for c in (0, 1, 3, 4, 6, 7)]
+    of_four = more.labels == more.class_names.index("patch 4 inverted")
+    assert torch.equal(more.images[of_four], 255 - tiny.images[tiny.labels == 4])
+    assert not any(f"patch {c} " in name for c in (2, 5) for name in more.class_names[8:])
+
+
+def test_new_classes_of_a_set_without_groups_and_domains(tiny):
+    plain = ImageSet("Plain", tiny.images, tiny.labels, tiny.class_names)
+    more = plain.with_new_classes({"mirrored": mirrored})
+    assert list(more.class_groups) == [] and more.domains is None and len(more.class_names) == 16
+    everything = plain.with_new_classes({"mirrored": mirrored}, but=range(8))
+    assert torch.equal(everything.images, plain.images) and everything.class_names == plain.class_names
+
+
+@pytest.mark.parametrize(
+    "maps, but, says",
+    [
+        ({"halved": lambda images: images[..., ::2]}, (), r"of that shape, here \(96, 1, 28, 28\), but 'halved' made"),
+        ({"grey": lambda images: images / 2}, (), "but 'grey' made torch.float32"),
+        ({"lost": lambda images: None}, (), "but 'lost' made NoneType"),
+        ({"mirrored": mirrored}, [9], "has the classes 0 to 7, but 9 to 9 are asked for"),
+        ({"mirrored": mirrored}, ["patch 9"], "'patch 9' is not among the class names"),
+        ({"mirrored": mirrored}, [1, 1], "none twice"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_new_classes_is_said(tiny, maps, but, says):
+    with pytest.raises(ValueError, match=says):
+        tiny.with_new_classes(maps, but)
