@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 TOLD = ROOT / "tests" / "everywhere.jsonl"
 OLDEST = ROOT / "_build" / "oldest" / "bin" / "python"
-OF_TRAINING = ("test_training.py", "test_steps.py", "test_evaluation.py")
+OF_TRAINING = ("test_training.py", "steps/test_plain.py", "test_evaluation.py")
 
 LEVELS = {
     "instructions": ("SSE4", "AVX2", "best"),

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any
-
 import torch
-from torch import Tensor, nn
 
 from fslib.data import ImageSet
 from fslib.devices import upload
 from fslib.episodes import EpisodeSampler
 from fslib.training.steps import Batch
-
-Augment = Callable[..., Tensor]
+from fslib.training.steps.augmented import Augment, augmented, check_augment
 
 
 class Batches:
@@ -39,7 +33,8 @@ class Batches:
     ):
         self.labels, self.images = data.labels, data.to(device)
         self.sampler, self.augment, self.device, self.bfloat16 = sampler, augment, device, bfloat16
-        self.draws = augment is not None and _takes_generator(augment)
+        if augment is not None:
+            check_augment(augment)
 
     def __getitem__(self, i: int) -> Batch:
         """Batch number ``i``."""
@@ -47,29 +42,8 @@ class Batches:
         drawn = torch.cat([episode.support, episode.query])
         images = self.images.inputs(upload(drawn, self.device))
         if self.augment is not None:
-            options = {"generator": self._generator(i)} if self.draws else {}
-            images = self._checked(self.augment(images, **options), len(drawn))
+            images = augmented(images, self.augment, self._generator(i))
         return Batch(images, self.labels[drawn], episode, self.bfloat16)
 
     def _generator(self, i: int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed((self.sampler.seed * 1_000_003 + i) % 2**63)
-
-    def _checked(self, images: Any, count: int) -> Tensor:
-        if isinstance(images, Tensor) and len(images) == count and images.is_floating_point():
-            return images
-        what = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(
-            f"An augmentation gives as many images as it gets, here {count}, as floats, but {self.augment} gave {what}."
-        )
-
-
-def _takes_generator(augment: Augment) -> bool:
-    """Whether a function has an argument ``generator``; the transforms of torchvision have none."""
-    if not callable(augment):
-        raise ValueError(f"An augmentation is called with images, but this is {augment!r}.")
-    try:
-        call = augment.forward if isinstance(augment, nn.Module) else augment
-        parameters = inspect.signature(call).parameters
-    except ValueError:  # a function built into PyTorch
-        return False
-    return "generator" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

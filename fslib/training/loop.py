@@ -27,9 +27,9 @@ from fslib.devices import (
 )
 from fslib.episodes import EpisodeSampler
 from fslib.methods import FewShotClassifier
-from fslib.training.batches import Augment, Batches
+from fslib.training.batches import Batches
 from fslib.training.checkpoint import History, Run
-from fslib.training.steps import Batch, Episodic, Loss, OnBatch, Step, as_step
+from fslib.training.steps import Augment, Batch, Episodic, Loss, OnBatch, Step, as_step, innermost
 
 
 @renamed(objective="step")
@@ -65,7 +65,8 @@ def fit(
             starts from the weights it comes with; ``torch.manual_seed`` before it is built repeats them.
         data: images of the training classes. The model sees what ``data.inputs`` makes of them.
         step: what to lower; default, :class:`Episodic`, the method's own loss. A loss, or any function of embeddings
-            (n, d) and classes (n,), is lowered :class:`OnBatch`.
+            (n, d) and classes (n,), is lowered :class:`OnBatch`. :class:`Distilled`, :class:`Mixed` and
+            :class:`Augmented` wrap another step.
         way: classes in an episode, at least 2.
         shot: support examples of each class.
         query: query examples of each class. A step on the batch sees ``shot + query`` images of each class.
@@ -142,24 +143,21 @@ def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:
 @torch.no_grad()
 def _accuracy(model: FewShotClassifier, batch: Batch) -> Tensor:
     """The share of the queries that are right, on the device, of scores that the step had or that are made now."""
-    scores = batch.scores
-    if scores is None:
-        support, labels, query = batch.sides(model)
-        with batch.comparing(model):
-            scores = model.compare(support, labels, query)
+    scores = batch.compare(model)
     targets = upload(batch.episode.query_labels, scores.device)
     return (scores.argmax(-1) == targets).float().mean()
 
 
 def _lowered(loss: Any, model: FewShotClassifier, step: Step) -> Tensor:
     """The loss, if it is one number with a gradient."""
-    name = type(step.loss).__name__ if isinstance(step, OnBatch) else type(step).__name__
+    plain = innermost(step)
+    name = type(plain.loss).__name__ if isinstance(plain, OnBatch) else type(plain).__name__
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise ValueError(f"A loss is one number in a tensor, but {name} gave one of {what}.")
     if loss.requires_grad:
         return loss.squeeze()
-    if not isinstance(step, Episodic):
+    if not isinstance(plain, Episodic):
         raise ValueError(f"There is nothing to train: what {name} gives carries no gradient.")
     raise ValueError(
         f"There is nothing to train: the scores of {type(model).__name__} over "
@@ -212,8 +210,9 @@ def _check(
         )
     if not isinstance(learning_rate, int | float) or not 0 < learning_rate < math.inf:  # nor NaN
         raise ValueError(f"learning_rate must be above zero and finite, but is {learning_rate!r}.")
-    classes = getattr(getattr(step, "loss", None), "classes", None)
+    loss = getattr(innermost(step), "loss", None)
+    classes = getattr(loss, "classes", None)
     if isinstance(classes, int) and classes < len(data.class_names):
         raise ValueError(
-            f"{type(step.loss).__name__} is for {classes} classes, but {data.name} has {len(data.class_names)}."  # type: ignore[attr-defined]
+            f"{type(loss).__name__} is for {classes} classes, but {data.name} has {len(data.class_names)}."
         )

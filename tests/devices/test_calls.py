@@ -20,6 +20,7 @@ from fslib import (
     augmentation,
     backbones,
     data,
+    distillation,
     episodes,
     evaluation,
     losses,
@@ -139,6 +140,18 @@ LOSSES: dict[str, Callable[[], Any]] = {
     "losses.CosFaceLoss": lambda: losses.CosFaceLoss(8, 8),
     "losses.ArcFaceLoss": lambda: losses.ArcFaceLoss(8, 8),
 }  # fmt: skip
+
+STEPS: dict[str, Callable[[], Any]] = {
+    **{
+        f"distilled by {by}": lambda by=by: training.Distilled(
+            losses.SupConLoss(), METHODS["prototypical, test-time augmentation"](), by
+        )
+        for by in ("scores", "embeddings", "relations")
+    },
+    "MixUp": lambda: training.Mixed(losses.SoftmaxLoss(8, 8, label_smoothing=0.1)),
+    "CutMix of queries": lambda: training.Mixed(how="cutmix"),
+    "augmented support": lambda: training.Augmented(None, augmentation.mirrored, "support", but=[2, 3]),
+}
 
 
 def with_slope(loss: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
@@ -402,6 +415,7 @@ CALLS: dict[str, Call] = {
         f"fit: {name}": fit(METHODS["prototypical"], step=make)
         for name, make in LOSSES.items()
     },
+    **{f"fit: {name}": fit(METHODS["prototypical"], step=make) for name, make in STEPS.items()},
     "fit with warps": fit(METHODS["prototypical"], augment=lambda: augmentation.random_warp),
     "evaluation.embed_all": embed_all,
     **{f"evaluate: {name}": evaluate(make) for name, make in METHODS.items()},
@@ -444,6 +458,30 @@ CALLS: dict[str, Call] = {
         size=20,
         generator=torch.Generator(on.devices[1]).manual_seed(0),
     ),
+    "augmentation.turned and mirrored": lambda on: [
+        augmentation.turned(on.pictures(IMAGES), on.labels(LABELS % 4)),
+        augmentation.mirrored(on.pictures(IMAGES), on.labels(LABELS > 3)),
+    ],
+    "augmentation.random_…": lambda on: [
+        change(on.pictures(IMAGES), generator=torch.Generator().manual_seed(0))
+        for change in (augmentation.random_turn, augmentation.random_mirror, augmentation.random_thickness)
+    ],
+    "augmentation.thickened": lambda on: augmentation.thickened(
+        on.pictures(IMAGES), on.labels(LABELS / 4 - 1)
+    ),
+    "augmentation.mixup and cutmix": lambda on: [
+        augmentation.mixup(on.pictures(IMAGES), on.labels(torch.arange(12).roll(1)), 0.3),
+        augmentation.cutmix(on.pictures(IMAGES), on.labels(torch.arange(12).roll(1)), (2, 3, 20, 9)),
+    ],
+    "ImageSet.with_new_classes": lambda on: vars(
+        on.data().with_new_classes({"mirrored": augmentation.mirrored}, but=[1])
+    ),
+    **{
+        f"distillation.{loss.__name__}": lambda on, loss=loss: with_slope(
+            lambda x: loss(x, on.pictures(OTHERS)), on.pictures(EMBEDDINGS)
+        )
+        for loss in (distillation.soft_targets, distillation.embeddings, distillation.relations)
+    },
     "augmentation.TestTimeAugmentation": lambda on: on.model(built(twice))(on.model(IMAGES)),
     **{
         f"backbones: {name}": lambda on, make=make: on.model(built(make))(on.model(IMAGES[:2]))

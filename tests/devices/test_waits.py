@@ -7,12 +7,12 @@ import torch
 
 from fslib import augmentation, training
 from tests.devices.gpus import RealGPU
-from tests.devices.test_calls import LOSSES, METHODS, TRAINED, On, built
+from tests.devices.test_calls import LOSSES, METHODS, STEPS, TRAINED, On, built
 from tests.pretend_gpu import CPU, waits_of_steps
 
 CASES = {
     **{name: dict(make=make) for name, make in TRAINED.items()},
-    **{name: dict(make=METHODS["prototypical"], step=make) for name, make in LOSSES.items()},
+    **{name: dict(make=METHODS["prototypical"], step=make) for name, make in (LOSSES | STEPS).items()},
     "warps": dict(make=METHODS["prototypical"], augment=lambda: augmentation.random_warp),
 }
 

@@ -17,11 +17,16 @@ def network():
     return PrototypicalNetwork(nn.Sequential(nn.Flatten(), nn.Linear(784, 8)))
 
 
+def drawn(tiny):
+    """The batch of an episode."""
+    episode = EpisodeSampler(tiny, 4, 1, 2, seed=3)[0]
+    at = torch.cat([episode.support, episode.query])
+    return Batch(tiny.inputs(at), tiny.labels[at], episode)
+
+
 @pytest.fixture
 def batch(tiny):
-    episode = EpisodeSampler(tiny, 4, 1, 2, seed=3)[0]
-    drawn = torch.cat([episode.support, episode.query])
-    return Batch(tiny.inputs(drawn), tiny.labels[drawn], episode)
+    return drawn(tiny)
 
 
 LOSSES = {

@@ -1,73 +1,18 @@
-"""What one step of training lowers. A new technique is a new step: :func:`fslib.training.fit` stays as it is.
-
-A step is anything with one method, ``step(model, batch) → loss``. If it is a module too, its weights are trained
-beside the model's.
-"""
+"""The two plain steps: the method's own loss on the queries, and any loss on the whole batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fslib import losses, mining, objectives
-from fslib.devices import autocast, upload
-from fslib.episodes import Episode
+from fslib.devices import upload
 from fslib.methods import FewShotClassifier
+from fslib.training.steps.batch import Batch, Loss, Step
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 Mining = Literal["hard", "semi-hard"]
-
-
-@dataclass
-class Batch:
-    """What a step sees: the images of one episode, and what is known of them.
-
-    Attributes:
-        images: network input, augmented, support first, (n, c, h, w).
-        labels: the class of each image in the data set, (n,), on the CPU.
-        episode: which images these are; its labels are those of the episode, on the CPU.
-        bfloat16: whether networks run in bfloat16.
-        embeddings: of the images, (n, d), once they are embedded.
-        scores: of the queries, (queries, way), if the step has them; else the loop compares for the history.
-    """
-
-    images: Tensor
-    labels: Tensor
-    episode: Episode
-    bfloat16: bool = False
-    embeddings: Tensor | None = None
-    scores: Tensor | None = None
-
-    def embed(self, model: FewShotClassifier) -> Tensor:
-        """Embeddings of the images, in float32 or better, in whatever precision the network runs."""
-        images = self.images
-        if images.ndim == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with autocast(images.device, self.bfloat16):
-            embeddings = model.embed(images)
-        self.embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-        return self.embeddings
-
-    def sides(self, model: FewShotClassifier) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeddings of the support set, its labels, and embeddings of the queries, as a method compares them."""
-        embeddings = self.embed(model) if self.embeddings is None else self.embeddings
-        support, query = embeddings.split([len(self.episode.support), len(self.episode.query)])
-        return support, self.episode.support_labels, query
-
-    def comparing(self, model: FewShotClassifier) -> torch.autocast:
-        """A context for comparing: in bfloat16 only what compares by a network."""
-        return autocast(self.images.device, self.bfloat16 and model.compares_by_network)
-
-
-class Step(Protocol):
-    """What :func:`fslib.training.fit` asks of a step."""
-
-    def step(self, model: FewShotClassifier, batch: Batch) -> Tensor:
-        """The loss of a batch, with a gradient."""
 
 
 class Episodic:
@@ -78,7 +23,7 @@ class Episodic:
         support, labels, query = batch.sides(model)
         with batch.comparing(model):
             loss, scores = model.episode_loss(support, labels, query, batch.episode.query_labels)
-        batch.scores = scores.detach()
+        batch.scores = scores
         return loss
 
 
@@ -123,6 +68,13 @@ def as_step(step: Any) -> Step:
     if step is None:
         return Episodic()
     return step if hasattr(step, "step") else OnBatch(step)
+
+
+def innermost(step: Any) -> Any:
+    """The plain step within steps that wrap another."""
+    while hasattr(step, "wrapped"):
+        step = step.wrapped
+    return step
 
 
 def _two_of_each(labels: Tensor) -> tuple[Tensor, Tensor]:
