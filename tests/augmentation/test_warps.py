@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fslib.augmentation import random_warp
+from fslib.augmentation.warps import affine_maps
 
 STILL = dict(rotation=0, scale=0, shear=0, shift=0)
 
@@ -87,6 +88,10 @@ def test_scale_is_relative_and_apart_for_each_axis(bound):
         assert 1 - bound - 0.03 < side.min() < 1 - 0.8 * bound
         assert 1 + 0.8 * bound < side.max() < 1 + bound + 0.03
     assert (width / height - 1).abs().max() > bound
+
+
+def test_no_warp_mirrors_a_picture_which_could_make_another_character_of_it():
+    assert (affine_maps(2000, 14, 0.15, 0.2, 0.1, generator())[:, :, :2].det() > 0).all()
 
 
 def test_ink_is_kept_on_average():
