@@ -1,6 +1,7 @@
 """The embedded data set."""
 
 import unicodedata
+from dataclasses import replace
 from functools import partial
 from itertools import combinations
 
@@ -238,3 +239,65 @@ def test_who_augments_by_it_gives_a_character_the_label_of_another(change, one, 
 def test_a_map_of_ink_keeps_its_shape():
     with pytest.raises(ValueError, match=r"A map makes of ink as much of that shape, here \(\d+, 1, 32, 32\), but"):
         glyphs_module.look_alikes(lambda ink: ink[..., 1:])
+
+
+# Attributes -------------------------------------------------------------------------------------------------
+
+
+def test_attributes_are_those_in_the_name_of_the_face():
+    found = glyphs_module.attributes(range(16))
+    for face, name in enumerate(glyphs_module.FACES):
+        family, weight, slant = (glyphs_module.ATTRIBUTES[of][found[of][face]] for of in ("family", "weight", "slant"))
+        assert name.startswith(family.replace(" ", "")) and ("Mono" in name) == ("Mono" in family)
+        assert ("Bol" in name) == (weight == "bold")
+        assert ("Italic" in name or "Oblique" in name or name.endswith("Ita")) == (slant == "slanted")
+    assert len(set(zip(*(values.tolist() for values in found.values())))) == 16
+
+
+@pytest.mark.parametrize("split, classes", [("train", 306), ("validation", 51), ("test", 120)])
+def test_balanced_holds_each_class_in_each_of_twelve_faces(glyphs, split, classes):
+    """477 over all splits. Four more, Cyrillic, have twelve faces, but of STIX in the place of DejaVu Sans Mono."""
+    images = glyphs[split]
+    found = glyphs_module.balanced(images)
+    assert len(found.class_names) == classes and len(found) == 12 * classes
+    assert torch.equal(found.domains.view(-1, 12), torch.arange(12).expand(classes, 12))
+    faces = {name: set() for name in images.class_names}
+    where = {}
+    for i, (label, face) in enumerate(zip(images.labels.tolist(), images.domains.tolist())):
+        faces[images.class_names[label]].add(face)
+        where.setdefault((images.class_names[label], face), images.images[i])
+    assert found.class_names == [name for name, has in faces.items() if set(range(12)) <= has]
+    for i in range(0, len(found), 97):
+        name = found.class_names[found.labels[i]]
+        assert torch.equal(found.images[i], where[name, int(found.domains[i])])
+    groups = dict(zip(images.class_names, images.class_groups))
+    assert list(found.class_groups) == [groups[name] for name in found.class_names]
+
+
+def test_balanced_scripts_are_the_five_of_many_faces(glyphs):
+    counts = {}
+    for images in glyphs.values():
+        for group in glyphs_module.balanced(images).class_groups:
+            counts[group] = counts.get(group, 0) + 1
+    assert counts == {"Latin": 230, "Cyrillic": 76, "Greek": 51, "Georgian": 43, "Armenian": 77}
+
+
+def test_attributes_are_independent_of_each_other_and_of_the_class(glyphs):
+    found = glyphs_module.balanced(glyphs["test"])
+    values = glyphs_module.attributes(found.domains)
+    cells = (values["family"] * 2 + values["weight"]) * 2 + values["slant"]
+    assert (torch.bincount(found.labels * 12 + cells) == 1).all()
+
+
+@pytest.mark.parametrize("faces", [[16], [-1, 3]])
+def test_what_is_no_face_has_no_attributes(faces):
+    with pytest.raises(ValueError, match="numbered 0 to 15, but these are"):
+        glyphs_module.attributes(faces)
+
+
+def test_data_without_faces_is_not_balanced(glyphs, tiny):
+    with pytest.raises(ValueError, match="does not tell the face"):
+        glyphs_module.balanced(replace(tiny, domains=None))
+    with pytest.raises(ValueError, match="No class of"):
+        lao = [i for i, script in enumerate(glyphs["test"].class_groups) if script == "Lao"]
+        glyphs_module.balanced(glyphs["test"].select(lao))
