@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from fslib import episodes
 from fslib.data import ImageSet
-from fslib.episodes import Episode, EpisodeSampler, check_episodes, within_groups
+from fslib.episodes import Episode, EpisodeSampler, across_domains, check_episodes, within_groups
 
 LABELS = torch.arange(10).repeat(20)
 
@@ -726,3 +726,90 @@ def test_episodes_of_arrays_and_lists_are_of_tensors(kind):
 def test_parts_of_an_episode_are_integers(wrong):
     with pytest.raises(ValueError, match="support of an episode is a tensor of integers, but is"):
         Episode(torch.arange(2), wrong, torch.arange(2))
+
+
+# Across domains -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def uneven() -> ImageSet:
+    """Twelve classes with zero to four images in each of four domains, in mixed order; eight classes have enough."""
+    random = np.random.default_rng(1)
+    sizes = random.integers(2, 5, (12, 4))
+    sizes[8:] = random.integers(0, 2, (4, 4))
+    cells = torch.from_numpy(random.permutation(np.repeat(np.arange(48), sizes.flatten())))
+    images = torch.zeros(len(cells), 1, 28, 28, dtype=torch.uint8)
+    return ImageSet("Uneven", images, cells // 4, [f"c{c}" for c in range(12)], domains=10 * (cells % 4))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("shot, query, same", [(1, 1, False), (2, 2, False), (1, 2, False), (1, 1, True)])
+def test_across_domains_support_and_queries_are_of_one_domain_each(uneven, seed, shot, query, same):
+    stack = across_domains(uneven, 5, shot, query, 60, seed, same=same)
+    check_episodes(stack, uneven.labels)  # no class twice, no example twice, every example in its place
+    assert (len(stack), stack.way, stack.shot, stack.queries) == (60, 5, shot, query)
+    for episode in stack:
+        (first,), (second,) = (set(uneven.domains[side].tolist()) for side in (episode.support, episode.query))
+        assert (first == second) == same
+
+
+def test_across_domains_the_seed_and_the_number_alone_decide(uneven):
+    stack = across_domains(uneven, 5, 2, 1, 60, seed=3)
+    assert same(stack, across_domains(uneven, 5, 2, 1, 60, seed=3))
+    assert same(stack[:7], across_domains(uneven, 5, 2, 1, 7, seed=3))
+    assert not any(same(a, b) for a, b in zip(stack, across_domains(uneven, 5, 2, 1, 60, seed=4)))
+
+
+def test_across_domains_classes_pairs_and_examples_are_drawn_evenly(uneven):
+    balanced = uneven.select(range(8))  # which all have enough
+    stack = across_domains(balanced, 3, 1, 1, 6000)
+    first, second = (balanced.domains[side[:, 0]] // 10 for side in (stack.support, stack.query))
+    pairs = torch.bincount(4 * first + second, minlength=16)
+    cells = balanced.labels * 4 + balanced.domains // 10
+    share = 1 / cells.bincount()[cells] / 32  # each class and domain alike, then each of its images
+    for counts, draws, chance in [
+        (stack.classes.flatten().bincount(), 6000, torch.full((8,), 3 / 8)),
+        (pairs[pairs > 0], 6000, torch.full((12,), 1 / 12)),
+        (stack.query.flatten().bincount(minlength=len(balanced)), 18_000, share),
+    ]:
+        spread = (draws * chance * (1 - chance)).sqrt()
+        assert ((counts - draws * chance).abs() < 4.5 * spread).all()
+
+
+def test_across_domains_other_domains_may_be_given_by_name(uneven):
+    names = [f"{d:02}" for d in uneven.domains.tolist()]
+    told = across_domains(dataclasses.replace(uneven, domains=None), 5, episodes=9, domains=names)
+    assert told == across_domains(uneven, 5, episodes=9)
+
+
+def test_across_domains_pairs_with_too_few_classes_are_not_drawn(uneven):
+    """Of a domain that four classes have alone, nothing comes in a 5-way episode."""
+    rare = torch.where(uneven.labels >= 4, uneven.domains % 30, uneven.domains)
+    stack = across_domains(uneven, 5, episodes=200, domains=rare)
+    assert set(rare[torch.cat([stack.support, stack.query], 1)].unique().tolist()) == {0, 10, 20}
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (dict(way=13), "needs 13 classes that have them, but Uneven has at most"),
+        (dict(way=5, shot=5), "5 support and 1 query examples of two domains needs 5 classes"),
+        (dict(way=5, shot=2, query=3, same=True), "query examples of a domain needs 5 classes"),
+        (dict(way=5, domains=[0] * 5), "one domain for each of the"),
+        (dict(way=2, domains="alike"), "at most 0; lower way, shot or query"),
+        (dict(way=0), "way must be a whole number"),
+        (dict(way=5, query=0), "query must be a whole number"),
+        (dict(way=5, seed=-1), "A seed must be a whole number"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_across_domains_what_cannot_be_drawn_is_refused(uneven, options, says):
+    if options.get("domains") == "alike":
+        options = options | dict(domains=torch.zeros(len(uneven), dtype=torch.long))
+    with pytest.raises(ValueError, match=says):
+        across_domains(uneven, **options)
+
+
+def test_across_domains_data_must_tell_its_domains(uneven):
+    with pytest.raises(ValueError, match="Uneven does not tell the domain of each image"):
+        across_domains(dataclasses.replace(uneven, domains=None), way=5)
