@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from fslib import augmentation, backbones, config, files, methods, metrics
+from fslib import augmentation, backbones, config, files, methods, metrics, nuisances
 
 FORMAT = 2  # raise it when a file of the new kind cannot be read by older versions
 
@@ -41,6 +41,7 @@ PARTS: dict[str, type[nn.Module]] = {
         methods.ConvRelation,
         methods.VectorRelation,
         metrics.Mahalanobis,
+        nuisances.AffineMap,
     )
 }
 METRICS: dict[str, Callable[..., Tensor]] = {
@@ -187,6 +188,8 @@ def _number(value: Any) -> Any:
 def _plan(value: Any, planned: list[nn.Module]) -> Any:
     """What JSON can hold of an argument: a module of ours by its class and arguments, a metric by its name.
 
+    Modules one after the other, in an ``nn.Sequential``, are a list of these.
+
     A module that comes again is named by its number among those ``planned``, in the order in which they are built.
     """
     if isinstance(value, list | tuple | nn.ModuleList):
@@ -196,6 +199,10 @@ def _plan(value: Any, planned: list[nn.Module]) -> Any:
             if module is value:
                 return {"again": number}
         name = type(value).__name__
+        if type(value) is nn.Sequential:
+            sequence = {"sequence": [_plan(module, planned) for module in value]}
+            planned.append(value)
+            return sequence
         if type(value) is not (CLASSIFIERS | PARTS).get(name):
             raise ValueError(
                 "Only a method of fslib.methods over networks of fslib.backbones can be saved, "
@@ -233,6 +240,9 @@ def _build(plan: Any, built: list[nn.Module]) -> Any:
         return METRICS[plan["metric"]]
     if "again" in plan:
         return built[plan["again"]]
+    if "sequence" in plan:
+        built.append(nn.Sequential(*_build(plan["sequence"], built)))
+        return built[-1]
     for name, argument in plan["arguments"].items():
         if isinstance(argument, int | float) and name != "seed" and not abs(argument) <= _LARGEST:
             raise ValueError(f"{name} is {argument}")

@@ -20,7 +20,7 @@ FLOORS = [
     [["files"], ["devices"], ["config"], ["labels"], ["deprecation"]],
     [["metrics"], ["augmentation"]],
     [["data"], ["losses", "mining", "objectives", "distillation"], ["backbones", "attention"]],
-    [["episodes"], ["methods"]],
+    [["episodes"], ["methods"], ["nuisances"]],
     # Evaluation is a command too, which measures a model that is stored.
     [["training"], ["evaluation", "storage"]],
     [["predictor"], ["testing"]],

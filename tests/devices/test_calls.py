@@ -27,6 +27,7 @@ from fslib import (
     methods,
     metrics,
     mining,
+    nuisances,
     objectives,
     training,
 )
@@ -263,6 +264,23 @@ def compare_models(on: On) -> list[Tensor]:
     ]
 
 
+NUISANCES: list[tuple[Any, ...]] = [
+    (nuisances.leace,), (nuisances.within_class_whitening,), (nuisances.nuisance_projection, 3),
+]  # fmt: skip
+
+
+def of_nuisance(fit: Any, *options: Any) -> Call:
+    """Fitted where the embeddings are, and used where the model is."""
+
+    def call(on: On) -> Tensor:
+        embeddings = torch.cat([EMBEDDINGS, OTHERS])
+        found = fit(on.pictures(embeddings), on.labels(CLASSES.repeat(2)), *options)
+        assert found.weight.device == on.pictures(embeddings).device
+        return on.model(found.blended(0.5))(on.model(embeddings))
+
+    return call
+
+
 def saved_and_loaded(tmp_path: Any) -> Call:
     def call(on: On) -> Tensor:
         fslib.save(on.model(built(METHODS["relation of maps"])), tmp_path / "model.safetensors")
@@ -403,6 +421,7 @@ CALLS: dict[str, Call] = {
     **{name: of_classes(make) for name, make in LOSSES.items()},
     "methods.prototypes": lambda on: methods.prototypes(on.pictures(EMBEDDINGS), on.labels(LABELS)),
     "methods.base": lambda on: (relabel(on.labels(LABELS)), one_hot(on.labels(LABELS))),
+    **{f"nuisances.{fit.__name__}": of_nuisance(fit, *options) for fit, *options in NUISANCES},
     **{f"forward: {name}": forward(make) for name, make in METHODS.items()},
     **{f"embed: {name}": embed(make) for name, make in METHODS.items()},
     **{f"compare: {name}": compare(make) for name, make in METHODS.items()},
