@@ -22,7 +22,7 @@ FLOORS = [
     [["data"], ["losses", "mining", "objectives", "distillation"], ["backbones", "attention"]],
     [["episodes"], ["methods"], ["nuisances"]],
     # Evaluation is a command too, which measures a model that is stored.
-    [["training"], ["evaluation", "storage"]],
+    [["training"], ["evaluation", "probes", "storage"]],
     [["predictor"], ["testing"]],
     [["book"]],
 ]

@@ -29,6 +29,7 @@ from fslib import (
     mining,
     nuisances,
     objectives,
+    probes,
     training,
 )
 from fslib.book import export, plots
@@ -281,6 +282,13 @@ def of_nuisance(fit: Any, *options: Any) -> Call:
     return call
 
 
+def probe(read: Any, on: On) -> Tensor:
+    bars, embeddings = on.data(), on.pictures(drawn(24, 8))
+    first, second = (probes.ProbeSet(bars.select(c), embeddings, on.labels(CLASSES.repeat(2)))
+                     for c in (range(4), range(4, 8)))  # fmt: skip
+    return read(first, second).per_episode
+
+
 def saved_and_loaded(tmp_path: Any) -> Call:
     def call(on: On) -> Tensor:
         fslib.save(on.model(built(METHODS["relation of maps"])), tmp_path / "model.safetensors")
@@ -446,6 +454,7 @@ CALLS: dict[str, Call] = {
         getattr(evaluation.Accuracy(on.pictures(EMBEDDINGS[0].sigmoid())), name)
         for name in ("mean", "ci95")
     ],
+    **each(probes, ("linear_probe", "neighbour_probe"), probe),
     "episodes.EpisodeSampler": lambda on: vars(
         episodes.EpisodeSampler(on.labels(LABELS), 4, 1, 2)[:3]
     ),
