@@ -26,6 +26,11 @@ CLASSIFIERS: dict[str, type[nn.Module]] = {
         methods.RelationNetwork,
         methods.LogisticRegression,
         methods.CosineClassifier,
+        methods.SubspaceNetwork,
+        methods.MahalanobisClassifier,
+        methods.PreClassifierAlignment,
+        methods.FEAT,
+        methods.FiLMNetwork,
     )
 }
 #: What a classifier may be built of. Nothing else comes out of a file.

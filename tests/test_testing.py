@@ -6,14 +6,19 @@ from torch import nn
 
 from fslib.backbones import Conv4
 from fslib.methods import (
+    FEAT,
     ContextMatchingNetwork,
     ConvRelation,
     CosineClassifier,
     FewShotClassifier,
+    FiLMNetwork,
     LogisticRegression,
+    MahalanobisClassifier,
     MatchingNetwork,
+    PreClassifierAlignment,
     PrototypicalNetwork,
     RelationNetwork,
+    SubspaceNetwork,
     VectorRelation,
 )
 from fslib.metrics import Mahalanobis
@@ -32,6 +37,14 @@ METHODS = {
     "relation, greatest score": lambda: RelationNetwork(Conv4(8), VectorRelation(8), "score max"),
     "logistic regression": lambda: LogisticRegression(Conv4(8), steps=20),
     "cosine classifier": lambda: CosineClassifier(Conv4(8), steps=20),
+    "subspaces": lambda: SubspaceNetwork(Conv4(8)),
+    "covariances": lambda: MahalanobisClassifier(Conv4(8)),
+    "alignment": lambda: PreClassifierAlignment(Conv4(8), steps=5),
+    "alignment, diagonal, leave one out": lambda: PreClassifierAlignment(
+        Conv4(8), "diagonal", steps=5, leave_one_out=True
+    ),
+    "FEAT": lambda: FEAT(Conv4(8), 8),
+    "FiLM": lambda: FiLMNetwork(Conv4(8, pools=3, pooling="none"), 8),
 }
 
 

@@ -1,21 +1,31 @@
 """Ways of comparing queries with a support set, one page each."""
 
+from fslib.methods.alignment import PreClassifierAlignment
 from fslib.methods.base import FewShotClassifier
 from fslib.methods.baselines import CosineClassifier, LogisticRegression
+from fslib.methods.feat import FEAT
+from fslib.methods.film import FiLMNetwork
+from fslib.methods.mahalanobis import MahalanobisClassifier
 from fslib.methods.matching import ContextMatchingNetwork, MatchingNetwork
 from fslib.methods.prototypical import PrototypicalNetwork, prototypes
 from fslib.methods.relation import ConvRelation, RelationModule, RelationNetwork, VectorRelation
+from fslib.methods.subspace import SubspaceNetwork
 
 __all__ = [
+    "FEAT",
     "ContextMatchingNetwork",
     "ConvRelation",
     "CosineClassifier",
     "FewShotClassifier",
+    "FiLMNetwork",
     "LogisticRegression",
+    "MahalanobisClassifier",
     "MatchingNetwork",
+    "PreClassifierAlignment",
     "PrototypicalNetwork",
     "RelationModule",
     "RelationNetwork",
+    "SubspaceNetwork",
     "VectorRelation",
     "prototypes",
 ]

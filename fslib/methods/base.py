@@ -194,6 +194,25 @@ def one_hot(labels: Tensor, device: torch.device | None = None) -> Tensor:
     return upload(found.float(), device or labels.device)
 
 
+def by_class(support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The examples of each class side by side.
+
+    Args:
+        support: embeddings, (..., n, d).
+        support_labels: integers, (n,) or (..., n).
+
+    Returns:
+        Examples, (..., classes, k, d), k those of the largest class and zeros where a class has fewer; and ones where
+        an example is, (..., classes, k).
+    """
+    present, order = one_hot(support_labels).mT.sort(dim=-1, descending=True, stable=True)
+    largest = int(present.sum(-1).max())
+    present, order = (upload(part[..., :largest], support.device) for part in (present, order))
+    order = order.expand(*support.shape[:-2], *order.shape[-2:])
+    present = present.to(support.dtype)
+    return support.unsqueeze(-3).take_along_dim(order[..., None], -2) * present[..., None], present
+
+
 def check_labels(labels: Any, examples: int, axes: int | None = None) -> Tensor:
     """The labels as integers; raise unless there is one for each of ``examples`` support examples.
 

@@ -123,11 +123,16 @@ METHODS: dict[str, Callable[[], methods.FewShotClassifier]] = {
     "relation of one's own": lambda: methods.RelationNetwork(conv(), of_pairs(16)),
     "logistic regression": lambda: methods.LogisticRegression(conv(), steps=5),
     "cosine classifier": lambda: methods.CosineClassifier(conv(), steps=5),
+    "subspaces": lambda: methods.SubspaceNetwork(conv()),
+    "covariances": lambda: methods.MahalanobisClassifier(conv()),
+    "alignment": lambda: methods.PreClassifierAlignment(conv(), steps=3),
+    "FEAT": lambda: methods.FEAT(conv(), 8, dropout=0.0),
+    "FiLM": lambda: methods.FiLMNetwork(maps(), 8),
 }  # fmt: skip
 TRAINED = {
     name: make
     for name, make in METHODS.items()
-    if name not in ("logistic regression", "cosine classifier")
+    if name not in ("logistic regression", "cosine classifier", "alignment")
 }
 
 LOSSES: dict[str, Callable[[], Any]] = {
