@@ -218,6 +218,33 @@ class Ensemble(Configured, nn.Module):
         return torch.cat(embeddings, dim=1) / len(embeddings) ** 0.5
 
 
+class Coordinates(Configured, nn.Module):
+    """Some coordinates of an embedding, those from ``start`` to before ``stop``: (..., d) → (..., stop − start).
+
+    Behind a network, ``nn.Sequential(network, Coordinates(0, 48))``, it makes a network of a part of the embedding.
+
+    Args:
+        start: the first.
+        stop: the one after the last.
+
+    Raises:
+        ValueError: if there is none between, or on a call, if the embedding has fewer.
+    """
+
+    def __init__(self, start: int, stop: int):
+        super().__init__()
+        self.start = whole("start", start, least=0)
+        self.stop = whole("stop", stop, least=self.start + 1)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Pick them."""
+        if embeddings.shape[-1] < self.stop:
+            raise ValueError(
+                f"Coordinates up to {self.stop} are asked for, but the embedding has {embeddings.shape[-1]}."
+            )
+        return embeddings[..., self.start : self.stop]
+
+
 class Pretrained(Configured, nn.Module):
     """A classifier of torchvision without its last layer, with the weights it learned on ImageNet.
 

@@ -41,6 +41,7 @@ PARTS: dict[str, type[nn.Module]] = {
         backbones.FrozenConv4,
         backbones.ResNet12,
         backbones.Ensemble,
+        backbones.Coordinates,
         backbones.Pretrained,
         augmentation.TestTimeAugmentation,
         methods.ConvRelation,

@@ -12,11 +12,12 @@ from fslib.training.steps import (
     Mixed,
     OnBatch,
     Step,
+    Subspaces,
 )
 
 Objective = Loss  # its former name
 
 __all__ = [
     "Augment", "Augmented", "Batch", "Distilled", "Episodic", "History", "Loss", "Mixed", "Objective", "OnBatch",
-    "Step", "fit", "one_cycle",
+    "Step", "Subspaces", "fit", "one_cycle",
 ]  # fmt: skip

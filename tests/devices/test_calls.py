@@ -158,6 +158,9 @@ STEPS: dict[str, Callable[[], Any]] = {
     "MixUp": lambda: training.Mixed(losses.SoftmaxLoss(8, 8, label_smoothing=0.1)),
     "CutMix of queries": lambda: training.Mixed(how="cutmix"),
     "augmented support": lambda: training.Augmented(None, augmentation.mirrored, "support", but=[2, 3]),
+    "subspaces": lambda: training.Subspaces(
+        {"class": (None, 5), "place": (torch.arange(6).repeat(8) % 2, 3)}, losses.SupConLoss()
+    ),
 }
 
 
@@ -524,6 +527,7 @@ CALLS: dict[str, Call] = {
             "normalized": lambda: conv(normalize=True),
             "FrozenConv4": lambda: backbones.FrozenConv4(8),
             "ResNet12": lambda: backbones.ResNet12((4, 8, 8, 8)),
+            "Coordinates": lambda: nn.Sequential(conv(), backbones.Coordinates(2, 5)),
             "Ensemble": lambda: backbones.Ensemble([conv(), conv()]),
             "Pretrained": lambda: backbones.Pretrained("resnet18", None, 32),
             **{block: lambda block=block: conv(block=block) for block in attention.BLOCKS},

@@ -11,8 +11,9 @@ from fslib.training.steps.batch import Batch, Loss, Step
 from fslib.training.steps.distilled import Distilled
 from fslib.training.steps.mixed import Mixed
 from fslib.training.steps.plain import Episodic, OnBatch, as_step, innermost
+from fslib.training.steps.subspaces import Subspaces
 
 __all__ = [
-    "Augment", "Augmented", "Batch", "Distilled", "Episodic", "Loss", "Mixed", "OnBatch", "Step", "as_step",
-    "innermost",
+    "Augment", "Augmented", "Batch", "Distilled", "Episodic", "Loss", "Mixed", "OnBatch", "Step", "Subspaces",
+    "as_step", "innermost",
 ]  # fmt: skip
