@@ -73,8 +73,8 @@ def _within(spread: Tensor, means: Tensor, query: Tensor) -> Tensor:
         query: (..., m, d).
     """
     center = means.mean(-2, keepdim=True)  # which changes no difference, but keeps digits
-    from_center = spread @ (query - center).unsqueeze(-3).mT  # (..., classes, k, m)
-    along = from_center - spread @ (means - center)[..., None]
+    from_center = spread.flatten(-3, -2) @ (query - center).mT  # one product of matrices for all classes
+    along = from_center.unflatten(-2, spread.shape[-3:-1]) - spread @ (means - center)[..., None]
     gram = spread @ spread.mT
     size = gram.diagonal(dim1=-2, dim2=-1).mean(-1)
     ridge = torch.finfo(gram.dtype).eps ** 0.75 * size.where(size > 0, 1)

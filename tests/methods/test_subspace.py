@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from fslib import evaluation
 from fslib.methods import PrototypicalNetwork, SubspaceNetwork
 from tests.methods.test_baselines import episodes
+from tests.test_evaluation import PeakMemory
 
 MODEL = SubspaceNetwork(nn.Identity())
 
@@ -106,3 +108,12 @@ def test_embeddings_in_bfloat16_are_compared_in_full_precision():
     expected = MODEL.compare(support.float(), labels, query.float())
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(MODEL.compare(support, labels, query), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("way, shot", [(20, 1), (5, 5)])
+def test_memory_does_not_grow_by_the_dimension_of_each_pair(way, shot):
+    support, labels, query = episodes(way, shot, count=evaluation._chunk(MODEL, way, shot, 6, 64), dim=64)
+    with PeakMemory() as memory:
+        MODEL.compare(support, labels, query)
+    assert memory.peak < 1.1 * evaluation.CHUNK_BYTES
