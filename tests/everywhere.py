@@ -27,6 +27,7 @@ import tempfile
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 from tests.notebooks_claims import PLANT
 from tests.notebooks_shift import SHIFT
@@ -241,11 +242,12 @@ def main() -> None:
     todo = [(what, c) for what, c in todo if not missing(c)]
     todo.sort(key=lambda one: (one[1]["load"] == "busy", one[1]["device"] != "CPU"))  # what takes long, last
     print(f"{len(todo)} runs.", flush=True)
-    failed = []
+    failed, alone = [], Lock()
 
     def run(number: int, what: str, c: dict) -> None:
         line = played(what, c)
-        keep(line)
+        with alone:
+            keep(line)
         says = "; ".join(line["failed"]) or "passed"
         print(f"{number:4}/{len(todo)}  {what}  {name(c)}  {says}", flush=True)
         failed.extend(f"{what}, {name(c)}: {one}" for one in line["failed"])
@@ -254,10 +256,11 @@ def main() -> None:
     busy = [(i, *one) for i, one in enumerate(todo, 1) if one[1]["load"] == "busy"]
     with ThreadPoolExecutor(2) as pool:  # two at a time, of which a cell knows nothing but that it takes longer
         list(pool.map(lambda one: run(*one), idle))
-    loads = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 if busy else 0)]
+    # Of four on two cores each is the others' load; where they are fewer, loops are.
+    loads = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 - len(busy) if busy else 0)]
     try:
-        for one in busy:
-            run(*one)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda one: run(*one), busy))
     finally:
         for load in loads:
             load.kill()
