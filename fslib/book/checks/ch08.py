@@ -108,7 +108,7 @@ without_nearest = Exercise(
     asks="8.2: the probability of each class when each query loses the example that it attends to most",
     level="medium",
     minutes=12,
-    given=lambda: ((2 * torch.randn(9, 6)).softmax(1), _labels()),
+    given=lambda: ((2 * torch.randn(9, 18)).softmax(1), _labels().repeat(3)),
     right=_without(),
     shows=(5, 1),
     also=(
@@ -161,6 +161,14 @@ without_nearest = Exercise(
             "labels may be any integers, not only 0, 1, 2, …: take the classes from labels.unique().",
             _without(order=numbered),
         ),
+        "columns": Wrong(
+            "every query loses the nearest examples of all; give each row a position of its own, as scatter does.",
+            _without(
+                lambda attention, labels: torch.zeros_like(attention, dtype=torch.bool).index_fill(
+                    1, attention.argmax(1), True
+                )
+            ),
+        ),
     },
     otherwise="set the greatest attention of each query to zero, divide by the sum, and sum over each class.",
 )
@@ -185,8 +193,8 @@ def _by_the_largest(log_attention: Tensor, labels: Tensor) -> Tensor:
 
 log_votes = Exercise(
     asks="8.3: log-probabilities from logarithms of attention, finite however small the attention",
-    level="medium",
-    minutes=10,
+    level="easy",
+    minutes=8,
     given=lambda: [((scale * torch.randn(9, 6)).log_softmax(1), _labels()) for scale in (1, 400)],
     right=lambda log_attention, labels: _of_classes(torch.logsumexp, log_attention, labels),
     judge=_where_tiny,
@@ -241,8 +249,8 @@ log_votes = Exercise(
 
 fair_votes = Exercise(
     asks="8.4: log-probabilities that do not favour the class with most examples",
-    level="hard",
-    minutes=15,
+    level="medium",
+    minutes=12,
     given=lambda: (torch.randn(9, 6).log_softmax(1), _labels()),
     right=lambda v, labels: F.normalize(_of_classes(torch.mean, v.exp(), labels), p=1).log(),
     shows=(0, 0),

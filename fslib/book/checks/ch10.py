@@ -116,8 +116,8 @@ def _models() -> tuple[float, float, float]:
 
 episodes_to_tell_apart = Exercise(
     asks="10.2: episodes that tell two models apart, on the same episodes and on their own",
-    level="hard",
-    minutes=15,
+    level="medium",
+    minutes=10,
     given=_models,
     fixed=(0.1, 0.75, 0.02),
     right=_needed(),
