@@ -134,6 +134,11 @@ theirs: ["96.0"]
 
 {{result}}`omniglot/prototypical-5way-1shot-seed0`
 
+{{lead}}`glyphs/resnet12-plain-20way-1shot-seed0 over glyphs/prototypical-20way-1shot-seed0`
+
+```{{did-not-help}} test
+```
+
 ```{{ledger-runs}}
 ```
 """
@@ -151,3 +156,4 @@ theirs: ["96.0"]
     assert all(found["command"] in shown for found in records if found["commit"].endswith("+"))
     assert re.search(r"ours\s+95\.78 ± 0\.22\s+3\s", shown) and re.search(r"theirs\s+96\.0\s", shown)
     assert ledger.printed(ledger.read("omniglot/prototypical-5way-1shot-seed0")) in shown
+    assert "\u221210.13 ± 0.16 points" in shown and re.search(r"ResNet-12\s+Conv-4\s+\u221210.13 ± 0.16\s", shown)

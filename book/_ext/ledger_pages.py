@@ -1,6 +1,7 @@
 """Render results from the ledger: no page types a number that we measured.
 
-`{result}` is a role: the value of one record, as in {result}`omniglot/prototypical-5way-1shot-seed0`.
+`{result}` is a role: the value of one record, as in {result}`omniglot/prototypical-5way-1shot-seed0`. `{lead}` is that
+of one record over another, in points: their two ids with `over` between them.
 `{ledger-table}` is a directive; each line is a row, a label with the keys its records have in common or, for somebody
 else's figures, a list of cells. `{ledger-runs}` lists every command that has filled the ledger, and `{ledger-gaps}`
 what records leave open: of which code they are, and in which precision. `{did-not-help}` is what was tried in vain, on
@@ -22,6 +23,12 @@ class Result(SphinxRole):
     def run(self):
         value = ledger.printed(ledger.read(self.text))
         return [nodes.inline("", value, classes=["result"])], []
+
+
+class Lead(SphinxRole):
+    def run(self):
+        ours, theirs = ([ledger.read(id)] for id in self.text.split(" over "))
+        return [nodes.inline("", f"{tried.points(ledger.lead(ours, theirs))} points", classes=["result"])], []
 
 
 class MarkdownDirective(SphinxDirective):
@@ -65,7 +72,7 @@ class DidNotHelp(MarkdownDirective):
 
     def markdown(self) -> str:
         rows = tried.compared if self.arguments == ["test"] else tried.choosing
-        return tried.table(rows(ledger.find()))
+        return tried.folded(rows(ledger.find()))
 
 
 class LedgerGaps(MarkdownDirective):
@@ -99,6 +106,7 @@ def gaps(records: list[ledger.Record]) -> str:
 
 def setup(app):
     app.add_role("result", Result())
+    app.add_role("lead", Lead())
     app.add_directive("ledger-table", LedgerTable)
     app.add_directive("ledger-runs", LedgerRuns)
     app.add_directive("ledger-gaps", LedgerGaps)

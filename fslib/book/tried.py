@@ -1,8 +1,8 @@
 """What was tried and did not help, read from the ledger.
 
 A trial is one training with its settings, measured on validation classes. It is held against a trial of the same
-experiment that did better at no greater effort; among several against the one that differs in the fewest settings, then
-against the best. A trial that took more effort, longer training or copies at test time, must be better beyond the
+experiment that did no worse at no greater effort; among several against the one that differs in the fewest settings,
+then against the best. A trial that took more effort, longer training or copies at test time, must be better beyond the
 interval, else it did not help either. New records are taken up as they come.
 
 What was measured on test classes, and chose nothing, is held against what :data:`COMPARED` says. What can be said of a
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from fslib.book import ledger
@@ -25,46 +26,91 @@ TOGETHER = {
     "relation-tuned": "relation-on-vectors",
 }
 
+#: Experiment → its name on the results page.
+NAMES = {
+    "loss-arcface": "ArcFace",
+    "loss-contrastive": "contrastive loss",
+    "loss-cosface": "CosFace",
+    "loss-n-pair": "N-pair loss",
+    "loss-normalized-softmax": "normalised softmax",
+    "loss-supcon": "SupCon",
+    "loss-triplet-all": "triplet loss, all triplets",
+    "loss-triplet-hard": "triplet loss, batch-hard",
+    "loss-triplet-semi-hard": "triplet loss, semi-hard",
+    "matching": "Matching Network",
+    "prototypical": "Prototypical Network",
+    "prototypical-tempered": "Prototypical Network with a temperature",
+    "recipe": "the recipe",
+    "relation-frozen": "relation module over the Prototypical Network's embedding",
+    "relation-long": "Relation Network over feature maps",
+    "relation-on-vectors": "Relation Network over vectors",
+    "supcon": "SupCon",
+    "within-alphabet-local": "local matching within an alphabet",
+}
+
 _BOTH = "Copies and warps belong together: each alone gains little or loses."
-_SHORT = "Not in a training this short."
 #: Experiment, a setting in which the trial differs, and why we think that it did not help.
 NOTES = [
-    ("prototypical", "train_augmented", "Warps cost less in the longer training than in the shorter."),
-    ("supcon", "train_augmented", f"Warps at their full bounds. {_SHORT}"),
+    ("prototypical", "train_warp", "Warps do not pay in a training this short; in the longer one they cost less."),
+    ("supcon", "train_warp", "Warps at their full bounds do not pay in a training this short."),
     ("recipe", "views", _BOTH),
-    ("recipe", "train_augmented", _BOTH),
-    ("relation-frozen", "train_frozen", "Its episodes were smaller and its learning rate lower: two recipes."),
-    ("within-alphabet-local", "train_episodes", "By then it solves almost every batch of training."),
-    ("within-alphabet-local", "train_metric", "Nothing may move, but writers put a hook or a dot in other places."),
+    ("recipe", "train_warp", _BOTH),
+    ("relation-frozen", "train_frozen", "Trained further on smaller episodes, at a lower learning rate: two recipes."),
+    ("within-alphabet-local", "train_episodes", "After so many episodes it solves almost every training batch."),
+    ("within-alphabet-local", "train_metric", "Under the cosine nothing may move, but a writer's hook or dot does."),
     ("loss-triplet-hard", "train_margin", "While no triplet satisfies the margin, the gradient does not depend on it."),
 ]
-#: Methods measured on test classes: what was tried, against what, and why we think that it did not help.
+#: Data set, heading, and under it what was measured on test classes: name and method of what was tried, then of what it
+#: is held against, and why we think that it did not help.
 COMPARED = [
-    ("glyphs", "conv4-se-tempered", "prototypical-tempered", "What SE gained without a temperature was scale."),
-    ("glyphs", "conv4-cbam-tempered", "prototypical-tempered", "Black ink on white paper leaves little to ignore."),
-    ("glyphs", "conv4-self-tempered", "prototypical-tempered", ""),
-    ("glyphs", "resnet12-plain", "prototypical", _SHORT),
-    ("glyphs", "resnet12-se", "resnet12-plain", ""),
-    ("glyphs", "resnet12-cbam", "resnet12-plain", ""),
-    ("glyphs", "resnet12-self", "resnet12-plain", ""),
-    ("glyphs", "classifier-then-episodes", "prototypical", "The classifier meets each class some fifteen times."),
-    ("glyphs", "matching-two-networks", "matching", "Two networks may drift apart, and one of them sees fewer images."),
-    ("glyphs", "matching-from-1", "matching", "Adam moves the logarithm of a scale by little in so few steps."),
-    ("omniglot", "relation", "prototypical", "The embedding was made for the distance; a module has to find it."),
+    ("glyphs", "attention blocks in a Conv-4, temperature 16", [
+        ("SE", "conv4-se-tempered", "no block", "prototypical-tempered",
+         "What SE gained without a temperature was scale."),
+        ("CBAM", "conv4-cbam-tempered", "no block", "prototypical-tempered",
+         "Black ink on white paper leaves CBAM little to ignore."),
+        ("self-attention", "conv4-self-tempered", "no block", "prototypical-tempered", ""),
+    ]),
+    ("glyphs", "a deeper network, and attention blocks in it", [
+        ("ResNet-12", "resnet12-plain", "Conv-4", "prototypical",
+         "A deeper network does not pay in a training this short."),
+        ("SE", "resnet12-se", "ResNet-12, no block", "resnet12-plain", ""),
+        ("CBAM", "resnet12-cbam", "ResNet-12, no block", "resnet12-plain", ""),
+        ("self-attention", "resnet12-self", "ResNet-12, no block", "resnet12-plain", ""),
+    ]),
+    ("glyphs", "pretraining", [
+        ("a classifier first", "classifier-then-episodes", "episodes alone", "prototypical",
+         "The classifier meets each class some fifteen times."),
+    ]),
+    ("glyphs", "Matching Network", [
+        ("two embedding networks", "matching-two-networks", "one for both sets", "matching",
+         "Two networks may drift apart, and one of them sees fewer images."),
+        ("scale from 1", "matching-from-1", "scale from 30", "matching",
+         "Adam moves the logarithm of a scale by little in so few steps."),
+    ]),
+    ("omniglot", "Relation Network", [
+        ("relation module over that embedding", "relation", "Prototypical Network", "prototypical",
+         "The embedding was made for the distance; a module has to find it."),
+    ]),
 ]  # fmt: skip
 
 _EFFORT = ("train_episodes", "views")  # more of it costs more
+_CIRCUMSTANCES = (*_EFFORT, "train_warp")  # said of every table, or of every row of it
+#: A setting → its words, or those of its values.
 _WORDS: dict[str, Any] = {
-    "train_augmented": {True: "warped images", False: "no warps"},
+    "precision": {"": "precision not recorded", "float32": "float32"},
+    "train_criterion": {"bce": "pair by pair", "cross-entropy": "over classes"},
     "train_frozen": {True: "embedding fixed", False: "embedding trained further"},
     "train_hidden": "{} hidden units",
     "train_episodes": "{:,} episodes",
-    "train_pools": "{} poolings",
-    "train_warp": "warps of {} times their bounds",
-    "train_way": "{}-way",
+    "train_metric": {"cosine_distance": "cosine", "local_distance": "local matching"},
+    "train_pools": {3: "maps of 3 × 3 not pooled", 4: "maps pooled"},
+    "train_warp": {0: "no warps", 0.5: "gentle warps", 1: "warps at their full bounds"},
+    "train_way": "{}-way training",
     "views": {0: "no copies at test time", 16: "16 copies at test time"},
 }
-_SETTINGS_OF_NONE = {"train_seconds", "train_start_weights"}
+# What a training had of which its record does not say anything.
+_UNSAID = {"train_criterion": "bce", "train_hidden": 64, "train_pools": 4}
+_SETTINGS_OF_NONE = {"train_seconds", "train_start_weights", "train_augmented"}  # the last is said by the warp
 _OF_WHOLE_SPLITS = {*ledger.KEYS, "precision", "threads", "bfloat16", "views"}
 
 
@@ -74,7 +120,6 @@ class Trial:
 
     dataset: str
     split: str
-    precision: str
     experiment: str
     method: str
     settings: dict[str, Any]
@@ -83,12 +128,22 @@ class Trial:
     @property
     def place(self) -> tuple[str, ...]:
         """Only trials of one place are held against each other."""
-        return self.dataset, self.split, self.experiment, self.precision
+        return self.dataset, self.split, self.experiment, self.settings["precision"]
+
+    def value(self, key: str) -> Any:
+        """That of a setting, said or not; None if it has none."""
+        return self.settings.get(key, _UNSAID.get(key))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A trial that did not help, what it is held against, and by how much it leads that."""
+    """A trial that did not help, what it is held against, and by how much it leads that.
+
+    Args:
+        differs: the settings that set the two sides apart on the page.
+        names: of the two sides, where settings do not say all.
+        title: what it stands under; if empty, the name of the experiment.
+    """
 
     trial: Trial
     against: Trial
@@ -96,6 +151,24 @@ class Row:
     lead: Lead
     differs: tuple[str, ...]
     note: str = ""
+    names: tuple[str, str] = ("", "")
+    title: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Data set and experiment, in words."""
+        experiment = self.title or NAMES.get(self.trial.experiment, self.trial.experiment)
+        return f"{self.trial.dataset.capitalize()}, {experiment}"
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What sets the trial and its counterpart apart, in words."""
+        keys = [key for key in self.differs if key != "train_similarity" or "train_metric" not in self.differs]
+        ours, theirs = (
+            ", ".join(filter(None, [name, *(in_words(key, trial.value(key)) for key in keys)]))
+            for name, trial in zip(self.names, (self.trial, self.against))
+        )
+        return ours, theirs
 
 
 def trials(records: Iterable[Record]) -> list[Trial]:
@@ -110,9 +183,12 @@ def trials(records: Iterable[Record]) -> list[Trial]:
         dataset, split, method = record["dataset"], record["split"], record["method"]
         keys = sorted(key for key in record if key.startswith("train_") or key == "views")
         settings = {key: record[key] for key in keys if key not in _SETTINGS_OF_NONE}
+        settings["precision"] = record.get("precision") or ""
+        if "train_augmented" in record:  # how strong the oldest warps were is not said: at their full bounds
+            settings["train_warp"] = record.get("train_warp", 1.0) if record["train_augmented"] else 0.0
         reaching = [name for *where, name in names if where == [dataset, split] and f"{method}-".startswith(f"{name}-")]
         experiment = TOGETHER.get(method) or min(reaching, key=len)
-        trial = Trial(dataset, split, record.get("precision") or "", experiment, method, settings)
+        trial = Trial(dataset, split, experiment, method, settings)
         trial = found.setdefault(repr((trial.place, method, settings)), trial)
         trial.tasks.setdefault((record["way"], record["shot"]), []).append(record)
     return list(found.values())
@@ -126,16 +202,15 @@ def choosing(records: Iterable[Record]) -> list[Row]:
         others = [other for other in all_trials if other.place == trial.place and other is not trial]
         if held := [row for other in others if (row := _held(trial, other))]:
             found.append(min(held, key=lambda row: (len(row.differs), row.lead.mean)))
-    return sorted(found, key=lambda row: (row.trial.place, row.lead.mean))
+    return sorted(found, key=lambda row: (row.trial.place[:-1], row.task, row.lead.mean))
 
 
 def _held(trial: Trial, other: Trial) -> Row | None:
     """A trial held against another one, if it did not help; None if it did, or the other one took more effort."""
     common = trial.tasks.keys() & other.tasks.keys()
     differs = differing(trial, other)
-    repeated = not differs and (trial.method == other.method or trial.settings.keys() == other.settings.keys())
     mine, its = ([each.settings.get(key, 0) for key in _EFFORT] for each in (trial, other))
-    if not common or repeated or any(a < b for a, b in zip(mine, its)):
+    if not common or not differs or any(a < b for a, b in zip(mine, its)):
         return None
     task = max(common, key=lambda task: (task[0], -task[1]))  # the hardest
     lead = ledger.lead(trial.tasks[task], other.tasks[task])
@@ -148,50 +223,83 @@ def _held(trial: Trial, other: Trial) -> Row | None:
 
 
 def differing(one: Trial, other: Trial) -> tuple[str, ...]:
-    """The settings in which two trials differ. Of what an older record does not say, it is taken to be the same."""
-    return tuple(key for key in one.settings if key in other.settings and one.settings[key] != other.settings[key])
+    """The settings in which two trials differ. What only one of them has, or only its record says, does not count."""
+    keys = {**one.settings, **other.settings}
+    return tuple(
+        key for key in keys if None not in (mine := one.value(key), its := other.value(key)) and mine != its
+    )
 
 
 def compared(records: Iterable[Record]) -> list[Row]:
     """Of what :data:`COMPARED` names, measured on test classes, all that did not help; each from the seeds of both."""
     found = []
     by_name = {(t.dataset, t.method): t for t in trials(record for record in records if record["split"] == "test")}
-    for dataset, ours, theirs, note in COMPARED:
-        trial, other = by_name[dataset, ours], by_name[dataset, theirs]
-        task = 20, 1
-        runs, its = trial.tasks[task], other.tasks[task]
-        seeds = [run["seeds"] for run in runs]
-        lead = ledger.lead(runs, [run for run in its if run["seeds"] in seeds])
-        if lead.mean <= lead.ci95:
-            found.append(Row(trial, other, task, lead, (), note))
+    for dataset, title, pairs in COMPARED:
+        for name, method, its_name, its_method, note in pairs:
+            trial, other = by_name[dataset, method], by_name[dataset, its_method]
+            task = 20, 1
+            runs, its = trial.tasks[task], other.tasks[task]
+            seeds = [run["seeds"] for run in runs]
+            lead = ledger.lead(runs, [run for run in its if run["seeds"] in seeds])
+            differs = tuple(key for key in differing(trial, other) if key in _EFFORT)
+            if lead.mean <= lead.ci95:
+                found.append(Row(trial, other, task, lead, differs, note, (name, its_name), title))
     return found
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Rows as a Markdown table."""
-    head = "| data set, experiment, task | tried | against | lead, points | training | why, as we think |"
-    lines = [head, "|:--|:--|:--|--:|:--|:--|"]
+def folded(rows: Iterable[Row]) -> str:
+    """Rows as Markdown: under each heading a table, folded, and why we think that these did not help."""
+    return "\n\n".join(_fold(list(group)) for _, group in groupby(rows, key=lambda row: (row.heading, row.task)))
+
+
+def _fold(rows: list[Row]) -> str:
+    first = rows[0]
+    leads = sorted(row.lead.mean for row in rows)
+    span = " to ".join(dict.fromkeys(_signed(lead) for lead in (leads[0], leads[-1])))
+    shared = _shared(first)
+    alike = [key for key in _CIRCUMSTANCES if key in shared and not any(_parts(key, first, row) for row in rows)]
+    task = f"{first.task[0]}\u2011way {first.task[1]}\u2011shot"
+    why = " ".join(dict.fromkeys(row.note for row in rows if row.note))
+    parts = [
+        f'<details class="hint tried"><summary>{first.heading}: {span} points</summary>',
+        ", ".join([task, *(in_words(key, first.trial.value(key)) for key in alike)]) + ".",
+        table(rows),
+        f"Why, as we think: {why}" if why else "",
+        "</details>",
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def table(rows: list[Row]) -> str:
+    """The rows of one heading as a Markdown table.
+
+    A row says what its two sides share where that is something else in another row, which differs in the same settings.
+    """
+    lines = ["| tried | against | lead, points |", "|:--|:--|--:|"]
     for row in rows:
-        experiment = "" if row.trial.split == "test" else f", {row.trial.experiment}"
-        lead = f"{100 * row.lead.mean:+.2f} ± {100 * row.lead.ci95:.2f}{', paired' * row.lead.paired}"
-        task = f"{row.task[0]}\u2011way {row.task[1]}\u2011shot"
-        if row.trial.settings.get("views") and "views" not in row.differs:
-            task += f", {row.trial.settings['views']} copies"
-        cells = [
-            f"{row.trial.dataset}{experiment}, {task}", in_words(row.trial, row.differs),
-            in_words(row.against, row.differs), lead.replace("-", "\u2212"),
-            _cost(row.trial, row.against), row.note,
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
+        same = [other for other in rows if other.differs == row.differs and not row.title]
+        both = ", ".join(
+            in_words(key, row.trial.value(key)) for key in _shared(row)
+            if any(_parts(key, row, other) for other in (rows if key in _CIRCUMSTANCES else same))
+        )  # fmt: skip
+        ours, theirs = row.sides
+        lines.append(f"| {ours}{f' (both: {both})' if both else ''} | {theirs} | {points(row.lead)} |")
     return "\n".join(lines)
 
 
-def in_words(trial: Trial, differs: tuple[str, ...]) -> str:
-    """What sets a trial apart; its method, if no setting does."""
-    return ", ".join(_said(key, trial.settings[key]) for key in differs) or trial.method
+def _shared(row: Row) -> list[str]:
+    """The settings that both sides of a row have in common."""
+    keys = {**row.trial.settings, **_UNSAID}
+    return [key for key in keys if key not in row.differs and row.trial.value(key) == row.against.value(key)]
 
 
-def _said(key: str, value: Any) -> str:
+def _parts(key: str, row: Row, other: Row) -> bool:
+    """Whether a setting that both sides of a row share is another one in another row, or is not shared there."""
+    return key in other.differs or row.trial.value(key) != other.trial.value(key)
+
+
+def in_words(key: str, value: Any) -> str:
+    """A setting of a training, as the page says it."""
     name = key.removeprefix("train_").replace("_", " ")
     words = _WORDS.get(key, name + " {}")
     if isinstance(words, dict):
@@ -201,11 +309,10 @@ def _said(key: str, value: Any) -> str:
     return str(words).format(value.replace("_", " ") if isinstance(value, str) else value)
 
 
-def _cost(*both: Trial) -> str:
-    """How long a run of either was: episodes, once if they are as many, and seconds in the mean."""
-    seconds, episodes = [], [trial.settings["train_episodes"] for trial in both]
-    for trial in both:
-        runs = {tuple(r["seeds"]): r["train_seconds"] for task in trial.tasks.values() for r in task}
-        seconds.append(sum(runs.values()) / len(runs))
-    once = dict.fromkeys(f"{number:,}" for number in episodes)
-    return f"{' / '.join(once)} episodes, {' / '.join(f'{each:,.0f}' for each in seconds)}\u00a0s"
+def points(lead: Lead) -> str:
+    """A lead in points, with its interval."""
+    return f"{_signed(lead.mean)} ± {100 * lead.ci95:.2f}{', paired' * lead.paired}"
+
+
+def _signed(fraction: float) -> str:
+    return f"{100 * fraction:+.2f}".replace("-", "\u2212")

@@ -1,7 +1,10 @@
 """The page of what did not work holds what the records hold, and takes up new ones by itself."""
 
 import math
+import re
 import shutil
+from itertools import groupby
+from pathlib import Path
 
 import pytest
 
@@ -24,8 +27,7 @@ def record(mean, seed=0, **keys):
 
 
 def told(*records):
-    words = tried.in_words
-    return [(words(row.trial, row.differs), words(row.against, row.differs)) for row in tried.choosing(records)]
+    return [row.sides for row in tried.choosing(records)]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,14 @@ def told(*records):
         ([record(0.5, train_margin=1), record(0.6, train_margin=2, dataset="other")], []),
         ([record(0.5), record(0.6, method="a-again")], []),
         ([record(0.5, train_augmented=True, method="a-warped"), record(0.6, train_augmented=False)],
-         [("warped images", "no warps")]),
+         [("warps at their full bounds", "no warps")]),
+        # what a record does not say, it had by default
+        ([record(0.5), record(0.6, train_criterion="cross-entropy")], [("pair by pair", "over classes")]),
+        ([record(0.5), record(0.6, train_pools=4)], []),
+        # a metric and the similarity of its name are said once
+        ([record(0.5, train_metric="cosine_distance", train_similarity="cosine_similarity"),
+          record(0.6, train_metric="local_distance", train_similarity="local_similarity")],
+         [("cosine", "local matching")]),
     ],
 )  # fmt: skip
 def test_what_is_held_against_what(records, rows):
@@ -83,17 +92,61 @@ def test_every_trial_is_on_the_page_or_the_best_of_its_effort():
                 assert other["mean"] <= one["mean"] or not tried.differing(trials[id(one)], trials[id(other)])
 
 
-def test_the_table_prints_what_the_records_say():
-    lines = tried.table(ROWS).splitlines()[2:]
-    assert len(lines) == len(ROWS)
-    for line, row in zip(lines, ROWS):
+def lines(rows):
+    """The rows of all tables."""
+    return re.findall(r"^\| (?!tried).*", tried.folded(rows), re.MULTILINE)
+
+
+def test_the_tables_print_what_the_records_say():
+    rows = [*ROWS, *tried.compared(RECORDS)]
+    assert len(lines(rows)) == len(rows)
+    for line, row in zip(lines(rows), rows):
         (ours, *more), (theirs, *others) = row.trial.tasks[row.task], row.against.tasks[row.task]
         if more or others:  # a mean over seeds, which has its own test
             continue
         half = 100 * math.hypot(ours["ci95"], theirs["ci95"])
         lead = f"{100 * (ours['mean'] - theirs['mean']):+.2f} ± {half:.2f}".replace("-", "\u2212")
-        seconds = f" {ours['train_seconds']:,.0f} / {theirs['train_seconds']:,.0f}\u00a0s |"
-        assert f"| {lead} |" in line and seconds in line and line.count("|") == 7
+        assert line.endswith(f" | {lead} |") and line.count("|") == 4
+
+
+def test_no_two_rows_under_one_heading_read_alike():
+    for heading, rows in groupby(ROWS, key=lambda row: (row.heading, row.task)):
+        cells = [line.rpartition(" | ")[0] for line in lines(rows)]
+        assert len(set(cells)) == len(cells), heading
+
+
+@pytest.mark.parametrize(
+    "records, rows",
+    [
+        ([record(0.5, train_a=1), record(0.6, train_a=2)], ["a 1 | a 2"]),
+        # the same trial twice, and what sets the two apart
+        ([record(mean + b, train_a=a, train_b=b, precision=precision)
+          for b, precision in enumerate(["float32", "bfloat16"]) for a, mean in ((1, 0.1), (2, 0.2))],
+         ["a 1 (both: b 0, float32) | a 2", "a 1 (both: b 1, precision bfloat16) | a 2"]),
+        # warps are said of the table if they are those of all rows, else of each that shares them
+        ([record(0.5, train_a=1, train_augmented=False), record(0.6, train_a=2, train_augmented=False),
+          record(0.4, train_a=2, train_warp=0.5, train_augmented=True)],
+         ["gentle warps | no warps", "a 1 (both: no warps) | a 2"]),
+    ],
+)  # fmt: skip
+def test_what_both_sides_share_is_said_where_it_sets_rows_apart(records, rows):
+    assert [line[2:].rpartition(" | ")[0] for line in lines(tried.choosing(records))] == rows
+
+
+def test_the_page_speaks_no_internal_names():
+    for row in [*ROWS, *tried.compared(RECORDS)]:
+        assert row.title or row.trial.experiment in tried.NAMES
+    page = tried.folded([*ROWS, *tried.compared(RECORDS)])
+    names = {record["method"] for record in RECORDS if "-" in record["method"]}
+    assert [word for word in [*names, "_", "bce", "None", "times their bounds"] if word in page] == []
+
+
+def test_a_fold_has_a_heading_a_caption_a_table_and_the_reasons():
+    hard = [row for row in ROWS if row.trial.experiment == "loss-triplet-hard"]
+    summary, caption, _, why, end = tried.folded(hard).split("\n\n")
+    assert summary.startswith("<details") and "Glyphs, triplet loss, batch-hard: +0.00 points</summary>" in summary
+    assert caption == "20\u2011way 1\u2011shot, 1,000 episodes, no warps." and end == "</details>"
+    assert why == "Why, as we think: While no triplet satisfies the margin, the gradient does not depend on it."
 
 
 def test_a_new_record_comes_onto_the_page_by_itself(tmp_path, monkeypatch):
@@ -102,7 +155,7 @@ def test_a_new_record_comes_onto_the_page_by_itself(tmp_path, monkeypatch):
     id = "glyphs/loss-supcon-validation-1000-temperature{}-20way-1shot-seed0"
     best = ledger.read(id.format(0.03))
     ledger.write(best | {"id": id.format(0.01), "train_temperature": 0.01, "mean": best["mean"] - 0.1})
-    (row,) = set(tried.table(tried.choosing(ledger.find())).splitlines()) - set(tried.table(ROWS).splitlines())
+    (row,) = set(lines(tried.choosing(ledger.find()))) - set(lines(ROWS))
     assert "temperature 0.01 | temperature 0.03" in row and "\u221210.00" in row
 
 
@@ -110,6 +163,24 @@ def test_every_note_and_every_comparison_has_its_row():
     noted = {note for row in ROWS for experiment, key, note in tried.NOTES if row.note == note}
     assert noted == {note for _, _, note in tried.NOTES}
     rows = tried.compared(RECORDS)
-    named = [(row.trial.dataset, row.trial.method, row.against.method) for row in rows]
-    assert named == [comparison[:3] for comparison in tried.COMPARED]
+    named = [(row.title, row.trial.method, row.against.method) for row in rows]
+    assert named == [(title, pair[1], pair[3]) for _, title, pairs in tried.COMPARED for pair in pairs]
     assert all(row.lead.mean <= row.lead.ci95 for row in rows)
+
+
+def test_each_lesson_is_led_by_a_loss():
+    """By a row of the page, below zero beyond its interval; what is said beside it holds, too."""
+    page = (Path(__file__).parents[2] / "book" / "what_did_not_work.md").read_text(encoding="utf8")
+    lessons = re.findall(r"^- \{lead\}`(\S+) over (\S+)`", page, re.MULTILINE)
+    shown = {
+        (ours["id"], theirs["id"])
+        for row in [*ROWS, *tried.compared(RECORDS)]
+        for ours in row.trial.tasks[row.task]
+        for theirs in row.against.tasks[row.task]
+    }
+    assert len(lessons) == 6 and shown.issuperset(lessons)
+    for ours, theirs in lessons:
+        lead = ledger.lead([ledger.read(ours)], [ledger.read(theirs)])
+        assert lead.mean < -lead.ci95
+    level = ledger.read("glyphs/conv4-se-tempered-20way-1shot-seed0")["mean"]
+    assert abs(level - ledger.read("glyphs/prototypical-tempered-20way-1shot-seed0")["mean"]) < 0.002
