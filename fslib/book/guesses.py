@@ -238,13 +238,13 @@ QUESTIONS: dict[str, Number | Choice] = {
         "votes…name…the first class in {}", 0, 100,
     ),
     "wrong-labels": Number(
-        "Three of the ten examples of each class get a wrong label. How many points of accuracy does the nearest example "
-        "lose?",
+        "Three of the ten examples of each class get a wrong label. How many points of accuracy does the nearest "
+        "example lose?",
         "nearest example…lost with three of ten labels wrong: {}", 0, 60, 1, "points",
     ),
     "lead-of-five": Number(
-        "On ten thousand common episodes, one pair of trainings has the Prototypical Network ahead by 0.9 points, give or "
-        "take a tenth. By how many points does it lead in the mean of five pairs?",
+        "On ten thousand common episodes, one pair of trainings has the Prototypical Network ahead by 0.9 points, give "
+        "or take a tenth. By how many points does it lead in the mean of five pairs?",
         "mean {}…the next pair ±", -1, 2, 0.1, "points",
     ),
 }  # fmt: skip
