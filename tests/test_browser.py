@@ -822,6 +822,18 @@ def test_a_choice_must_be_made(visit):
     assert waits.is_visible() and "You chose triplet, all; it is SupCon." in asked.locator(".live").inner_text()
 
 
+def test_only_this_one_shows_one_figure_and_keeps_nothing(visit):
+    page = visit(LOSSES)
+    asked, waits = question(page, "triplets")
+    other = question(page, "best-loss")
+    asked.get_by_role("button", name="Only this one").click()
+    assert "asks again" in focused(page) and waits.is_visible()
+    assert other[0].is_visible() and not other[1].is_visible()
+    page.reload()
+    asked, waits = question(page, "triplets")
+    assert asked.get_by_role("button", name="Show me").is_visible() and not waits.is_visible()
+
+
 def test_show_me_is_for_the_whole_book_and_can_be_taken_back(visit, address):
     page = visit(LOSSES)
     asked, waits = question(page, "triplets")

@@ -1,9 +1,9 @@
 """Questions that a page asks before it shows a figure, and the page that says how good the guesses were.
 
 A cell of a chapter asks one, by `guesses.ask("…")`, and names in its metadata the last cell that waits for the answer,
-`"guess": {"until": "…"}`; of a text only what stands before its first heading waits. What waits stands in an element
-that a line of script hides before it is seen. Without JavaScript, on paper, and after *Show me* it is simply there. The
-directive `{intuition}` lists all questions that the chapters ask; without JavaScript that is all.
+`"guess": {"until": "…"}`; of a text only the first paragraph waits, for a lesson must not hang on an answer. What waits
+stands in an element that a line of script hides before it is seen. Without JavaScript, on paper, and after *Show me* it
+is simply there. The directive `{intuition}` lists all questions that the chapters ask; without JavaScript that is all.
 """
 
 import html
@@ -33,18 +33,18 @@ def covered(cells: list[dict]) -> list[dict]:
     """The cells of a page, with those in an element that wait for a guess."""
     made, until = [], None
     for cell in cells:
-        text = "".join(cell["source"])
-        heading = HEADING.search(text) if cell["cell_type"] == "markdown" else None
-        if until and heading and cell.get("id") != until:
+        text, prose = "".join(cell["source"]), cell["cell_type"] == "markdown"
+        last = until is not None and cell.get("id") == until
+        paragraph, _, stays = text.partition("\n\n") if last and prose else (text, "", "")
+        if until and prose and HEADING.search(paragraph):
             raise ValueError(f"What waits for a guess must end with {until}, but there is none in its section.")
-        if until and cell.get("id") == until:
-            end = heading.start() if heading else len(text)
-            after = [markdown("</div>", f"{until}-end"), markdown(text[end:], f"{until}-after")]
-            made += [part for part in [{**cell, "source": [text[:end]]}, *after] if part["source"][0].strip()]
+        made.append({**cell, "source": [paragraph]} if last else cell)
+        if last:
+            made.append(markdown("</div>", f"{until}-end"))
+            if stays:
+                made.append(markdown(stays, f"{until}-after"))
             until = None
-            continue
-        made.append(cell)
-        if cell["cell_type"] == "code" and (asks := ASKS.search(text)):
+        elif not prose and (asks := ASKS.search(text)):
             until = cell["metadata"]["guess"]["until"]
             waits = f'<div class="after-guess" data-guess="{asks[1]}">\n{HIDE}'
             made.append(markdown(waits, f"{cell['id']}-waits"))

@@ -34,17 +34,26 @@ def sources(cells):
     return [re.sub("<script>.*</script>", "", "".join(cell["source"])).strip() for cell in cells]
 
 
-def test_what_waits_ends_where_it_says_and_before_a_heading():
-    cells = [code("a"), ASKS, code("b"), text("Why.\n", "\n", "## Next\n", "More.", id="end"), code("c")]
+def test_what_waits_ends_where_it_says_after_one_paragraph():
+    """A lesson after it stays, whether or not there was a guess."""
+    lesson = "A lesson.\n\n## Next\nMore."
+    cells = [code("a"), ASKS, code("b"), text("Why,\n", "and how.\n", "\n", lesson, id="end"), code("c")]
     made = pages.covered(cells)
     waits = '<div class="after-guess" data-guess="square">'
-    assert sources(made) == ["a", 'guesses.ask("square")', waits, "b", "Why.", "</div>", "## Next\nMore.", "c"]
+    assert sources(made) == ["a", 'guesses.ask("square")', waits, "b", "Why,\nand how.", "</div>", lesson, "c"]
     ids = [cell["id"] for cell in made if cell["cell_type"] == "markdown"]
     assert len(set(ids)) == len(ids) == 4
     assert sources(pages.covered([ASKS, code("b", id="end")])) == ['guesses.ask("square")', waits, "b", "</div>"]
 
 
-@pytest.mark.parametrize("cells", [[ASKS, code("b")], [ASKS, text("## Next"), code("b", id="end")]])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [ASKS, code("b")],
+        [ASKS, text("## Next"), code("b", id="end")],
+        [ASKS, code("b"), text("## Next", id="end")],
+    ],
+)
 def test_what_waits_for_ever_is_refused(cells):
     with pytest.raises(ValueError, match="must end with end"):
         pages.covered(cells)

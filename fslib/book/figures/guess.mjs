@@ -1,4 +1,5 @@
-// A guess before the figure. On a page the figure waits for it, or for *Show me*; in a notebook nothing waits.
+// A guess before the figure. On a page the figure waits for it, for *Show me*, or for *Only this one*; in a notebook
+// nothing waits.
 //
 // Guesses stay in the reader's own browser, under one key, and nothing is sent anywhere.
 
@@ -91,8 +92,8 @@ function fill(el, ...content) {
   if (had) root.querySelector("[tabindex], input, button")?.focus();
 }
 
-/** Ask: `guessed(guess)` is called with what the reader says, and *Show me* is there if somebody does. */
-function ask(el, question, guessed, showMe) {
+/** Ask: `guessed(guess)` is called with what the reader says; `others` are buttons beside it. */
+function ask(el, question, guessed, ...others) {
   let guess = question.options ? undefined : (question.low + question.high) / 2;
   if (!question.options) guess = Math.round(guess / question.step) * question.step;
   const note = tag("p", { className: "quiet", attributes: { role: "status" } });
@@ -103,7 +104,7 @@ function ask(el, question, guessed, showMe) {
     : tag("div", { className: "slide" }, slider("Your guess", { min: question.low, max: question.high, step: question.step },
         guess, (value) => (guess = value), (value) => shown(question, value)));
   fill(el, tag("fieldset", {}, tag("legend", { textContent: question.text }), answer),
-    tag("div", { className: "bar" }, say, ...(showMe ? [button("Show me", showMe)] : []), note));
+    tag("div", { className: "bar" }, say, ...others, note));
 }
 
 /** Say what the reader guessed, and what came out. */
@@ -149,7 +150,12 @@ function define() {
       this.classList.toggle("asking", !show && !found);
       if (this.cover) this.cover.hidden = !show && !found;
       if (found) tell(this, this.question, found);
-      else if (!show) ask(this, this.question, (guess) => this.guessed(guess), this.cover && (() => this.showMe()));
+      else if (!show) ask(this, this.question, (guess) => this.guessed(guess), ...(this.cover ? this.ways() : []));
+    }
+
+    /** To see what waits without a guess. */
+    ways() {
+      return [button("Show me", () => this.showMe()), button("Only this one", () => this.showOne())];
     }
 
     guessed(guess) {
@@ -162,13 +168,21 @@ function define() {
     showMe() {
       keep({ show: true });
       all().filter((other) => other !== this).forEach((other) => other.paint());
+      this.uncover("From now on the book shows its figures at once. ", button("Ask me again", () => {
+        keep({ show: false });
+        all().forEach((other) => other.paint());
+      }));
+    }
+
+    /** Nothing is kept. */
+    showOne() {
+      this.uncover("Here it is. The next visit asks again.");
+    }
+
+    uncover(...said) {
       this.cover.hidden = false;
       this.classList.remove("asking");
-      fill(this, tag("p", { tabIndex: -1, style: { margin: 0 } }, "From now on the book shows its figures at once. ",
-        button("Ask me again", () => {
-          keep({ show: false });
-          all().forEach((other) => other.paint());
-        })));
+      fill(this, tag("p", { tabIndex: -1, style: { margin: 0 } }, ...said));
     }
   });
 }
