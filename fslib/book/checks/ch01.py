@@ -30,6 +30,11 @@ nearest_neighbour = Exercise(
             "you return the position of the nearest support example; return the label at that position.",
             lambda support, labels, query: squared_euclidean(query, support).argmin(1),
         ),
+        "axis": Wrong(
+            "that is the nearest query of each example, not the nearest example of each query: argmin over the other "
+            "axis.",
+            lambda support, labels, query: labels[squared_euclidean(query, support).argmin(0)],
+        ),
         "farthest": Wrong(
             "you pick the farthest example; the nearest has the smallest distance.",
             lambda support, labels, query: labels[squared_euclidean(query, support).argmax(1)],
