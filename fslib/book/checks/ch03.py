@@ -230,6 +230,11 @@ scale_needed = Exercise(
             "one of the classes is the right one; N − 1 are wrong.",
             lambda ways, loss: (ways - 1) / ways * math.log(ways / math.expm1(loss)),
         ),
+        "outside": Wrong(
+            "divide by N − 1 before the logarithm, not after it.",
+            lambda ways, loss: -math.log(math.expm1(loss)) / ways,
+            lambda ways, loss: -math.log(math.expm1(loss)) / (ways - 1),
+        ),
     },
     otherwise="for {given[0]} ways and a loss of {given[1]} your scale is {answer:.3g}, and equation 3.5 gives another "
     "loss.",
