@@ -819,7 +819,8 @@ def test_a_choice_must_be_made(visit):
     asked.get_by_role("radio").first.focus()
     asked.page.keyboard.press("ArrowDown")
     asked.get_by_role("button", name="That is my guess").click()
-    assert waits.is_visible() and "You chose triplet, all; it is SupCon." in asked.locator(".live").inner_text()
+    said = asked.locator(".live").inner_text()
+    assert waits.is_visible() and "You chose “triplet, all”; the answer is “SupCon”." in said
 
 
 def test_only_this_one_shows_one_figure_and_keeps_nothing(visit):

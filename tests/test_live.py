@@ -522,7 +522,7 @@ def test_a_guess_in_a_notebook_is_told_to_python_and_answered(page):
     assert [guess for _, guess, _ in told] == [15, 20.5, "contrastive"]
     number, unknown, choice = (said.replace("\xa0", " ") for _, _, said in told)
     assert re.fullmatch(r"You guessed 15 points; it is 23\.6 ± 0\.3 points\.", number)
-    assert unknown == "You guessed 20.5." and choice == "✗ You chose contrastive; it is SupCon."
+    assert unknown == "You guessed 20.5." and choice == "✗ You chose “contrastive”; the answer is “SupCon”."
 
 
 def test_guesses_are_counted_by_their_distance(page):

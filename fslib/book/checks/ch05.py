@@ -289,6 +289,11 @@ def _own_alone(embed: Callable, images: Tensor, change: Callable) -> tuple[Tenso
     return own.mean(), 1.96 * own.std() / len(own) ** 0.5
 
 
+def _mean_is_right(embed: Callable, images: Tensor, change: Callable, found: tuple) -> str | None:
+    mean, _ = _forgives()(embed, images, change)
+    return "half-width" if math.isclose(found[0], mean, rel_tol=1e-3) else None
+
+
 def _network() -> tuple[Callable, Tensor, Callable]:
     weight = torch.randn(36, 6)
     images = torch.rand(40, 6, 6)
@@ -304,6 +309,7 @@ forgives = Exercise(
     also=(_forgives_by_table, lambda *given: tuple(part.item() for part in _forgives()(*given))),
     parts=("the mean", "the half-width"),
     tolerance=1e-3,
+    judge=_mean_is_right,
     hints=(
         "Embed twice: the images, and the changed images. Which rows belong together?",
         "`changed.roll(-1, 0)` puts the next row in the place of each.",
@@ -334,6 +340,11 @@ forgives = Exercise(
             "that is the spread of single images; the mean of n varies √n times less.",
             _forgives(half=lambda gains: 1.96 * gains.std()),
             _forgives(half=lambda gains: gains.std()),
+        ),
+        "half-width": Wrong(
+            "the mean is right; the half-width is 1.96 · std (n − 1) / √n.",
+            _forgives(half=lambda gains: 1.96 * gains.std(correction=0) / len(gains) ** 0.5),
+            _forgives(half=lambda gains: 2 * gains.std() / len(gains) ** 0.5),
         ),
     },
     otherwise="the cosine with its own changed image, less that with the next one's, over all images.",

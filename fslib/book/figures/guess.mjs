@@ -39,13 +39,14 @@ const measured = ({ unit }, { truth, half }) => {
 export function verdict(question, { guess, ...came }) {
   if (question.options) {
     if (came.truth === undefined) return [`You chose: ${guess}.`];
-    return guess === came.truth ? ["\u2713 You chose ", strong(guess), ", and so it is."] : ["\u2717 You chose ", strong(guess), "; it is ", strong(came.truth), "."];
+    return guess === came.truth ? ["\u2713 You chose ", quoted(guess), ", and so it is."] : ["\u2717 You chose ", quoted(guess), "; the answer is ", quoted(came.truth), "."];
   }
   const yours = ["You guessed ", strong(shown(question, guess))];
   return came.truth === undefined ? [...yours, "."] : [...yours, "; it is ", strong(measured(question, came)), "."];
 }
 
 const strong = (textContent) => tag("strong", { textContent });
+const quoted = (option) => strong(`“${option}”`);
 
 /** A guess and what came out on the length of the slider: a ring, and a dot with its interval. For the eye; the words say the same. */
 export function track({ low, high }, { guess, truth, half = 0 }) {
