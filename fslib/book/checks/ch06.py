@@ -149,8 +149,8 @@ def _scores(
 
 nearest_example = Exercise(
     asks="6.3: the score of each class, minus the squared distance to its nearest example",
-    level="medium",
-    minutes=10,
+    level="easy",
+    minutes=8,
     given=lambda: (torch.randn(7, 4), shuffled(3, 1, 3, 2, 1, 2, 3), torch.randn(20, 4)),
     right=_scores(),
     shows=(0, 0),

@@ -60,7 +60,7 @@ function build(figure) {
       figure.slider("Temperature", "temperature", { min: 0.1, max: 4, step: 0.1 }, (v) => v.toFixed(1))),
     plane.element,
     said.element,
-    tag("p", { className: "quiet", textContent: "Drag the points, or choose one with Tab and move it with the arrow keys. Large pale marks are class means; the star is the query." }));
+    tag("p", { className: "quiet", textContent: "Drag the points, or choose one with Tab and move it with the arrow keys. Large pale marks are the class means, when those are compared; the star is the query." }));
 
   const means = figure.state.support.map((_, c) => plane.drawing.appendChild(svg("path", prototype(c))));
   const points = figure.state.support.map((examples, c) => examples.map((_, i) => plane.handle(
