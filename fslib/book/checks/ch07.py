@@ -112,8 +112,8 @@ def _without_pairs(answer: Callable[..., Any], linear: nn.Linear, classes: Tenso
 
 linear_on_pairs = Exercise(
     asks="7.2: a linear layer on joined vectors, by halves",
-    level="hard",
-    minutes=15,
+    level="medium",
+    minutes=12,
     # Pairs of long vectors and a short answer: who makes the pairs makes many more numbers.
     given=lambda: (nn.Linear(32, 2), torch.randn(20, 16), torch.randn(30, 16)),
     right=_by_halves,
@@ -169,13 +169,14 @@ def _asymmetry(
     factor: float = 1.96,
     power: float = 0.5,
     other: Callable[[Tensor, Tensor], Tensor] = _exchanged,
+    correction: int = 1,
 ) -> Callable[[Pairs, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Mean change of a score, and half-width, rightly or with a mistake."""
 
     def measured(relation: Pairs, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             changes = change(relation(torch.cat([first, second], 1)) - relation(other(first, second)))
-        return changes.mean(), factor * changes.std() / len(changes) ** power
+        return changes.mean(), factor * changes.std(correction=correction) / len(changes) ** power
 
     return measured
 
@@ -184,6 +185,11 @@ def _asymmetry_by_pairs(relation: Pairs, first: Tensor, second: Tensor) -> tuple
     pairs = [(torch.cat([a, b])[None], torch.cat([b, a])[None]) for a, b in zip(first, second, strict=True)]
     changes = torch.tensor([abs(relation(there).item() - relation(back).item()) for there, back in pairs])
     return changes.mean().item(), 1.96 * (changes.var() / len(changes)).sqrt().item()
+
+
+def _mean_is_right(relation: Pairs, first: Tensor, second: Tensor, found: tuple) -> str | None:
+    mean, _ = _asymmetry()(relation, first, second)
+    return "half-width" if math.isclose(found[0], mean, rel_tol=0.002) else None
 
 
 def _relation_and_pairs() -> tuple[nn.Module, Tensor, Tensor]:
@@ -199,6 +205,7 @@ asymmetry = Exercise(
     right=_asymmetry(),
     parts=("the mean change", "the half-width"),
     tolerance=0.002,
+    judge=_mean_is_right,
     also=(
         _asymmetry_by_pairs,
         _asymmetry(other=lambda first, second: torch.cat([first, second], 1).roll(first.shape[1], 1)),
@@ -228,6 +235,11 @@ asymmetry = Exercise(
             "that is the spread of single pairs; the mean of n varies √n times less.",
             _asymmetry(power=0),
             _asymmetry(factor=1, power=0),
+        ),
+        "half-width": Wrong(
+            "the mean is right; the half-width is 1.96 · std (n − 1) / √n.",
+            _asymmetry(correction=0),
+            _asymmetry(factor=2),
         ),
     },
     otherwise="the score of (first, second) less that of (second, first), without sign, over all pairs.",
