@@ -58,6 +58,15 @@ def test_solutions_go_by_their_exercises_and_say_what_they_printed(tmp_path):
     assert found["Exercise 1: one"] == "```python\nprint(1)\n```\n\n```text\n1\n```"
 
 
+def test_a_solution_that_uses_what_is_not_shown_says_where_it_is(tmp_path):
+    notebook = solved(["early = 0"], "## Exercise 1: one", ["def hidden(x):\n    y = x\n    return y"],
+                      ["y = 1\nprint(y, early)", "solution"],
+                      "## Exercise 2: two", ["hidden(2)", "solution"])  # fmt: skip
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    found = notebook_pages.solutions(tmp_path / "a.ipynb", tmp_path / "cache")
+    assert [notebook_pages.SET_UP in text for text in found.values()] == [False, True]
+
+
 def test_each_solution_comes_at_the_end_of_its_exercise():
     texts = ["## Exercises\n\n### Exercise 1: one", "code 1", "### Exercise 2: two", "code 2", "## Summary", "code 3"]
     cells = [{"cell_type": "code" if t.startswith("code") else "markdown", "source": [t]} for t in texts]

@@ -5,6 +5,7 @@ gets, folded, which mistake gives which number, from the bank of wrong answers; 
 solutions beside it, with what it printed when that notebook ran. A progress bar, which would stand still, goes.
 """
 
+import ast
 import json
 import re
 from operator import attrgetter
@@ -21,6 +22,7 @@ CHECKED = re.compile(r"^checks\.([\w.]+)\(", re.MULTILINE)
 BAR = re.compile(r"\s*\d+%\|.*\[.*\]\s*")
 HEADING = re.compile(rf"{FENCED}|^#{{1,6}} +(?P<words>.*)$", re.MULTILINE)
 FOLDED = "<details class=\"solution\"><summary>Show the solution</summary>\n\n{inside}\n\n</details>"
+SET_UP = "The notebook of solutions sets up what this one is measured on."
 MISTAKES = FOLDED.replace("solution", "mistakes", 1).replace("Show the solution", "If you got …")
 
 
@@ -47,20 +49,45 @@ def exercise_in(cell: dict) -> str | None:
     return next((words for words in headings(cell) if words.startswith("Exercise ")), None)
 
 
+def assigned(code: str) -> set[str]:
+    """The names that a cell of code leaves behind, imports apart."""
+    made: set[str] = set()
+    for statement in ast.parse(code).body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            made.add(statement.name)
+        else:
+            names = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
+            made |= {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    return made
+
+
+def used(code: str) -> set[str]:
+    """The names that a cell of code reads."""
+    names = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name))
+    return {name.id for name in names if isinstance(name.ctx, ast.Load)}
+
+
 def solutions(path: Path, cache: Path) -> dict[str, str]:
     """Of each exercise, by its heading, the solution as Markdown, in parts as the notebook has cells.
+
+    One that uses names of cells that are not shown says where they are.
 
     Args:
         path: a notebook of solutions.
         cache: of executed notebooks, from which what was printed comes; without it there is the code alone.
     """
     found: dict[str, list[str]] = {}
+    hidden: set[str] = set()
     exercise = ""
     for cell in ran(nbformat.read(path, as_version=4), cache).cells:
         exercise = exercise_in(cell) or exercise
         if "solution" not in cell.metadata.get("tags", []):
+            if exercise and cell.cell_type == "code":
+                hidden |= assigned(cell.source)
             continue
         parts = found.setdefault(exercise, [])
+        if cell.cell_type == "code" and SET_UP not in parts and hidden & used(cell.source):
+            parts.append(SET_UP)
         parts.append(f"```python\n{cell.source}\n```" if cell.cell_type == "code" else cell.source)
         printed = "".join(out.text for out in cell.get("outputs", []) if out.output_type == "stream")
         if printed:
