@@ -113,7 +113,7 @@ def test_08_two_networks():
 
 
 def test_08_votes_on_glyphs():
-    """On `glyphs` the mean with a temperature is ahead in every column, by more than its own seeds lie apart."""
+    """On `glyphs` the mean with a temperature is ahead in every column."""
     for task in TASKS:
         (votes,), runs = means("matching", *task), means("prototypical-tempered", *task)
         (first,) = means("prototypical-tempered", *task, seeds=[0])
