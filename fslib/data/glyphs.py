@@ -76,7 +76,7 @@ def load(splits: Sequence[str]) -> ImageSet:
         splits: any of ``"train"``, ``"validation"``, ``"test"``.
 
     Returns:
-        Images (n, 1, 28, 28); ``domains`` holds the face, an index into :data:`FACES`.
+        Images (n, 1, 28, 28); ``domains`` holds the face, an index into ``FACES``.
     """
     images, faces, characters = _all()
     scripts = [script_of(chr(code)) or "" for code in characters]
@@ -97,7 +97,7 @@ def attributes(domains: Any) -> dict[str, Tensor]:
     """Family, weight and slant of faces, as numbers of their values in :data:`ATTRIBUTES`.
 
     Args:
-        domains: faces, indices into :data:`FACES`, (n,), as the ``domains`` of Glyphs.
+        domains: faces, indices into ``FACES``, (n,), as the ``domains`` of Glyphs.
 
     Returns:
         ``"family"``, ``"weight"`` and ``"slant"``, each int64 (n,).
@@ -178,14 +178,14 @@ def look_alikes(change: Callable[[Tensor], Tensor]) -> list[tuple[str, str]]:
     """Which characters a map makes of which: of p a mirror makes q, and of o it makes o.
 
     They are compared as the fonts have them, before any warp: two characters look alike if in one face, any of
-    :data:`FACES`, the first as the map makes it and the second differ by less than the mean squared difference below
+    ``FACES``, the first as the map makes it and the second differ by less than the mean squared difference below
     which this data set takes two characters for one.
 
     Args:
         change: from ink (n, 1, 32, 32) to as much of that shape, as :func:`fslib.augmentation.mirrored`.
 
     Returns:
-        Pairs of class names, of all splits: a class and what becomes of it; itself if it stays what it is.
+        A class and what becomes of it, by their names, of all splits; itself if it stays what it is.
 
     Example:
         >>> from fslib.augmentation import mirrored
