@@ -254,6 +254,11 @@ def _let_in(
     return lambda members, outsiders, kept: (best(outsiders) >= threshold(best(members), kept)).double().mean()
 
 
+def _let_in_by_count(members: Tensor, outsiders: Tensor, kept: float) -> float:
+    threshold = members.max(1).values.quantile(1 - kept).item()
+    return sum(score > threshold for score in outsiders.max(1).values.tolist()) / len(outsiders)
+
+
 def _members_and_outsiders() -> tuple[Tensor, Tensor, float]:
     """Scores of queries that have a class among five and of queries that have none, where each mistake shows."""
     answers = [outsiders_let_in.right, *(each for wrong in outsiders_let_in.wrong.values() for each in wrong.answers)]
@@ -276,10 +281,7 @@ outsiders_let_in = Exercise(
     tolerance=0.008,
     also=(
         _let_in(lambda best, kept: best.sort(descending=True).values[round(kept * len(best)) - 1]),
-        lambda members, outsiders, kept: (
-            sum(float(each) > members.max(1).values.quantile(1 - kept) for each in outsiders.max(1).values)
-            / len(outsiders)
-        ),
+        _let_in_by_count,
     ),
     hints=(
         "Which of the scores of a query says that no class fits? Make one number of each row first.",
