@@ -55,6 +55,15 @@ def whole(name: str, value: Any, least: int = 1, below: float = math.inf) -> int
     return number
 
 
+def weights_digest(module: torch.nn.Module) -> str:
+    """First digits of a hash of all weights and buffers, by which two trained networks are told apart."""
+    digest = hashlib.sha256()
+    for name, weights in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(weights.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def described(name: str, value: Any) -> Settings:
     """The settings in a value, as text by the path to each.
 

@@ -1,4 +1,4 @@
-"""Turns by quarters of a circle and mirrors: exact, for no pixel is computed anew.
+"""Turns by quarters of a circle and mirrors: exact, because no pixel is computed anew.
 
 Whether they leave a character what it is, is another question. A mirror makes q of p, and half a turn makes d of p.
 :func:`fslib.data.glyphs.look_alikes` lists such pairs.

@@ -243,8 +243,8 @@ QUESTIONS: dict[str, Number | Choice] = {
         "nearest example…lost with three of ten labels wrong: {}", 0, 60, 1, "points",
     ),
     "lead-of-five": Number(
-        "On ten thousand common episodes, one pair of trainings has the Prototypical Network ahead by 0.9 points, give "
-        "or take a tenth. By how many points does it lead in the mean of five pairs?",
+        "Over ten thousand common episodes the Prototypical Network of one pair of trainings is clearly ahead. By how "
+        "many points does it lead in the mean of five pairs?",
         "mean {}…the next pair ±", -1, 2, 0.1, "points",
     ),
 }  # fmt: skip

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fslib.config import whole
-from fslib.methods.base import FewShotClassifier, check_above_zero, one_hot
+from fslib.methods.base import FewShotClassifier, at_least_float32, check_above_zero, one_hot
 from fslib.methods.prototypical import prototypes
 from fslib.metrics import cosine_similarity, full_precision
 
@@ -74,7 +74,7 @@ class PreClassifierAlignment(FewShotClassifier):
         """Scaled cosines of each mapped query and each mapped prototype, (..., m, classes)."""
         support, labels, query = self._ready(support, support_labels, query)
         with full_precision(support):
-            support, query = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (support, query))
+            support, query = at_least_float32(support, query)
             aligned = self._fit(support, one_hot(labels, support.device).to(support.dtype))
             support, query = _mapped(support, aligned), _mapped(query, aligned)
             return self.scale * cosine_similarity(query, prototypes(support, labels))

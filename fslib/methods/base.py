@@ -149,6 +149,11 @@ def check_images(images: Any) -> None:
         )
 
 
+def at_least_float32(*embeddings: Tensor) -> tuple[Tensor, ...]:
+    """Embeddings in float32, or in what is better and they have already."""
+    return tuple(x.to(torch.promote_types(x.dtype, torch.float32)) for x in embeddings)
+
+
 def vectors(embeddings: Tensor) -> Tensor:
     """Embeddings as vectors: feature maps (n, c, h, w) flattened to (n, c · h · w)."""
     if not isinstance(embeddings, Tensor) or embeddings.ndim < 2:

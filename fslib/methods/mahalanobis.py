@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fslib.methods.base import FewShotClassifier, by_class, check_above_zero
+from fslib.methods.base import FewShotClassifier, at_least_float32, by_class, check_above_zero
 from fslib.methods.prototypical import prototypes
 from fslib.metrics import full_precision
 
@@ -46,7 +46,7 @@ class MahalanobisClassifier(FewShotClassifier):
         """
         support, labels, query = self._ready(support, support_labels, query)
         with full_precision(support):
-            support, query = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (support, query))
+            support, query = at_least_float32(support, query)
             means = prototypes(support, labels)
             root = torch.linalg.cholesky_ex(self.covariances(support, labels)).L
             apart = query.unsqueeze(-3) - means.unsqueeze(-2)  # (..., classes, m, d)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fslib.methods.base import FewShotClassifier, by_class, check_above_zero
+from fslib.methods.base import FewShotClassifier, at_least_float32, by_class, check_above_zero
 from fslib.methods.prototypical import prototypes
 from fslib.metrics import full_precision, squared_euclidean
 
@@ -47,7 +47,7 @@ class SubspaceNetwork(FewShotClassifier):
         """
         support, labels, query = self._ready(support, support_labels, query)
         with full_precision(support):
-            support, query = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (support, query))
+            support, query = at_least_float32(support, query)
             means = prototypes(support, labels)
             members, present = by_class(support, labels)
             if members.shape[-2] > support.shape[-1]:

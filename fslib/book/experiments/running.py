@@ -7,7 +7,6 @@ do, a :class:`Training` trains and no more, for who wants the network, and a :cl
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import shlex
 import tempfile
@@ -25,6 +24,7 @@ from fslib.augmentation import random_warp
 from fslib.book import ledger
 from fslib.book.experiments.measures import Measure
 from fslib.book.experiments.registry import Recipe, find, listed, spelled
+from fslib.config import weights_digest
 from fslib.data import ImageSet
 from fslib.devices import default_device
 from fslib.methods import FewShotClassifier
@@ -213,7 +213,7 @@ class Training(Plan):
             raise ValueError(
                 f"{self.label} cannot start with the network of {name}, which is another one."
             ) from error
-        return _digest(network)
+        return weights_digest(network)
 
 
 class Run(Training):
@@ -402,15 +402,6 @@ def _known_id(record: ledger.Record) -> str | None:
         if ledger.difference(known | {"precision": None}, record | {"precision": None}) is None:
             return known["id"]
     return None
-
-
-def _digest(network: nn.Module) -> str:
-    """The first digits of a hash of all weights."""
-    digest = hashlib.sha256()
-    for name, weights in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(weights.cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 def _warp(strength: float) -> Augment:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from dataclasses import replace
 from typing import Literal
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fslib import distillation
+from fslib.config import weights_digest
 from fslib.devices import device_of, to_device
 from fslib.losses import check_above_zero
 from fslib.methods import FewShotClassifier
@@ -107,8 +107,4 @@ class _Teacher:
     @property
     def digest(self) -> str:
         """First digits of a hash of all weights, by which a training with another teacher is told."""
-        digest = hashlib.sha256()
-        for name, weight in self.model.state_dict().items():
-            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-            digest.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:12]
+        return weights_digest(self.model)
