@@ -167,7 +167,7 @@ _HARDER: dict[str, Any] = dict(way=20, shot=1)
 #: By name, in the order of the chapters.
 QUESTIONS: dict[str, Number | Choice] = {
     "new-images": Number(
-        "After sixty steps the network makes no mistake on its 50 images. How many of the new images of the same ten "
+        "After forty steps the network makes no mistake on its 50 images. How many of the new images of the same ten "
         "characters does it get right?",
         "accuracy on new …: {}", 0, 100,
     ),
