@@ -185,7 +185,7 @@ def look_alikes(change: Callable[[Tensor], Tensor]) -> list[tuple[str, str]]:
         change: from ink (n, 1, 32, 32) to as much of that shape, as :func:`fslib.augmentation.mirrored`.
 
     Returns:
-        A class and what becomes of it, by their names, of all splits; itself if it stays what it is.
+        Pairs of class names, of all splits, a class and what becomes of it; itself if it stays what it is.
 
     Example:
         >>> from fslib.augmentation import mirrored

@@ -150,7 +150,7 @@ def check_images(images: Any) -> None:
 
 
 def at_least_float32(*embeddings: Tensor) -> tuple[Tensor, ...]:
-    """Embeddings in float32, or in what is better and they have already."""
+    """Embeddings in float32; those in float64 stay in it."""
     return tuple(x.to(torch.promote_types(x.dtype, torch.float32)) for x in embeddings)
 
 
