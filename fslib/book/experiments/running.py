@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fslib import data, storage
 from fslib.augmentation import random_warp
@@ -27,6 +27,7 @@ from fslib.book.experiments.registry import Recipe, find, listed, spelled
 from fslib.config import weights_digest
 from fslib.data import ImageSet
 from fslib.devices import default_device
+from fslib.evaluation import embed_all
 from fslib.methods import FewShotClassifier
 from fslib.training import Augment, History, Objective, fit
 
@@ -62,6 +63,8 @@ class Plan:
         self.seed = seed
         self.split = split
         self.trained: list[Trained] = []
+        self.models: list[FewShotClassifier] = []
+        self.teachers: list[tuple[str, int]] = []
         self.saves_weights = False
 
     def carry_out(self) -> None:
@@ -75,6 +78,15 @@ class Plan:
             torch.manual_seed(seed)
             yield seed
 
+    def network(self, name: str, seed: int) -> nn.Module:
+        """The network that another recipe trained from a seed, to teach the next one that is trained here."""
+        self.teachers.append((name, seed))
+        return _planned(find(name), seed).models[-1].feature_extractor
+
+    def embedded(self, model: FewShotClassifier, split: str) -> Tensor:
+        """What a trained model makes of each image that is trained on, (images, d)."""
+        return torch.zeros(1, 1)
+
     def train(
         self,
         model: FewShotClassifier,
@@ -83,6 +95,7 @@ class Plan:
         load: Load | None = None,
         objective: Callable[[int], Objective] | None = None,
         warp: float = 0.0,
+        augment: Augment | None = None,
         init_from: str | None = None,
         seed: int | None = None,
         **fit: Any,
@@ -95,6 +108,7 @@ class Plan:
             load: gives the images of a split; default, those of the data set that the recipe's name begins with.
             objective: what to lower, where it is not the method's own loss: given how many classes there are.
             warp: how strongly to warp the images: the bounds of :func:`fslib.augmentation.random_warp` times this.
+            augment: another augmentation of all images, in place of warps.
             init_from: the recipe with whose trained feature extractor to start.
             seed: one of :meth:`members`; default, that of the run.
             fit: settings of :func:`fslib.training.fit`.
@@ -103,7 +117,9 @@ class Plan:
             with torch.random.fork_rng(devices=[]):
                 objective(2)
         seed = self.seed if seed is None else seed
-        self.trained.append(Trained(seed, self.split or split, warp > 0, init_from))
+        augmented = warp > 0 or augment is not None
+        self.trained.append(Trained(seed, self.split or split, augmented, init_from))
+        self.models.append(model)
 
     def save_weights(self, model: FewShotClassifier, seeds: Sequence[int] = (0,)) -> None:
         """Keep the weights of a final run, in half precision, beside its records; what is measured later are these.
@@ -132,6 +148,8 @@ class Plan:
             "seeds": [each.seed for each in self.trained] or [self.seed],
             **{f"train_{key}": value for key, value in self.recipe.settings.items()},
         }
+        if self.teachers:
+            says["train_taught_by"] = ", ".join(f"{name} seed {seed}" for name, seed in self.teachers)
         if not self.trained:
             return says
         last = self.trained[-1]
@@ -165,7 +183,16 @@ class Training(Plan):
         self.label = label
         self.validate = validate
         self.runs = runs
-        self.models: list[FewShotClassifier] = []
+
+    def network(self, name: str, seed: int) -> nn.Module:
+        """The network that another recipe trained; see :meth:`Plan.network`."""
+        self.teachers.append((name, seed))
+        split = self.split or _planned(find(name), seed).trained[-1].split
+        return _network(name, split, seed, self.validate, self.runs)
+
+    def embedded(self, model: FewShotClassifier, split: str) -> Tensor:
+        """What a trained model makes of each image; see :meth:`Plan.embedded`."""
+        return embed_all(model, self.load(self.split or split)).cpu()
 
     def train(
         self,
@@ -175,12 +202,15 @@ class Training(Plan):
         load: Load | None = None,
         objective: Callable[[int], Objective] | None = None,
         warp: float = 0.0,
+        augment: Augment | None = None,
         init_from: str | None = None,
         seed: int | None = None,
         **settings: Any,
     ) -> None:
         """Train a model; see :meth:`Plan.train`."""
-        super().train(model, split, objective=objective, warp=warp, init_from=init_from, seed=seed)
+        super().train(
+            model, split, objective=objective, warp=warp, augment=augment, init_from=init_from, seed=seed
+        )
         now = self.trained[-1]
         images = (load or self.load)(now.split)
         loss = objective(len(images.class_names)) if objective else None
@@ -194,11 +224,10 @@ class Training(Plan):
             images,
             **settings,
             step=loss,
-            augment=_warp(warp) if warp else None,
+            augment=warps(warp) if warp else augment,
             seed=now.seed,
             checkpoint=self.runs / f"{'-'.join(parts)}.pt",
         )
-        self.models.append(model)
 
     def load(self, split: str) -> ImageSet:
         """The images of a split of the recipe's data set."""
@@ -338,12 +367,15 @@ def _network(name: str, split: str, seed: int, validate: bool, runs: Path) -> nn
     recipe = find(name)
     plan = _planned(recipe, seed)
     kept = kept_weights(name, seed)
-    final = plan.saves_weights and not validate and plan.trained[-1].split == split
+    # Where the classes are the same, and it is short, the final training is the one for choosing too.
+    short = recipe.settings["episodes"] <= SHORT_START
+    own = plan.trained[-1].split == split and (short or not validate)
+    final = own and plan.saves_weights
     if final and kept.exists():
         check_kept(kept, name, seed)
         return storage.load(kept).feature_extractor
     label = name
-    if validate:
+    if not own and validate:
         recipe = recipe.changed({"episodes": min(SHORT_START, recipe.settings["episodes"])})
         label = _label(recipe, {})
     training = Training(recipe, seed, split, label, validate, runs)
@@ -404,7 +436,7 @@ def _known_id(record: ledger.Record) -> str | None:
     return None
 
 
-def _warp(strength: float) -> Augment:
+def warps(strength: float) -> Augment:
     """Random warps whose bounds are that many times the usual ones."""
     usual = inspect.signature(random_warp).parameters
     bounds = ("rotation", "scale", "shear", "shift")

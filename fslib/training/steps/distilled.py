@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fslib import distillation
 from fslib.config import weights_digest
-from fslib.devices import device_of, to_device
+from fslib.devices import device_of, to_device, upload
 from fslib.losses import check_above_zero
 from fslib.methods import FewShotClassifier
 from fslib.training.steps.batch import Batch, Loss, Step
@@ -34,9 +34,13 @@ class Distilled(nn.Module):
             (:func:`~fslib.distillation.embeddings`), or their ``"relations"`` (:func:`~fslib.distillation.relations`).
         weight: of the teacher, 0 … 1.
         temperature: of the scores.
+        remembered: what the teacher makes of each image of the data set, (images, d), as
+            :func:`fslib.evaluation.embed_all` gives it, for a teacher that is slow to ask. Only where nothing augments
+            or mixes the images, for these are its answers to the images as they are.
 
     Raises:
-        ValueError: if a setting makes no sense; in the step, if teacher and student do not go together.
+        ValueError: if a setting makes no sense; in the step, if teacher and student do not go together, or the teacher
+            remembers fewer images than there are.
 
     Example:
         >>> from fslib.backbones import Conv4, Ensemble
@@ -57,6 +61,7 @@ class Distilled(nn.Module):
         by: Literal["scores", "embeddings", "relations"] = "scores",
         weight: float = 0.5,
         temperature: float = 4.0,
+        remembered: Tensor | None = None,
     ):
         super().__init__()
         if not isinstance(teacher, FewShotClassifier):
@@ -69,16 +74,18 @@ class Distilled(nn.Module):
         if not 0 <= weight <= 1:  # so that NaN is refused too
             raise ValueError(f"The weight of the teacher is between 0 and 1, but is {weight}.")
         check_above_zero("temperature", temperature)
+        if remembered is not None and (remembered.ndim != 2 or not remembered.is_floating_point()):
+            raise ValueError(
+                "A teacher remembers an embedding for each image, floats (images, d), but this is "
+                f"{remembered.dtype} {tuple(remembered.shape)}."
+            )
         self.wrapped, self.teacher = as_step(step), _Teacher(teacher)
-        self.by, self.weight, self.temperature = by, weight, temperature
+        self.by, self.weight, self.temperature, self.remembered = by, weight, temperature, remembered
 
     def step(self, model: FewShotClassifier, batch: Batch) -> Tensor:
         """The loss of the batch, the teacher's part in it."""
         own = self.wrapped.step(model, batch)
-        teacher = self.teacher.on(batch.images.device)
-        asked = replace(batch, embeddings=None, scores=None)
-        with torch.no_grad():
-            told = asked.compare(teacher) if self.by == "scores" else asked.embed(teacher)
+        told = self._told(batch)
         if self.by == "scores":
             learned = distillation.soft_targets(batch.compare(model), told, self.temperature)
         else:
@@ -90,6 +97,27 @@ class Distilled(nn.Module):
                 f"{type(model.feature_extractor).__name__}: they carry no gradient."
             )
         return (1 - self.weight) * own + self.weight * learned
+
+    @torch.no_grad()
+    def _told(self, batch: Batch) -> Tensor:
+        """What the teacher says of a batch: scores of the queries, or embeddings of all images."""
+        teacher = self.teacher.on(batch.images.device)
+        asked = replace(batch, embeddings=self._recalled(batch), scores=None)
+        if self.by == "scores":
+            return asked.compare(teacher)
+        return asked.embed(teacher) if asked.embeddings is None else asked.embeddings
+
+    def _recalled(self, batch: Batch) -> Tensor | None:
+        """The embeddings of a batch that the teacher remembers, if it does."""
+        if self.remembered is None:
+            return None
+        drawn = torch.cat([batch.episode.support, batch.episode.query])
+        if drawn.max() >= len(self.remembered):
+            raise ValueError(
+                f"The teacher remembers {len(self.remembered)} images, but is asked of image {int(drawn.max())}; it "
+                "must have seen those that are trained on."
+            )
+        return upload(self.remembered[drawn.to(self.remembered.device)], batch.images.device)
 
 
 class _Teacher:

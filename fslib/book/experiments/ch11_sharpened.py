@@ -1,0 +1,259 @@
+"""Chapter 11: what sharpens a comparison and leaves it as it is: augmentation, mixtures, teachers, small changes.
+
+The plan of compute: one training of each arm on validation classes, some forty of two minutes on a core; of the arms
+about which the text makes claims, three trainings that are measured on test classes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from fslib import data
+from fslib.augmentation import (
+    TestTimeAugmentation,
+    mirrored,
+    random_mirror,
+    random_thickness,
+    random_turn,
+    turned,
+)
+from fslib.backbones import Conv4, Ensemble
+from fslib.book.experiments.measures import on_tasks, with_test_time_augmentation
+from fslib.book.experiments.networks import BATCHES, prototypical_conv4
+from fslib.book.experiments.registry import recipe
+from fslib.book.experiments.running import Plan, warps
+from fslib.data import ImageSet, glyphs
+from fslib.losses import SoftmaxLoss, SupConLoss
+from fslib.methods import FewShotClassifier, PrototypicalNetwork
+from fslib.training import Augmented, Distilled, Mixed, Objective
+
+# The best loss of chapter 4, glyphs/loss-supcon, beside which most arms stand.
+SUPCON: dict[str, Any] = dict(temperature=0.03, **BATCHES)
+
+
+def network(channels: int = 64) -> FewShotClassifier:
+    """A Prototypical Network over a Conv-4, its embeddings of length one, its scores at the scale of the best loss."""
+    return on_unit_vectors(Conv4(channels, normalize=True))
+
+
+def on_unit_vectors(extractor: nn.Module) -> FewShotClassifier:
+    """Scores at the scale of the best loss: on unit vectors the squared distance is 2 − 2 · cosine."""
+    return PrototypicalNetwork(extractor, temperature=2 * SUPCON["temperature"])
+
+
+# Augmentation: other pictures of a class, or pictures of other classes -------------------------------------------
+
+#: What may be done to every picture of a batch.
+AUGMENTATIONS: dict[str, Any] = {
+    "half-warps": warps(0.5),
+    "warps": warps(1.0),
+    "mirrors": random_mirror,
+    "turns": random_turn,
+    "thickness": random_thickness,
+}
+#: Maps of which each makes a new class of every class.
+NEW_CLASSES: dict[str, dict[str, Callable]] = {
+    "mirrors": {"mirrored": mirrored},
+    "turns": {f"turned {90 * k}°": functools.partial(turned, quarters=k) for k in (1, 2, 3)},
+}
+
+
+@recipe("glyphs/augmented", by="half-warps", **SUPCON)
+@recipe("glyphs/augmented-mirrors", by="mirrors", **SUPCON)
+def augmented(run: Plan, by: str, temperature: float, **fit: Any) -> None:
+    """The best loss on pictures that are augmented, all alike."""
+    model = network()
+    fit |= dict(objective=lambda _: SupConLoss(temperature), augment=chosen(AUGMENTATIONS, by))
+    run.train(model, "train", **fit)
+    run.save_weights(model, seeds=(0,) if by == "mirrors" else ())
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/augmented-but", by="mirrors", **SUPCON)
+def augmented_but(run: Plan, by: str, temperature: float, **fit: Any) -> None:
+    """The same, but for classes that would become other ones: a mirror leaves p and q alone."""
+    model, maps = network(), chosen(NEW_CLASSES, by)
+
+    def objective(_: int) -> Objective:
+        return Augmented(SupConLoss(temperature), AUGMENTATIONS[by], but=numbers(become_others(maps), "train"))
+
+    run.train(model, "train", objective=objective, **fit)
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/new-classes", by="mirrors", but_existing=False, **SUPCON)
+def new_classes(run: Plan, by: str, but_existing: bool, temperature: float, **fit: Any) -> None:
+    """Mirrors or turns as classes of their own; or all but those that there are already, or that are the same."""
+    model, maps = network(), chosen(NEW_CLASSES, by)
+
+    def load(split: str) -> ImageSet:
+        images = data.load("glyphs", split)
+        known = become_others(maps) | become_themselves(maps) if but_existing else set()
+        return images.with_new_classes(maps, but=[name for name in images.class_names if name in known])
+
+    run.train(model, "train", objective=lambda _: SupConLoss(temperature), load=load, **fit)
+    run.save_weights(model)
+    run.measure(model, on_tasks)
+
+
+# Which side of an episode is warped, with a Prototypical Network's own loss: that is glyphs/loss-prototypical.
+@recipe("glyphs/one-side-warped", side="support", warp=0.5, **BATCHES)
+def one_side(run: Plan, side: Any, warp: float, **fit: Any) -> None:
+    """Warps of the support set, of the queries, or of both."""
+    model = prototypical_conv4()
+    run.train(model, "train", objective=lambda _: Augmented(None, warps(warp), of=side), **fit)
+    run.measure(model, on_tasks)
+
+
+# Mixtures: for a classifier, for which they were published, and for queries ---------------------------------------
+
+
+@recipe("glyphs/softmax", mixed=None, alpha=1.0, smoothing=0.0, **BATCHES)
+def softmax(run: Plan, mixed: Any, alpha: float, smoothing: float, **fit: Any) -> None:
+    """A classifier of all training classes, on pictures, on mixtures, or with smoothed labels."""
+    model = prototypical_conv4()
+
+    def objective(classes: int) -> Objective:
+        loss = SoftmaxLoss(classes, 64, label_smoothing=smoothing)
+        return Mixed(loss, mixed, alpha) if mixed else loss
+
+    run.train(model, "train", objective=objective, **fit)
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/queries-mixed", mixed="mixup", alpha=1.0, **BATCHES)
+def queries_mixed(run: Plan, mixed: Any, alpha: float, **fit: Any) -> None:
+    """A Prototypical Network's own loss on mixtures of queries."""
+    model = prototypical_conv4()
+    run.train(model, "train", objective=lambda _: Mixed(None, mixed, alpha), **fit)
+    run.measure(model, on_tasks)
+
+
+# Teachers and students --------------------------------------------------------------------------------------------
+
+
+@recipe("glyphs/teacher", teacher="ensemble")
+@recipe("glyphs/teacher-sixteen-looks", teacher="sixteen-looks")
+def teacher(run: Plan, teacher: str) -> None:
+    """What the teachers themselves reach."""
+    run.measure(teachers(run, teacher), on_tasks)
+
+
+@recipe("glyphs/distilled", teacher="ensemble", by="relations", channels=64, weight=0.5, **SUPCON)
+@recipe("glyphs/distilled-small", teacher="ensemble", by="relations", channels=16, weight=0.5, **SUPCON)
+def distilled(
+    run: Plan, teacher: str, by: Any, channels: int, weight: float, temperature: float, **fit: Any
+) -> None:
+    """The best loss beside a teacher."""
+    model = network(channels)
+    _teach(run, model, lambda _: SupConLoss(temperature), teacher, by, weight, fit)
+    run.save_weights(model, seeds=(0,) if channels < 64 else ())
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/distilled-own-loss", teacher="ensemble", by="scores", weight=0.5, **BATCHES)
+def distilled_own_loss(run: Plan, teacher: str, by: Any, weight: float, **fit: Any) -> None:
+    """A Prototypical Network's own loss, the weaker one, beside a teacher."""
+    model = prototypical_conv4()
+    _teach(run, model, lambda _: None, teacher, by, weight, fit)
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/small", channels=16, **SUPCON)
+def small(run: Plan, channels: int, temperature: float, **fit: Any) -> None:
+    """A network of sixteen channels on its own."""
+    model = network(channels)
+    run.train(model, "train", objective=lambda _: SupConLoss(temperature), **fit)
+    run.save_weights(model)
+    run.measure(model, on_tasks)
+
+
+def _teach(
+    run: Plan,
+    model: FewShotClassifier,
+    loss: Callable[[int], Any],
+    name: str,
+    by: Any,
+    weight: float,
+    fit: dict[str, Any],
+) -> None:
+    its = teachers(run, name)
+    remembered = run.embedded(its, "train")
+
+    def objective(classes: int) -> Objective:
+        return Distilled(loss(classes), its, by, weight, remembered=remembered)
+
+    run.train(model, "train", objective=objective, **fit)
+
+
+def teachers(run: Plan, name: str) -> FewShotClassifier:
+    """A teacher of that name: four networks side by side, one that looks sixteen times, or one as the student is."""
+    seeds: dict[str, Sequence[int]] = {"ensemble": range(10, 14), "sixteen-looks": (10,), "equal": (10,)}
+    members = [run.network("glyphs/loss-supcon", seed) for seed in chosen(seeds, name)]
+    if name == "ensemble":
+        return on_unit_vectors(Ensemble(members))
+    return on_unit_vectors(TestTimeAugmentation(members[0], 16) if name == "sixteen-looks" else members[0])
+
+
+# Small changes of a recipe, and what helps together ---------------------------------------------------------------
+
+
+@recipe("glyphs/decayed", weight_decay=0.05, **SUPCON)
+def decayed(run: Plan, weight_decay: float, temperature: float, **fit: Any) -> None:
+    """The best loss with weight decay, apart from the gradient."""
+    model = network()
+    optimizer = functools.partial(torch.optim.AdamW, weight_decay=weight_decay)
+    run.train(model, "train", objective=lambda _: SupConLoss(temperature), optimizer=optimizer, **fit)
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/longer", **SUPCON | dict(episodes=2000))
+def longer(run: Plan, temperature: float, **fit: Any) -> None:
+    """The best loss for twice as long."""
+    model = network()
+    run.train(model, "train", objective=lambda _: SupConLoss(temperature), **fit)
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/best", by="mirrors", warp=0.5, **SUPCON | dict(episodes=4000))
+def best(run: Plan, by: str, warp: float, temperature: float, **fit: Any) -> None:
+    """What helps, together: more classes, warps, and time for them; with one look and with sixteen."""
+    model, maps = network(), chosen({"nothing": {}} | NEW_CLASSES, by)
+
+    def load(split: str) -> ImageSet:
+        return data.load("glyphs", split).with_new_classes(maps)
+
+    fit |= dict(objective=lambda _: SupConLoss(temperature), warp=warp, load=load)
+    run.train(model, "train", **fit)
+    run.save_weights(model)
+    run.measure(model, with_test_time_augmentation(on_tasks, 0, 16))
+
+
+# Which classes a map makes of which -------------------------------------------------------------------------------
+
+
+def become_others(maps: dict[str, Callable]) -> set[str]:
+    """Names of classes of which some map makes another one."""
+    return {one for change in maps.values() for one, other in glyphs.look_alikes(change) if one != other}
+
+
+def become_themselves(maps: dict[str, Callable]) -> set[str]:
+    """Names of classes that some map leaves what they are."""
+    return {one for change in maps.values() for one, other in glyphs.look_alikes(change) if one == other}
+
+
+def numbers(names: set[str], split: str) -> list[int]:
+    """Numbers of these classes in a split."""
+    return [c for c, name in enumerate(data.load("glyphs", split).class_names) if name in names]
+
+
+def chosen(choices: dict[str, Any], name: str) -> Any:
+    """One of several, by its name."""
+    if name not in choices:
+        raise ValueError(f"There is no {name!r}; there are {', '.join(choices)}.")
+    return choices[name]
