@@ -4,6 +4,7 @@ VENV   ?= .venv
 
 BUILD     := _build
 INSTALLED := $(VENV)/.installed
+TESTED    := $(VENV)/.tested
 RAN       := $(BUILD)/.notebooks-ran
 WIDGETS   := $(BUILD)/widgets-7
 OLDEST    := $(BUILD)/oldest/.installed
@@ -44,7 +45,7 @@ test: units
 	@$(MAKE) --no-print-directory $(RAN)
 	@test "$$(cat $(RAN))" = 0
 
-units: $(INSTALLED)
+units: $(TESTED)
 	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --ignore=tests/test_site.py --ignore=tests/test_browser.py --ignore=tests/test_notebook_figures.py
 
 # The notebooks as Colab runs them, in place of the run in our own environment: strict, and the book is built from it.
@@ -65,7 +66,7 @@ pretend: $(INSTALLED)
 	python -m tests.devices.run_chapters
 
 # The chapters on other machines, and with other luck, as far as this one can play them: what they claim must hold on all.
-everywhere: $(INSTALLED) $(OLDEST)
+everywhere: $(TESTED) $(OLDEST)
 	python -m tests.everywhere $(if $(CHAPTERS),--chapters $(CHAPTERS)) $(if $(ONLY),--only $(ONLY))
 
 # What a machine with a GPU is asked for, in one go: the device tests, three chapters, the speed.
@@ -81,7 +82,7 @@ gpu:
 	exit $$status
 
 # The built site in a real browser: errors, accessibility, drawing by hand and by keyboard; and the figures in JupyterLab.
-browser: $(INSTALLED) $(WIDGETS)
+browser: $(TESTED) $(WIDGETS)
 	@rm -rf $(BUILD)/wheel
 	python -m pip install --quiet --no-deps --target $(BUILD)/wheel .
 	python -m pytest -q tests/test_site.py
@@ -95,13 +96,13 @@ serve:
 	@echo "The book is at http://localhost:8000 (stop with Ctrl-C)"
 	@$(PYTHON) -m http.server --directory $(BUILD)/html 8000
 
-bench: $(INSTALLED)
+bench: $(TESTED)
 	python benchmarks/speed.py
 	python benchmarks/losses.py
 	python benchmarks/against_easyfsl.py
 	python benchmarks/backbones.py
 
-lint: $(INSTALLED)
+lint: $(TESTED)
 	ruff check .
 	mypy
 
@@ -132,7 +133,13 @@ $(WIDGETS): pyproject.toml | $(INSTALLED)
 $(INSTALLED): pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what the book needs, some minutes."
-	python -m pip install --quiet -e ".[book,test]"
+	python -m pip install --quiet -e ".[book]"
+	@touch $@
+
+# What the tests need beside: other libraries that compute the same, and a browser's driver.
+$(TESTED): pyproject.toml | $(INSTALLED)
+	@echo "Installing what the tests need, a minute."
+	python -m pip install --quiet -e ".[test,oracles]"
 	@touch $@
 
 # What Colab has of the packages that notebooks import, and nothing of ours.

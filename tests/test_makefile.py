@@ -31,7 +31,7 @@ def folder(tmp_path):
     (folder / RAN).write_text("0\n")
     os.utime(folder / RAN, (0, 0))
     os.utime(folder / "pyproject.toml", (1, 1))
-    for name in (".venv/.installed", "_build/colab/.installed"):
+    for name in (".venv/.installed", ".venv/.tested", "_build/colab/.installed"):
         (folder / name).touch()
     return folder
 

@@ -72,7 +72,7 @@ def test_no_other_map_that_equals_the_means_moves_less(seed):
 
 
 def test_leace_is_that_of_its_authors():
-    erasure = pytest.importorskip("concept_erasure")
+    erasure = pytest.importorskip("concept_erasure")  # in the extra `oracles`, which `make units` installs
     x, nuisance, _ = drawn()
     options = dict(shrinkage=False, constrain_cov_trace=False, svd_tol=1e-10)
     theirs = erasure.LeaceEraser.fit(x, nn.functional.one_hot(nuisance).double(), **options)
