@@ -86,16 +86,10 @@ def augmented_but(run: Plan, by: str, temperature: float, **fit: Any) -> None:
     run.measure(model, on_tasks)
 
 
-@recipe("glyphs/new-classes", by="mirrors", but_existing=False, **SUPCON)
+@recipe("glyphs/new-classes", by="mirrors", but_existing=True, **SUPCON)
 def new_classes(run: Plan, by: str, but_existing: bool, temperature: float, **fit: Any) -> None:
-    """Mirrors or turns as classes of their own; or all but those that there are already, or that are the same."""
-    model, maps = network(), chosen(NEW_CLASSES, by)
-
-    def load(split: str) -> ImageSet:
-        images = data.load("glyphs", split)
-        known = become_others(maps) | become_themselves(maps) if but_existing else set()
-        return images.with_new_classes(maps, but=[name for name in images.class_names if name in known])
-
+    """Mirrors or turns as classes of their own: all, or all but those that some split has already."""
+    model, load = network(), with_new_classes(chosen(NEW_CLASSES, by), but_existing)
     run.train(model, "train", objective=lambda _: SupConLoss(temperature), load=load, **fit)
     run.save_weights(model)
     run.measure(model, on_tasks)
@@ -223,15 +217,22 @@ def longer(run: Plan, temperature: float, **fit: Any) -> None:
 @recipe("glyphs/best", by="mirrors", warp=0.5, **SUPCON | dict(episodes=4000))
 def best(run: Plan, by: str, warp: float, temperature: float, **fit: Any) -> None:
     """What helps, together: more classes, warps, and time for them; with one look and with sixteen."""
-    model, maps = network(), chosen({"nothing": {}} | NEW_CLASSES, by)
-
-    def load(split: str) -> ImageSet:
-        return data.load("glyphs", split).with_new_classes(maps)
-
+    model, load = network(), with_new_classes(chosen({"nothing": {}} | NEW_CLASSES, by))
     fit |= dict(objective=lambda _: SupConLoss(temperature), warp=warp, load=load)
     run.train(model, "train", **fit)
     run.save_weights(model)
     run.measure(model, with_test_time_augmentation(on_tasks, 0, 16))
+
+
+def with_new_classes(maps: dict[str, Callable], but_existing: bool = True) -> Callable[[str], ImageSet]:
+    """What loads a split with new classes; none that looks like a class of a split, lest a test class be trained on."""
+
+    def load(split: str) -> ImageSet:
+        images = data.load("glyphs", split)
+        known = become_others(maps) | become_themselves(maps) if but_existing else set()
+        return images.with_new_classes(maps, but=[name for name in images.class_names if name in known])
+
+    return load
 
 
 # Which classes a map makes of which -------------------------------------------------------------------------------
