@@ -416,9 +416,10 @@ def kept_weights(name: str, seed: int) -> Path:
 
 
 def _label(recipe: Recipe, changes: Mapping[str, Any]) -> str:
-    """What a run that chooses settings is called: by its length first, then by what it changes."""
+    """What a run that chooses settings is called: by its length first, if it trains, then by what it changes."""
     parts = [f"{key}{spelled(value)}" for key, value in changes.items() if key != "episodes"]
-    return "-".join([recipe.name, "validation", str(recipe.settings["episodes"]), *parts])
+    length = [str(recipe.settings["episodes"])] if "episodes" in recipe.settings else []
+    return "-".join([recipe.name, "validation", *length, *parts])
 
 
 def _command(name: str, seed: int, validate: bool, changes: Mapping[str, Any]) -> str:
