@@ -50,6 +50,7 @@ def on_unit_vectors(extractor: nn.Module) -> FewShotClassifier:
 
 #: What may be done to every picture of a batch.
 AUGMENTATIONS: dict[str, Any] = {
+    "nothing": None,
     "half-warps": warps(0.5),
     "warps": warps(1.0),
     "mirrors": random_mirror,
@@ -96,25 +97,25 @@ def new_classes(run: Plan, by: str, but_existing: bool, temperature: float, **fi
 
 
 # Which side of an episode is warped, with a Prototypical Network's own loss: that is glyphs/loss-prototypical.
-@recipe("glyphs/one-side-warped", side="support", warp=0.5, **BATCHES)
-def one_side(run: Plan, side: Any, warp: float, **fit: Any) -> None:
+@recipe("glyphs/one-side-warped", side="support", strength=0.5, **BATCHES)
+def one_side(run: Plan, side: Any, strength: float, **fit: Any) -> None:
     """Warps of the support set, of the queries, or of both."""
     model = prototypical_conv4()
-    run.train(model, "train", objective=lambda _: Augmented(None, warps(warp), of=side), **fit)
+    run.train(model, "train", objective=lambda _: Augmented(None, warps(strength), of=side), **fit)
     run.measure(model, on_tasks)
 
 
 # Mixtures: for a classifier, for which they were published, and for queries ---------------------------------------
 
 
-@recipe("glyphs/softmax", mixed=None, alpha=1.0, smoothing=0.0, **BATCHES)
+@recipe("glyphs/softmax", mixed="nothing", alpha=1.0, smoothing=0.0, **BATCHES)
 def softmax(run: Plan, mixed: Any, alpha: float, smoothing: float, **fit: Any) -> None:
     """A classifier of all training classes, on pictures, on mixtures, or with smoothed labels."""
     model = prototypical_conv4()
 
     def objective(classes: int) -> Objective:
         loss = SoftmaxLoss(classes, 64, label_smoothing=smoothing)
-        return Mixed(loss, mixed, alpha) if mixed else loss
+        return loss if mixed == "nothing" else Mixed(loss, mixed, alpha)
 
     run.train(model, "train", objective=objective, **fit)
     run.measure(model, on_tasks)
