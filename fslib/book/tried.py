@@ -184,7 +184,8 @@ def trials(records: Iterable[Record]) -> list[Trial]:
         keys = sorted(key for key in record if key.startswith("train_") or key == "views")
         settings = {key: record[key] for key in keys if key not in _SETTINGS_OF_NONE}
         settings["precision"] = record.get("precision") or ""
-        if "train_augmented" in record and "train_by" not in record:  # how strong the oldest warps were is not said: at their full bounds
+        if "train_augmented" in record and "train_by" not in record:
+            # How strong the oldest warps were is not said: at their full bounds.
             settings["train_warp"] = record.get("train_warp", 1.0) if record["train_augmented"] else 0.0
         reaching = [name for *where, name in names if where == [dataset, split] and f"{method}-".startswith(f"{name}-")]
         experiment = TOGETHER.get(method) or min(reaching, key=len)
