@@ -134,6 +134,7 @@ def queries_mixed(run: Plan, mixed: Any, alpha: float, **fit: Any) -> None:
 
 @recipe("glyphs/teacher", teacher="ensemble")
 @recipe("glyphs/teacher-sixteen-looks", teacher="sixteen-looks")
+@recipe("glyphs/teacher-warped-looks", teacher="warped-looks")
 def teacher(run: Plan, teacher: str) -> None:
     """What the teachers themselves reach."""
     run.measure(teachers(run, teacher), on_tasks)
@@ -148,6 +149,16 @@ def distilled(
     model = network(channels)
     _teach(run, model, lambda _: SupConLoss(temperature), teacher, by, weight, fit)
     run.save_weights(model, seeds=(0,) if channels < 64 else ())
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/distilled-warped", teacher="warped-looks", by="embeddings", weight=0.9, warp=0.5, **SUPCON)
+def distilled_warped(
+    run: Plan, teacher: str, by: Any, weight: float, warp: float, temperature: float, **fit: Any
+) -> None:
+    """One look taught by many: the student sees a warped image, and is asked for what the teacher made of the image."""
+    model = network()
+    _teach(run, model, lambda _: SupConLoss(temperature), teacher, by, weight, fit | dict(warp=warp))
     run.measure(model, on_tasks)
 
 
@@ -186,13 +197,22 @@ def _teach(
     run.train(model, "train", objective=objective, **fit)
 
 
+#: Of each teacher: the recipe of its networks, their seeds, and the warped copies of an image that they see beside it.
+TEACHERS: dict[str, tuple[str, Sequence[int], int]] = {
+    "ensemble": ("glyphs/loss-supcon", range(10, 14), 0),
+    "sixteen-looks": ("glyphs/loss-supcon", (10,), 16),
+    "equal": ("glyphs/loss-supcon", (10,), 0),
+    "warped-looks": ("glyphs/recipe", (10,), 16),
+    "warped-ensemble": ("glyphs/recipe", range(10, 14), 16),
+}
+
+
 def teachers(run: Plan, name: str) -> FewShotClassifier:
-    """A teacher of that name: four networks side by side, one that looks sixteen times, or one as the student is."""
-    seeds: dict[str, Sequence[int]] = {"ensemble": range(10, 14), "sixteen-looks": (10,), "equal": (10,)}
-    members = [run.network("glyphs/loss-supcon", seed) for seed in chosen(seeds, name)]
-    if name == "ensemble":
-        return on_unit_vectors(Ensemble(members))
-    return on_unit_vectors(TestTimeAugmentation(members[0], 16) if name == "sixteen-looks" else members[0])
+    """A teacher of that name: one network, or several side by side, that looks once, or many times."""
+    of, seeds, copies = chosen(TEACHERS, name)
+    members = [run.network(of, seed) for seed in seeds]
+    joined = members[0] if len(members) == 1 else Ensemble(members)
+    return on_unit_vectors(TestTimeAugmentation(joined, copies) if copies else joined)
 
 
 # Small changes of a recipe, and what helps together ---------------------------------------------------------------

@@ -35,8 +35,9 @@ class Distilled(nn.Module):
         weight: of the teacher, 0 … 1.
         temperature: of the scores.
         remembered: what the teacher makes of each image of the data set, (images, d), as
-            :func:`fslib.evaluation.embed_all` gives it, for a teacher that is slow to ask. Only where nothing augments
-            or mixes the images, for these are its answers to the images as they are.
+            :func:`fslib.evaluation.embed_all` gives it, for a teacher that is slow to ask. These are its answers to the
+            images as they are, also where the student's are warped, which then teaches the student to see through the
+            warp; not for images that are mixed.
 
     Raises:
         ValueError: if a setting makes no sense; in the step, if teacher and student do not go together, or the teacher
