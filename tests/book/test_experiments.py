@@ -29,7 +29,8 @@ from fslib.book.experiments.measures import on_tasks, with_test_time_augmentatio
 from fslib.book.experiments.networks import prototypical_conv4
 from fslib.episodes import within_groups
 from fslib.evaluation import Accuracy, evaluate
-from fslib.training import History, fit
+from fslib.methods import PrototypicalNetwork
+from fslib.training import Distilled, History, fit
 
 ALL = dict(RECIPES)
 SETTINGS = dict(way=3, shot=1, query=2, episodes=2, learning_rate=1e-3)
@@ -268,6 +269,46 @@ def test_training_starts_with_the_network_of_another_recipe(started, tmp_path, v
     names = f"prototypical{parts}", f"second{parts}-from-{record['train_start_weights']}"
     first, second = (torch.load(tmp_path / "runs" / "toy" / f"{name}.pt")["model"] for name in names)
     assert torch.allclose(first["feature_extractor.0.0.weight"], second["feature_extractor.0.0.weight"], atol=1e-6)
+
+
+def taught(run, metric, warp, **fit):
+    """A recipe with a teacher from another seed, which remembers what it makes of the images."""
+    model = prototypical_conv4(metric)
+    teacher = PrototypicalNetwork(run.network("toy/prototypical", 7))
+    remembered = run.embedded(teacher, "train+validation")
+    run.train(model, "train+validation", objective=lambda _: Distilled(None, teacher, remembered=remembered), **fit)
+    run.measure(model, on_tasks)
+
+
+@pytest.mark.parametrize("validate", [False, True])
+def test_a_teacher_is_trained_by_its_own_recipe_and_told_in_the_record(toy, recipes, tmp_path, validate):
+    recipes(prototypical=(not_kept, TOY), taught=(taught, TOY))
+    (record,) = experiments.run("toy/taught", seed=1, validate=validate)
+    assert record["train_taught_by"] == "toy/prototypical seed 7" and record["seeds"] == [1]
+    (teacher,) = (tmp_path / "runs" / "toy").glob("prototypical*.pt")
+    assert teacher.name == ("prototypical-validation-2-seed7.pt" if validate else "prototypical-seed7.pt")
+    (told,) = (tmp_path / "runs" / "toy").glob("embedded-*.pt")
+    before = told.stat().st_mtime_ns
+    experiments.run("toy/taught", seed=2, validate=validate)  # another student of the same teacher
+    assert [path.stat().st_mtime_ns for path in told.parent.glob("embedded-*.pt")] == [before]
+    alone = experiments.run("toy/prototypical", seed=7, validate=validate)
+    assert alone and len(list((tmp_path / "runs" / "toy").glob("prototypical*.pt"))) == 1  # the same training
+
+
+def test_a_teacher_on_the_same_classes_is_trained_once_for_choosing_and_for_the_test(toy, recipes, tmp_path):
+    def on_train(run, metric, warp, **fit):
+        run.train(prototypical_conv4(metric), "train", **fit)
+
+    def its_student(run, metric, warp, **fit):
+        model = prototypical_conv4(metric)
+        run.network("toy/teacher", 7)
+        run.train(model, "train", **fit)
+        run.measure(model, on_tasks)
+
+    recipes(teacher=(on_train, TOY), student=(its_student, TOY))
+    for validate in (True, False):
+        experiments.run("toy/student", validate=validate)
+    assert [path.name for path in (tmp_path / "runs" / "toy").glob("teacher*.pt")] == ["teacher-seed7.pt"]
 
 
 def test_in_validation_a_shorter_start_will_do(started, tmp_path, monkeypatch):
@@ -753,7 +794,7 @@ def test_recipe_is_well_formed(name):
 
 def test_there_are_the_recipes_whose_records_there_are():
     commands = {record["command"].split()[3] for record in ledger.find() if ".experiments " in record["command"]}
-    assert commands <= set(RECIPES) and len(RECIPES) == 76
+    assert commands <= set(RECIPES) and len(RECIPES) == 77
 
 
 # What chapters load -------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from torch import nn
 from fslib import distillation, losses
 from fslib.augmentation import TestTimeAugmentation
 from fslib.backbones import Conv4, Ensemble
+from fslib.evaluation import embed_all
 from fslib.methods import LogisticRegression, PrototypicalNetwork, RelationNetwork, VectorRelation
 from fslib.training import Augmented, Batch, Distilled, Episodic, Mixed, OnBatch, fit
 from tests.steps.test_plain import SHORT, drawn, network
@@ -164,6 +165,29 @@ def test_embeddings_in_bfloat16_are_distilled_in_float32(tiny):
         assert loss.dtype == torch.float32 and loss.isfinite()
 
 
+@each_way
+def test_a_teacher_that_remembers_says_what_it_would_say_if_asked(tiny, by):
+    model, teacher = network(), conv(3)
+    asked = Distilled(None, teacher, by).step(model, drawn(tiny))
+    step = Distilled(None, teacher, by, remembered=embed_all(teacher, tiny))
+    torch.testing.assert_close(step.step(model, drawn(tiny)), asked, rtol=1e-4, atol=1e-6)
+
+
+def test_a_teacher_that_remembers_does_not_look_again(tiny):
+    """Of a picture that is bent since, it says what it said of the picture as it was."""
+    model, teacher, batch = network(), conv(3), drawn(tiny)
+    step = Distilled(None, teacher, "relations", weight=1.0, remembered=embed_all(teacher, tiny))
+    expected = distillation.relations(model.embed(batch.images.flip(-1)), teacher.eval().embed(batch.images))
+    batch.images = batch.images.flip(-1)
+    torch.testing.assert_close(step.step(model, batch), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_teacher_that_saw_fewer_images_is_said(tiny):
+    step = Distilled(None, conv(3), remembered=embed_all(conv(3), tiny)[:2])
+    with pytest.raises(ValueError, match=r"remembers 2 images, but is asked of image \d+; it must have seen those"):
+        step.step(network(), drawn(tiny))
+
+
 @pytest.mark.parametrize(
     "options, says",
     [
@@ -172,6 +196,8 @@ def test_embeddings_in_bfloat16_are_distilled_in_float32(tiny):
         (dict(weight=1.5), "between 0 and 1, but is 1.5"),
         (dict(weight=math.nan), "between 0 and 1, but is nan"),
         (dict(temperature=0), "The temperature must be above zero"),
+        (dict(remembered=torch.zeros(3)), r"an embedding for each image, floats \(images, d\), but this is .* \(3,\)"),
+        (dict(remembered=torch.zeros(3, 2).long()), "floats .*, but this is torch.int64"),
     ],
 )
 def test_settings_make_sense(options, says):

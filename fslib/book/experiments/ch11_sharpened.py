@@ -135,6 +135,7 @@ def queries_mixed(run: Plan, mixed: Any, alpha: float, **fit: Any) -> None:
 @recipe("glyphs/teacher", teacher="ensemble")
 @recipe("glyphs/teacher-sixteen-looks", teacher="sixteen-looks")
 @recipe("glyphs/teacher-warped-looks", teacher="warped-looks")
+@recipe("glyphs/teacher-warped-ensemble", teacher="warped-ensemble")
 def teacher(run: Plan, teacher: str) -> None:
     """What the teachers themselves reach."""
     run.measure(teachers(run, teacher), on_tasks)
@@ -203,7 +204,7 @@ TEACHERS: dict[str, tuple[str, Sequence[int], int]] = {
     "sixteen-looks": ("glyphs/loss-supcon", (10,), 16),
     "equal": ("glyphs/loss-supcon", (10,), 0),
     "warped-looks": ("glyphs/recipe", (10,), 16),
-    "warped-ensemble": ("glyphs/recipe", range(10, 14), 16),
+    "warped-ensemble": ("glyphs/recipe", range(10, 14), 4),
 }
 
 

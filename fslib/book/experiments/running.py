@@ -7,6 +7,7 @@ do, a :class:`Training` trains and no more, for who wants the network, and a :cl
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import shlex
 import tempfile
@@ -24,10 +25,11 @@ from fslib.augmentation import random_warp
 from fslib.book import ledger
 from fslib.book.experiments.measures import Measure
 from fslib.book.experiments.registry import Recipe, find, listed, spelled
-from fslib.config import weights_digest
+from fslib.config import described, weights_digest
 from fslib.data import ImageSet
 from fslib.devices import default_device
 from fslib.evaluation import embed_all
+from fslib.files import atomic_write
 from fslib.methods import FewShotClassifier
 from fslib.training import Augment, History, Objective, fit
 
@@ -191,8 +193,16 @@ class Training(Plan):
         return _network(name, split, seed, self.validate, self.runs)
 
     def embedded(self, model: FewShotClassifier, split: str) -> Tensor:
-        """What a trained model makes of each image; see :meth:`Plan.embedded`."""
-        return embed_all(model, self.load(self.split or split)).cpu()
+        """What a trained model makes of each image, once for all its students; see :meth:`Plan.embedded`."""
+        images = self.load(self.split or split)
+        teacher = described("teacher", model) | {"weights": weights_digest(model), "images": images.digest}
+        name = hashlib.sha256(repr(teacher).encode()).hexdigest()[:12]
+        kept = self.runs / self.recipe.dataset / f"embedded-{name}.pt"
+        if not kept.exists():
+            print(f"{self.label}: asking the teacher of {len(images):,} images", flush=True)
+            with atomic_write(kept) as path:
+                torch.save(embed_all(model, images).cpu(), path)
+        return torch.load(kept)
 
     def train(
         self,
