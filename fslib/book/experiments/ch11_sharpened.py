@@ -141,8 +141,8 @@ def teacher(run: Plan, teacher: str) -> None:
     run.measure(teachers(run, teacher), on_tasks)
 
 
-@recipe("glyphs/distilled", teacher="ensemble", by="relations", channels=64, weight=0.5, **SUPCON)
-@recipe("glyphs/distilled-small", teacher="ensemble", by="relations", channels=16, weight=0.5, **SUPCON)
+@recipe("glyphs/distilled", teacher="ensemble", by="relations", channels=64, weight=0.97, **SUPCON)
+@recipe("glyphs/distilled-small", teacher="ensemble", by="relations", channels=16, weight=0.97, **SUPCON)
 def distilled(
     run: Plan, teacher: str, by: Any, channels: int, weight: float, temperature: float, **fit: Any
 ) -> None:
@@ -236,7 +236,7 @@ def longer(run: Plan, temperature: float, **fit: Any) -> None:
     run.measure(model, on_tasks)
 
 
-@recipe("glyphs/best", by="mirrors", warp=0.5, **SUPCON | dict(episodes=4000))
+@recipe("glyphs/best", by="mirrors", warp=0.5, **SUPCON | dict(episodes=2000))
 def best(run: Plan, by: str, warp: float, temperature: float, **fit: Any) -> None:
     """What helps, together: more classes, warps, and time for them; with one look and with sixteen."""
     model, load = network(), with_new_classes(chosen({"nothing": {}} | NEW_CLASSES, by))
