@@ -180,6 +180,35 @@ def to_tell_apart(factor=1.96, same=lambda r: 2 * (1 - r), own=2, power=2):
     return lambda s, r, gap: tuple((v**0.5 * factor * s / gap) ** power for v in (same(r), own))
 
 
+def partners(previous=lambda y: (y == y.roll(1)).float().mean(), permuted=lambda y: (y[:, None] == y).float().mean()):
+    return lambda labels: (previous(labels), permuted(labels))
+
+
+def own_ink(own=lambda x, box: x * (1 - box), other=lambda x, box: x * box, bare=None):
+    def shares(x, partner, corners):
+        top, left, bottom, right = corners
+        box = F.pad(torch.ones(bottom - top, right - left), (left, 11 - right, top, 8 - bottom))
+        a, b = (part.flatten(1).sum(1) for part in (own(x, box), other(x[partner], box)))
+        area = 1 - box.mean().item() if bare is None else bare
+        return (a / (a + b)).where(a + b > 0, torch.tensor(area))
+
+    return shares
+
+
+def in_mirror(both=True, own=True, first=0, place=lambda without, c: without.index(c)):
+    def become(labels, classes, pairs):
+        known = {a: b for a, b in pairs if own or a != b} | {b: a for a, b in pairs if both and a != b}
+        without = [c for c in range(classes) if c not in known]
+        becomes = [known[c] if c in known else classes + first + place(without, c) for c in range(classes)]
+        return torch.tensor(becomes)[labels]
+
+    return become
+
+
+def pull(power=1, student=lambda s, t: F.softmax(s / t, 1), teacher=lambda s, t: F.softmax(s / t, 1)):
+    return lambda s, told, t: t**power * (student(s, t) - teacher(told, t))
+
+
 def pool(over=lambda real: real.sum(1), keep=lambda real: real):
     return lambda f, real: (f * keep(real)[..., None]).sum(1) / torch.as_tensor(over(real)).view(-1, 1)
 
@@ -467,6 +496,43 @@ WRONG = [
     (checks.left_of_means, lambda w, n: 1 - w - w / n, "one fewer than all"),
     (checks.left_of_means, lambda w, n: (1 - w - w / (n - 1)) ** 2, "squared distances"),
     (checks.left_of_means, lambda w, n: w / n, "the weight of its own mean"),
+    (checks.within_class, lambda y: partners()(y)[0], "return two things"),
+    (checks.within_class, lambda y: partners()(y)[::-1], "the previous picture comes first"),
+    (checks.within_class, partners(lambda y: (y.diff() == 0).float().mean()), "has a partner too"),
+    (checks.within_class, partners(lambda y: (y.msort().diff() == 0).float().sum() / len(y)), "in one place only"),
+    (checks.within_class, partners(permuted=lambda y: 1 / len(set(y.tolist()))), "of one size"),
+    (checks.within_class, partners(permuted=lambda y: 0.5), "none need be drawn"),
+    (checks.within_class, partners(lambda y: 0.5), "the second share is right"),
+    (checks.within_class, lambda y: tuple(1 - share for share in partners()(y)), "are of two classes"),
+    (checks.within_class, lambda y: (0.5, 0.5), "then with all labels"),
+    (checks.ink_share, lambda x, *_: torch.ones(5), "own ink outside of the box"),
+    (checks.ink_share, own_ink(lambda x, box: 0 * x + 1 - box, lambda x, box: 0 * x + box), "counts paper"),
+    (checks.ink_share, lambda *given: 1 - own_ink()(*given), "the share of the partner"),
+    (checks.ink_share, own_ink(other=lambda x, box: x * (1 - box)), "pasted is what lies inside"),
+    (checks.ink_share, own_ink(lambda x, box: x * box, lambda x, box: x * (1 - box)), "is the other one"),
+    (checks.ink_share, own_ink(own=lambda x, box: x), "does not show"),
+    (checks.ink_share, own_ink(lambda x, box: (x > 0) * (1 - box), lambda x, box: (x > 0) * box), "count pixels"),
+    (checks.ink_share, own_ink(bare=math.nan), "0 / 0"),
+    (checks.ink_share, own_ink(bare=0.0), "take the share by area."),
+    (checks.ink_share, own_ink(bare=1.0), "take the share by area."),
+    (checks.ink_share, lambda *given: own_ink()(*given)[:, None], "should be (5,), but is (5, 1)"),
+    (checks.mirrored_labels, lambda y, n, pairs: y, "looks like a q"),
+    (checks.mirrored_labels, lambda y, n, pairs: y + n, "looks like q"),
+    (checks.mirrored_labels, in_mirror(both=False), "a pair holds both ways"),
+    (checks.mirrored_labels, in_mirror(own=False), "its own mirror"),
+    (checks.mirrored_labels, in_mirror(first=1), "counted from 0"),
+    (checks.mirrored_labels, in_mirror(place=lambda without, c: c), "belong to no class"),
+    (checks.mirrored_labels, in_mirror(place=lambda without, c: 0), "as if it were one character"),
+    (checks.mirrored_labels, in_mirror(place=lambda without, c: -without.index(c)), "the next that is free"),
+    (checks.soft_gradient, pull(-1), "without the T²"),
+    (checks.soft_gradient, pull(2), "leave out the chain rule"),
+    (checks.soft_gradient, pull(0), "is not 1"),
+    (checks.soft_gradient, lambda *given: -pull()(*given), "points downhill"),
+    (checks.soft_gradient, pull(teacher=lambda s, t: s.softmax(1)), "at temperature T"),
+    (checks.soft_gradient, pull(teacher=lambda s, t: (s == s.amax(1, keepdim=True)).float()), "best class alone"),
+    (checks.soft_gradient, lambda *given: pull()(*given) / 6, "the mean over queries"),
+    (checks.soft_gradient, lambda *given: pull()(*given).mean(0), "should be (6, 5), but is (5,)"),
+    (checks.soft_gradient, pull(student=lambda s, t: F.softmax(s / t, 0)), "what is left of T²"),
 ]
 
 
