@@ -92,6 +92,8 @@ def test_the_rasteriser_agrees_with_its_twin(page):
     for strokes in drawings:
         theirs = call(page, "raster", "Array.from(m.rasterize(a[0]))", strokes)
         np.testing.assert_allclose(np.reshape(theirs, (28, 28)), rasterize(strokes), atol=1e-6)
+    theirs = call(page, "raster", "Array.from(m.rasterize(a[0], 8.5))", drawings[0])
+    np.testing.assert_allclose(np.reshape(theirs, (28, 28)), rasterize(drawings[0], pen=8.5), atol=1e-6)
 
 
 def test_shrinking_is_that_of_the_training_pictures(page):
@@ -635,7 +637,7 @@ def test_a_mark_is_touched_or_dragged_or_moved_by_keys(page, noise):
     assert left < began[0] and up == pytest.approx(began[1]) and labels == [0] * 5
     page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(x + 60, y + 40, steps=4)
+    page.mouse.move(x + 90, y + 40, steps=4)
     page.mouse.up()
     (right, down), labels = after()
     assert right > began[0] + 0.3 and down < began[1] - 0.2 and labels == [0] * 5

@@ -22,18 +22,19 @@ export const COUNT = CHARACTERS.length;
 export function draw(character, hand) {
   const random = generator(1000 * character + hand);
   const [turn, slant, wide, high] = [0.2, 0.18, 0.14, 0.14].map((most) => most * (2 * random() - 1));
-  return CHARACTERS[character].map((text) => {
-    const points = text.split(" ").map((pair) => {
-      const [x, y] = pair.split(",").map((number) => Number(number) - 5 + 0.7 * (random() - 0.5));
-      const [a, b] = [x * (1 + wide) + slant * y, y * (1 + high)];
-      return [
-        52 + 8 * (a * Math.cos(turn) - b * Math.sin(turn)),
-        52 + 8 * (a * Math.sin(turn) + b * Math.cos(turn)),
-      ];
-    });
-    return smooth(points);
+  return strokes(CHARACTERS[character], (pair) => {
+    const [x, y] = pair.map((number) => number - 5 + 0.7 * (random() - 0.5));
+    const [a, b] = [x * (1 + wide) + slant * y, y * (1 + high)];
+    return [
+      52 + 8 * (a * Math.cos(turn) - b * Math.sin(turn)),
+      52 + 8 * (a * Math.sin(turn) + b * Math.cos(turn)),
+    ];
   });
 }
+
+/** Strokes from texts as above: `move` puts each point, [x, y] in the square of 10 × 10, where it belongs. */
+export const strokes = (texts, move) =>
+  texts.map((text) => smooth(text.split(" ").map((pair) => move(pair.split(",").map(Number)))));
 
 /** A curve through all points (Catmull and Rom, 1974), six steps from one to the next. */
 function smooth(points, steps = 6) {

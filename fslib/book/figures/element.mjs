@@ -33,6 +33,12 @@ export function choice(label, options, value, onchange) {
   return tag("label", {}, `${label} `, select);
 }
 
+/** A labelled switch. */
+export function toggle(label, checked, onchange) {
+  const input = tag("input", { type: "checkbox", checked, onchange: () => onchange(input.checked) });
+  return tag("label", {}, input, label);
+}
+
 /** A labelled slider that shows its value. */
 export function slider(label, { min, max, step }, value, onchange, show = String) {
   const shown = tag("span", { className: "value", textContent: show(value), attributes: { "aria-hidden": "true" } }); // no part of the name
@@ -44,6 +50,18 @@ export function slider(label, { min, max, step }, value, onchange, show = String
   };
   input.setAttribute("aria-valuetext", shown.textContent);
   return tag("label", {}, `${label} `, input, shown);
+}
+
+/** A picture of numbers, each a pixel, in the given number of columns; `shade` paints it, and its style says how large it is. */
+export const pixels = (columns, rows, { className = "", ...options } = {}) =>
+  tag("canvas", { width: columns, height: rows, className: `pixels ${className}`, ...options });
+
+/** Paint numbers as shades of ink, from nothing to `most`. The dark theme turns them round. */
+export function shade(canvas, numbers, most = 1) {
+  const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
+  numbers.forEach((number, i) => (image.data[4 * i + 3] = (255 * number) / most));
+  context.putImageData(image, 0, 0);
+  return canvas;
 }
 
 /** What a playground says, `say(…)`: at once to the eye, and to a screen reader when it has not changed for a while. */
@@ -127,7 +145,7 @@ export function draggable(node, drawing, place, move, tap, times = 1) {
     const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(drawing.getScreenCTM().inverse());
     return [point.x, point.y];
   };
-  let began = null, dragged = false;
+  let began = null, held = null, dragged = false; // `held`: from where it is touched to its place
   node.style.touchAction = "none"; // which not all browsers heed inside of a drawing
   node.addEventListener("touchmove", (event) => event.preventDefault(), { passive: false });
   node.addEventListener("pointerdown", (event) => {
@@ -135,11 +153,12 @@ export function draggable(node, drawing, place, move, tap, times = 1) {
     node.focus({ preventScroll: true });
     node.setPointerCapture(event.pointerId);
     [began, dragged] = [[event.clientX, event.clientY], false];
+    held = at(event).map((value, axis) => place()[axis] - value);
   });
   node.addEventListener("pointermove", (event) => {
     if (!began) return;
     dragged ||= Math.hypot(event.clientX - began[0], event.clientY - began[1]) > SLACK;
-    if (dragged) move(...at(event));
+    if (dragged) move(...at(event).map((value, axis) => value + held[axis]));
   });
   for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => (began = null));
   node.addEventListener("keydown", (event) => {
@@ -195,6 +214,7 @@ export const STYLE = `
   }
   .plane canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
   .plane svg { position: relative; width: 100%; }
+  .pixels { image-rendering: pixelated; filter: invert(var(--ltc-dark, 0)); }
   p { margin: 0.6rem 0 0; }
   strong { font-weight: 650; }
   .quiet { color: var(--ltc-quiet, #5a6275); }

@@ -6,7 +6,7 @@
 import { COUNT, draw } from "./alphabet.mjs";
 import { cosineSimilarity, matching, mean, prototypical, softmax } from "./compare.mjs";
 import { embed, readConv4 } from "./conv4.mjs";
-import { ARROWS, PAUSE, allow, button, choice, svg, tag } from "./element.mjs";
+import { ARROWS, PAUSE, allow, button, choice, pixels, shade, svg, tag, toggle } from "./element.mjs";
 import { playground } from "./playground.mjs";
 import { FRAME, PEN, SIDE, centred, rasterize } from "./raster.mjs";
 import { readRelation, relate } from "./relation.mjs";
@@ -177,13 +177,14 @@ class Pad {
 
   tools() {
     this.undoButton = button("Undo", () => this.undo());
-    const centring = tag("input", { type: "checkbox", checked: this.state.centring, onchange: () => this.set({ centring: centring.checked }) });
+    const centring = toggle("Centre and scale", this.state.centring, (centring) => this.set({ centring }));
+    centring.title = "Move each drawing to the middle and give it the usual size";
     return tag("div", { className: "bar" },
       button("Ready-made characters", () => this.change({ support: filled(this.state) })),
       button("Draw one for me", () => this.drawOne()),
       this.undoButton,
       button("Clear all", () => this.change({ support: empty(), query: [] })),
-      tag("label", { title: "Move each drawing to the middle and give it the usual size" }, centring, "Centre and scale"));
+      centring);
   }
 
   alphabet() {
@@ -200,7 +201,7 @@ class Pad {
   newDrawing() {
     this.query = this.surface("the new drawing", (state) => state.query, (query) => ({ query }));
     this.query.element.classList.add("query");
-    this.seen = tag("canvas", { className: "seen", width: SIDE, height: SIDE, attributes: { role: "img", "aria-label": "The new drawing as the network sees it, 28 by 28 pixels" } });
+    this.seen = pixels(SIDE, SIDE, { className: "seen", attributes: { role: "img", "aria-label": "The new drawing as the network sees it, 28 by 28 pixels" } });
     this.answer = tag("p", { className: "answer" });
     return tag("div", { className: "new" }, tag("h3", { textContent: "A new drawing" }),
       tag("div", { className: "pair" }, this.query.element,
@@ -425,7 +426,7 @@ class Pad {
 
   paintAnswer(now) {
     const { named, query, measures, shares } = this.compare(now), method = METHODS[now.method];
-    shade(this.seen, this.query.picture ?? new Float32Array(SIDE * SIDE), 1);
+    shade(this.seen, this.query.picture ?? new Float32Array(SIDE * SIDE));
     this.measure.textContent = method.measure;
     this.shareHead.textContent = method.share;
     this.remark.textContent = method.remark ?? "";
@@ -480,10 +481,8 @@ function table(named, query, measures, shares) {
   const prototypes = named.map(({ examples }) => mean(examples));
   const most = Math.max(1e-9, ...prototypes.flat(), ...(query ?? []));
   const best = shares ? winners(shares) : [];
-  const strip = (numbers, label) => {
-    const canvas = tag("canvas", { className: "strip", width: 64, height: 1, attributes: { role: "img", "aria-label": label } });
-    return shade(canvas, numbers, most);
-  };
+  const strip = (numbers, label) =>
+    shade(pixels(numbers.length, 1, { className: "strip", attributes: { role: "img", "aria-label": label } }), numbers, most);
   const head = (text) => tag("th", { textContent: text, attributes: { scope: "row" } });
   const rows = named.map(({ way }, i) => tag("tr", { className: best.includes(i) ? "best" : "" },
     head(letter(way)),
@@ -496,14 +495,6 @@ function table(named, query, measures, shares) {
   if (!query) return rows;
   const first = tag("tr", {}, head("new"), tag("td", {}, strip(query, "The new drawing, 64 numbers as shades")), tag("td"), tag("td"));
   return [first, ...rows];
-}
-
-/** Paint numbers as shades of ink, from nothing to `most`. The dark theme turns them round. */
-function shade(canvas, numbers, most) {
-  const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
-  numbers.forEach((number, i) => (image.data[4 * i + 3] = (255 * number) / most));
-  context.putImageData(image, 0, 0);
-  return canvas;
 }
 
 const PAD_STYLE = `
@@ -527,10 +518,7 @@ const PAD_STYLE = `
   .pair { display: flex; flex-wrap: wrap; gap: 0.8rem; align-items: flex-end; }
   figure { margin: 0; }
   figcaption { font-size: 0.8em; max-width: 6rem; line-height: 1.3; }
-  .seen, .strip {
-    image-rendering: pixelated; border: 1px solid var(--ltc-line, #ccc); border-radius: 0.25rem;
-    filter: invert(var(--ltc-dark, 0));
-  }
+  .seen, .strip { border: 1px solid var(--ltc-line, #ccc); border-radius: 0.25rem; }
   .seen { width: 6rem; height: 6rem; display: block; margin-bottom: 0.3rem; }
   .strip { width: 100%; min-width: 4rem; height: 1.1rem; display: block; }
   .answer { font-weight: 600; min-height: 2.9em; margin: 0.7rem 0 0; line-height: 1.4; }

@@ -7,16 +7,16 @@
 
 export const FRAME = 105;
 export const SIDE = 28;
-export const PEN = 5;
+export const PEN = 5; // how wide it draws
 const USUAL_SIZE = 70; // the longer side of most drawings in Omniglot, or a little more
 
 /** What the network sees of a drawing: 28 × 28 numbers, row by row, ink = 1 and paper = 0. */
-export const rasterize = (strokes) => shrink(ink(strokes));
+export const rasterize = (strokes, pen = PEN) => shrink(ink(strokes, pen));
 
 /** A drawing in the frame, 105 × 105: how much of each pixel the round pen covers. */
-function ink(strokes) {
+function ink(strokes, pen) {
   const picture = new Float32Array(FRAME * FRAME);
-  const reach = PEN / 2 + 0.5; // where the soft edge ends, half a pixel beyond the pen
+  const reach = pen / 2 + 0.5; // where the soft edge ends, half a pixel beyond the pen
   for (const stroke of strokes) {
     for (let i = 0; i < Math.max(1, stroke.length - 1); i++) {
       const [ax, ay] = stroke[i];
