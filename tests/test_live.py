@@ -1014,5 +1014,5 @@ def test_modules_are_small(name):
 
 def test_the_pad_is_light():
     """Everything that the pad loads, as a server sends it."""
-    files = [*LIVE.glob("*.mjs"), *LIVE.glob("*.bin")]
-    assert sum(len(gzip.compress(path.read_bytes())) for path in files) <= 300_000
+    loaded = [figures.joined("pad.mjs").encode(), *((LIVE / name).read_bytes() for name in files_of("pad.mjs"))]
+    assert len(loaded) == 3 and sum(len(gzip.compress(one)) for one in loaded) <= 260_000
