@@ -30,6 +30,11 @@ PARTS = {  # figure → page, element, and what to do first: buttons to press, o
         "noise-plane",
         [*["Make one label wrong"] * 3, "Nearest example"],
     ),
+    "augmentation-player": (
+        "chapters/11_augmentation_and_distillation",
+        "augmentation-player",
+        [("Turn", "ArrowRight")] * 10,
+    ),
 }
 
 # Wherever on its page a part stands, its picture comes out in one size.

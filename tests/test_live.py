@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fslib import load, losses, methods, metrics, mining
+from fslib import augmentation, load, losses, methods, metrics, mining
 from fslib.book import figures, guesses, ledger
 from fslib.book.figures import FIGURES
 from fslib.evaluation import ci95
@@ -292,6 +292,114 @@ def test_distances_of_a_moved_character(page):
     assert theirs["distance"] == pytest.approx(ours[1:].min().item(), rel=1e-5)
 
 
+CHARACTERS = "AEMNWZbdpq"
+
+
+def augmented(page, *states):
+    """What the network sees in states of the figure of chapter 11, (n, 1, 28, 28)."""
+    code = "a.map((state) => Array.from(m.picture({ ...m.DEFAULTS, ...state })))"
+    return torch.tensor(call(page, "augmentation", code, *states)).view(-1, 1, 28, 28)
+
+
+def test_a_character_is_warped_by_one_map_of_the_plane(page):
+    """Mirrored, slanted, scaled, turned against the clock, in a frame in which y points down."""
+    code = "m.warped('N', { ...m.DEFAULTS, ...a[0] })"
+    plain = np.array(call(page, "augmentation", code, {}))
+    how = dict(mirror=True, slant=0.3, scale=0.8, turn=40)
+    cos, sin = np.cos(np.radians(40)), np.sin(np.radians(40))
+    map = 0.8 * np.array([[cos, sin], [-sin, cos]]) @ [[1, -0.3], [0, 1]] @ np.diag([-1, 1])
+    np.testing.assert_allclose(call(page, "augmentation", code, how), (plain - 52) @ map.T + 52, atol=1e-9)
+
+
+def test_augmentations_in_the_page_are_those_of_fslib(page):
+    box = call(page, "augmentation", "m.pasted({ share: 0.5, box: [5, 40] })")
+    corners = box["top"], box["left"], box["top"] + box["side"], box["left"] + box["side"]
+    mix = dict(partner="Z", share=0.3)
+    upright, other, *theirs = augmented(
+        page, {}, dict(character="Z"), dict(turn=90), dict(mirror=True),
+        mix | dict(mix="mixup"), dict(partner="Z", mix="cutmix", box=[5, 40]),
+    )  # fmt: skip
+    both, partner = torch.stack([upright, other]), torch.tensor([1, 0])
+    ours = [
+        augmentation.turned(both, 1)[0],
+        augmentation.mirrored(both)[0],
+        augmentation.mixup(both, partner, 0.3)[0],
+        augmentation.cutmix(both, partner, corners)[0],
+    ]
+    for one, other in zip(theirs, ours, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+    assert augmentation.kept_share(both, corners) == pytest.approx(0.5, abs=0.02)
+    assert corners[1] == 0 and corners[2] == 28  # it stays inside
+
+
+def test_thickness_is_in_pixels_on_every_side(page):
+    strokes = call(page, "augmentation", "m.warped('W', m.DEFAULTS)")
+    (theirs,) = augmented(page, dict(character="W", thickness=0.4))
+    np.testing.assert_allclose(theirs[0], rasterize(strokes, pen=5 + 2 * 0.4 * 105 / 28), atol=1e-6)
+
+
+@pytest.fixture
+def nearest(page):
+    """Distances to the ten examples, (n, 10), of all characters, or of some, in states of the figure of chapter 11."""
+    code = """(async () => {
+        const { readConv4, embed } = await import('./conv4.mjs');
+        const network = readConv4(await (await fetch('conv4.f16.bin')).arrayBuffer()), examples = m.support(network);
+        return a.map((state) => {
+            const one = { ...m.DEFAULTS, ...state };
+            const { distances } = m.compare(Array.from(embed(network, m.picture(one))), examples, one.character);
+            return m.NAMES.map((name) => distances[name]);
+        });
+    })()"""
+
+    def distances(*states):
+        return torch.tensor(call(page, "augmentation", f"await {code}", *states))
+
+    return distances
+
+
+def test_distances_to_the_examples(page, model, nearest):
+    states = [dict(character="M", turn=20, slant=0.2), dict(mix="mixup", partner="W")]
+    with torch.no_grad():
+        examples = model.embed(augmented(page, *(dict(character=name) for name in CHARACTERS)))
+        ours = metrics.euclidean(model.embed(augmented(page, *states)), examples)
+    torch.testing.assert_close(nearest(*states), ours, atol=5e-3, rtol=0)
+    assert call(page, "augmentation", "m.NAMES.join('')") == CHARACTERS
+
+
+def named(distances):
+    """The names of the nearest, as one text."""
+    return "".join(CHARACTERS[i] for i in distances.argmin(1))
+
+
+def test_what_keeps_a_name_and_what_changes_it(nearest):
+    """What chapter 11 invites the reader to find."""
+
+    def all_ten(**how):
+        return nearest(*(dict(character=name, **how) for name in CHARACTERS))
+
+    small = [dict(turn=10), dict(turn=-10), dict(slant=0.2), dict(slant=-0.2), dict(scale=0.7), dict(scale=1.4)]
+    assert all(named(all_ten(**how)) == CHARACTERS for how in small)
+    mirrored = all_ten(mirror=True)
+    assert mirrored[[0, 2, 4], [0, 2, 4]].max() < 1e-3 and named(mirrored[6:]) == "dbqp"
+    assert named(all_ten(turn=90)[[3, 5]]) == "ZN" and named(all_ten(turn=180)[[2, 4, 6, 7, 8, 9]]) == "WMqpdb"
+    assert all(name != CHARACTERS[i] for turn in (90, -90) for i, name in enumerate(named(all_ten(turn=turn))))
+    thick, plain = all_ten(thickness=0.7), all_ten()
+    next_to = (plain + plain.max() * torch.eye(10)).min(1).values
+    moved = thick.diagonal() / next_to
+    assert named(thick) == CHARACTERS and moved.median() > 0.7 and moved.max() > 1
+    assert named(all_ten(thickness=-0.5)).count("N") >= 4
+
+
+def test_a_half_of_each_is_often_neither(nearest):
+    """Of the 45 pairs, mixed half and half by MixUp, about a quarter is nearest to a third character."""
+    pairs = [(a, b) for i, a in enumerate(CHARACTERS) for b in CHARACTERS[i + 1 :]]
+    at = {share: named(nearest(*(dict(character=a, partner=b, mix="mixup", share=share) for a, b in pairs)))
+          for share in (0.2, 0.5, 0.8)}  # fmt: skip
+    third = [name for name, pair in zip(at[0.5], pairs) if name not in pair]
+    assert 8 <= len(third) <= 20 and set(third) == {"N"}
+    assert at[0.8] == "".join(a for a, _ in pairs) and at[0.2] == "".join(b for _, b in pairs)
+
+
 @pytest.mark.parametrize("weights, temperature", [([1, 1], 1), ([0.25, 0.25], 1), ([0.9, 0.3], 4), ([1, 0.05], 64)])
 def test_what_a_block_teaches(page, weights, temperature):
     """As a Prototypical Network over weighed features: probabilities, losses, and gradients before the block."""
@@ -542,6 +650,10 @@ def test_guesses_are_counted_by_their_distance(page):
 STATES = {  # of a figure, by its link; and what no link should do
     "learning-player": ("step=120", "step=-7.5"),
     "shift-player": ("right=1&down=0&character=3", "right=900&character=-7.5&down=x"),
+    "augmentation-player": (
+        "character=M&turn=90&mix=cutmix&partner=E&share=0.25&box=10,12",
+        "character=toString&turn=900&scale=-1&mix=constructor&share=NaN&box=1",
+    ),
     "episode-player": ("way=3&shot=2&noise=0.8&drawn=40", "way=99&drawn=-3&noise=NaN"),
     "metric-plane": (
         "metric=cosine&nearest=example&query=1,-0.5&preset=modes",
@@ -753,6 +865,70 @@ def test_a_moved_character_is_nearer_or_another_is(page):
     assert far == f"By pixels, {other} By a trained network, {own}"
 
 
+def alone(page, name):
+    """Put a figure into the page; gives a function that tells its state and its words once they show."""
+    module = FIGURES[name].module.removesuffix(".mjs")
+    call(page, module, f"void document.body.replaceChildren(document.createElement('{name}'))")
+    page.wait_for_selector(f"{name}[data-ready]")
+
+    def shown():
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        figure = page.locator(name)
+        return figure.evaluate("figure => figure.model.get('state')"), figure.locator("p").first.inner_text()
+
+    return shown
+
+
+def test_a_character_is_pulled_by_keys_and_leaves_a_trail(page):
+    shown, trail = alone(page, "augmentation-player"), page.locator("augmentation-player .plane circle")
+    turn, thickness = (page.get_by_role("slider", name=name) for name in ("Turn", "Thickness"))
+    assert shown()[1] == "The nearest example is b, its own. The embedding has not moved." and trail.count() == 1
+    for key, count in (("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 3)):
+        turn.press(key)
+        assert "% of the distance between b and the character next to it, p." in shown()[1].replace("\xa0", " ")
+        assert trail.count() == count
+    turn.press("End")
+    assert shown()[1].startswith("The nearest example is q, no longer b.")
+    thickness.press("ArrowRight")
+    shown()
+    assert trail.count() == 2  # a new one, from the last place
+    page.get_by_label("Character").select_option("M")
+    page.get_by_role("button", name="Reset").click()
+    state, _ = shown()
+    assert state["character"] == "b" and state["turn"] == 0 and trail.count() == 1
+    page.get_by_role("checkbox", name="Mirror").press("Space")
+    assert shown()[1].startswith("The nearest example is d, no longer b.")
+    bars = page.get_by_role("listitem")
+    assert [one.inner_text().split()[0] for one in bars.all()] == list(CHARACTERS)
+
+
+def test_a_box_is_pasted_where_it_is_dragged(page):
+    """From where it is touched, however large it is; by arrow keys a pixel at a time; and only where there is one."""
+    shown, box = alone(page, "augmentation-player"), page.get_by_role("application", name="The pasted box")
+    mix, partner = page.get_by_label("Mixture"), page.get_by_label("Partner")
+    assert not box.is_visible() and not partner.is_visible()
+    mix.select_option("mixup")
+    shown()
+    assert not box.is_visible() and partner.is_visible()
+    mix.select_option("cutmix")
+    partner.select_option("W")
+    shown()
+    before, pixel = box.bounding_box(), page.locator("augmentation-player .plane").first.bounding_box()["width"] / 28
+    x, y = before["x"] + before["width"] - 2 * pixel, before["y"] + 2 * pixel
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 5 * pixel, y + pixel, steps=4)
+    page.mouse.up()
+    state, words = shown()
+    after = box.bounding_box()
+    assert before["x"] - after["x"] == pytest.approx(5 * pixel, abs=0.5)
+    assert before["y"] == pytest.approx(after["y"], abs=0.5)  # it was at the lower edge
+    assert state["box"] == pytest.approx([13, 19], abs=0.2) and "The embedding has moved" in words
+    box.press("ArrowUp")
+    shown()
+    assert after["y"] - box.bounding_box()["y"] == pytest.approx(pixel, abs=0.5)
+
+
 def test_labels_are_made_wrong_until_all_are(page, noise):
     """A button that can do no more says so, and keeps the focus."""
     wrong, right = (page.get_by_role("button", name=name) for name in ("Make one label wrong", "Put all labels right"))
@@ -845,16 +1021,14 @@ def of_learning():
 
 @pytest.fixture
 def player(page):
-    """The figure, at its start, and a function that gives its state and its words once they show."""
-    call(page, "learning", "void document.body.replaceChildren(document.createElement('learning-player'))")
-    page.wait_for_selector("learning-player[data-ready]")
+    """The figure, at its start, and a function that gives its step and its words once they show."""
+    shown = alone(page, "learning-player")
 
-    def shown():
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        figure = page.locator("learning-player")
-        return figure.evaluate("figure => figure.model.get('state').step"), figure.locator("p").first.inner_text()
+    def step_and_words():
+        state, words = shown()
+        return state["step"], words
 
-    return shown
+    return step_and_words
 
 
 def test_each_moment_shows_its_places_and_count(page, player):
