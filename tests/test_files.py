@@ -2,7 +2,6 @@
 
 import errno
 import os
-import pwd
 import subprocess
 import sys
 import tempfile
@@ -130,6 +129,7 @@ def test_folders_follow_the_environment(monkeypatch, environment, cache, data):
 @pytest.fixture
 def nobody(monkeypatch):
     """A user without a home folder and without a name, as in many containers."""
+    pwd = pytest.importorskip("pwd")  # on Windows, a user has both
 
     def unknown(user):
         raise KeyError(f"getpwuid(): uid not found: {user}")

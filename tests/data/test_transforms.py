@@ -80,6 +80,7 @@ def test_a_long_strip_keeps_its_ink_and_takes_little_memory(length, thick):
     assert lying[0, 12:16].sum() == lying.sum()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
