@@ -2,6 +2,15 @@
 PYTHON ?= python3
 VENV   ?= .venv
 
+# Windows puts the programs of an environment elsewhere, and something else between the folders of PATH.
+ifeq ($(OS),Windows_NT)
+BIN := Scripts
+SEP := ;
+else
+BIN := bin
+SEP := :
+endif
+
 BUILD     := _build
 INSTALLED := $(VENV)/.installed
 TESTED    := $(VENV)/.tested
@@ -13,9 +22,12 @@ SOURCES   := pyproject.toml $(wildcard chapters/*.ipynb chapters/solutions/*.ipy
              $(shell find fslib results tests/notebooks_plugin.py -name '*.py' -o -name '*.jsonl' -o -name '*.safetensors' -o -path '*/figures/*')
 
 # The kernel is the environment's own, and nothing in a home folder changes what a notebook does.
-export PATH := $(abspath $(VENV))/bin:$(PATH)
+export PATH := $(abspath $(VENV))/$(BIN)$(SEP)$(PATH)
 export IPYTHONDIR := $(CURDIR)/$(BUILD)/home/ipython
 export JUPYTER_CONFIG_DIR := $(CURDIR)/$(BUILD)/home/jupyter
+
+# A shell for every line: make 3.81, which macOS has, runs simple ones without, and seeks programs in the PATH from outside.
+SHELL := sh
 
 # Threads that wait for one another leave the processor to others: beside other work, spinning takes fifteen times as long.
 export OMP_WAIT_POLICY := passive
@@ -23,11 +35,15 @@ export OMP_WAIT_POLICY := passive
 # The book and the tests are about the project's own ledger.
 unexport FSLIB_RESULTS
 
+# The tests of the package and of what builds the book, but for those of a built site.
+UNITS := pytest -q -n 2 --ignore=tests/test_site.py --ignore=tests/test_browser.py --ignore=tests/test_notebook_figures.py
+
 # Two threads everywhere, so that CPU seconds compare.
 RUN_NOTEBOOKS := OMP_NUM_THREADS=2 python -m pytest -q -p tests.notebooks_plugin --nbval-lax --nbval-build=$(BUILD) \
 	--nbval-cell-timeout=300
 
-.PHONY: book test units colab pretend everywhere gpu browser lab serve bench lint address release clean
+.PHONY: book test units oldest colab colab-image pretend everywhere gpu browser chromium links lab serve bench lint \
+	address release clean
 .DELETE_ON_ERROR:
 
 # Ends in a site, on any machine: what failed is listed, and shows on the pages.
@@ -46,10 +62,15 @@ test: units
 	@test "$$(cat $(RAN))" = 0
 
 units: $(TESTED)
-	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --ignore=tests/test_site.py --ignore=tests/test_browser.py --ignore=tests/test_notebook_figures.py
+	OMP_NUM_THREADS=1 python -m $(UNITS)
+
+# With the oldest PyTorch and NumPy.
+oldest: $(OLDEST)
+	OMP_NUM_THREADS=1 $(BUILD)/oldest/$(BIN)/python -m $(UNITS)
 
 # The notebooks as Colab runs them, in place of the run in our own environment: strict, and the book is built from it.
-colab: $(INSTALLED) $(COLAB)
+# COLAB_PYTHON is an interpreter that has what Colab has, in place of one with the versions on record.
+colab: $(INSTALLED) $(if $(COLAB_PYTHON),,$(COLAB))
 	@rm -rf $(RAN) $(BUILD)/.jupyter_cache $(BUILD)/notebooks.json
 	@mkdir -p "$(IPYTHONDIR)"
 	@run=$$(mktemp -d) && trap 'rm -rf "$$run"' EXIT && \
@@ -61,13 +82,24 @@ colab: $(INSTALLED) $(COLAB)
 		status=$$?; test $$status -le 1 && echo $$status > $(RAN); }
 	@test "$$(cat $(RAN))" = 0
 
+# The same in the image that Google publishes of Colab, some 15 GB, by its name, COLAB_IMAGE; needs Docker. There git must be told to trust
+# the folder, which is another user's, and Python makes environments without pip.
+colab-image:
+	docker run --rm --entrypoint sh --volume "$(CURDIR):/book" --workdir /book \
+		--env GIT_CONFIG_COUNT=1 --env GIT_CONFIG_KEY_0=safe.directory --env GIT_CONFIG_VALUE_0=/book \
+		$(or $(COLAB_IMAGE),$(error Say which image: make colab-image COLAB_IMAGE=…)) -ec '\
+		python3 -m venv --without-pip /tmp/venv; \
+		python3 -m pip --python /tmp/venv install --quiet pip; \
+		make colab VENV=/tmp/venv COLAB_PYTHON=$$(command -v python3)'
+
 # The chapters on a GPU that is pretended, trainings cut short: does their code run on one, and wait for it?
 pretend: $(INSTALLED)
 	python -m tests.devices.run_chapters
 
 # The chapters on other machines, and with other luck, as far as this one can play them: what they claim must hold on all.
+# AGAIN=1 repeats what passed before.
 everywhere: $(TESTED) $(OLDEST)
-	python -m tests.everywhere $(if $(CHAPTERS),--chapters $(CHAPTERS)) $(if $(ONLY),--only $(ONLY))
+	python -m tests.everywhere $(if $(CHAPTERS),--chapters $(CHAPTERS)) $(if $(ONLY),--only $(ONLY)) $(if $(AGAIN),--again)
 
 # What a machine with a GPU is asked for, in one go: the device tests, three chapters, the speed.
 gpu:
@@ -87,6 +119,14 @@ browser: $(TESTED) $(WIDGETS)
 	python -m pip install --quiet --no-deps --target $(BUILD)/wheel .
 	python -m pytest -q tests/test_site.py
 	python -m pytest -q -n 2 --dist loadgroup tests/test_browser.py tests/test_notebook_figures.py
+
+# Chromium for these tests, where the system has none.
+chromium: $(TESTED)
+	python -m playwright install chromium
+
+# Asks every address elsewhere that the built site links to.
+links: $(INSTALLED)
+	python book/_tools/links.py
 
 # The chapters in JupyterLab.
 lab: $(INSTALLED)
@@ -117,11 +157,11 @@ release: $(INSTALLED) $(COLAB)
 clean:
 	rm -rf $(BUILD)
 
-# The oldest versions that pyproject.toml admits; make everywhere leaves out what needs them, if they cannot be had.
+# With the oldest versions that pyproject.toml admits; make everywhere leaves out what needs them, if they cannot be had.
 $(OLDEST): pyproject.toml | $(INSTALLED)
 	@echo "Installing the oldest PyTorch and NumPy that the package admits, some minutes."
 	$(PYTHON) -m venv $(BUILD)/oldest
-	-$(BUILD)/oldest/bin/python -m pip install --quiet $$(python -m tests.everywhere --oldest) -e .
+	-$(BUILD)/oldest/$(BIN)/python -m pip install --quiet $$(python -m tests.everywhere --oldest) -e ".[book,test]"
 	@touch $@
 
 # The widgets of Colab, beside everything else.
@@ -147,7 +187,7 @@ $(COLAB): pyproject.toml | $(INSTALLED)
 	@echo "Installing what Colab has, some minutes."
 	@rm -rf $(BUILD)/colab/env
 	$(PYTHON) -m venv $(BUILD)/colab/env
-	$(BUILD)/colab/env/bin/python -m pip install --quiet $$(python -c \
+	$(BUILD)/colab/env/$(BIN)/python -m pip install --quiet $$(python -c \
 		"import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['tool']['fslib']['colab'])")
 	@touch $@
 

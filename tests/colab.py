@@ -1,6 +1,7 @@
 """The Colab contract: each notebook as a learner opens it, who has the notebook and nothing else.
 
     make colab                                # all notebooks, and the book is built from this run
+    make colab COLAB_PYTHON=/usr/bin/python3  # with the packages of that interpreter, as in Colab's own image
     python -m tests.colab prepare FOLDER      # all but the run, which takes place in that folder
     python -m tests.colab wheel dist/x.whl    # chapter 1 where a built wheel is installed; part of make release
 
@@ -22,12 +23,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "_build" / "colab"
-BARE = FOLDER / "env"  # made by make: what Colab has, without the package
+# An interpreter that has what Colab has, without the package: a given one, or that of an environment made by make.
+BARE = Path(os.environ.get("COLAB_PYTHON") or FOLDER / "env" / "bin" / "python")
 LAYERS = FOLDER / "layers"  # one for each kernel
 CACHE = FOLDER / "cache"  # of all kernels
 NAME = "colab"  # of the kernel
@@ -122,11 +123,12 @@ def write_kernel(folder: Path, local: Path, public: str) -> None:
 
 
 def layer(folder: Path, below: Path) -> Path:
-    """Make an empty environment above another, whose packages it sees but cannot change; its interpreter."""
-    venv.EnvBuilder(symlinks=True).create(folder)
+    """Make an empty environment above that of an interpreter, whose packages it sees but cannot change; its own."""
+    subprocess.run([below, "-m", "venv", "--without-pip", folder], check=True)
     (packages,) = folder.glob("lib/python*/site-packages")
-    (of_below,) = below.glob("lib/python*/site-packages")
-    (packages / "below.pth").write_text(f"{of_below}\n", encoding="utf8")
+    ask = [below, "-c", "import site; print(*site.getsitepackages(), sep='\\n')"]
+    of_below = subprocess.run(ask, check=True, capture_output=True, text=True).stdout
+    (packages / "below.pth").write_text(of_below, encoding="utf8")
     return folder / "bin" / "python"
 
 

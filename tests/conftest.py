@@ -12,7 +12,7 @@ os.environ.pop("FSLIB_RESULTS", None)  # the tests are about the project's own l
 for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # of the hook that runs the tests, which commit elsewhere
     os.environ.pop(name, None)
 if os.name == "nt":  # what builds the book needs the programs of Linux and macOS
-    builders = ("colab", "everywhere", "makefile", "notebooks_plugin", "release")
+    builders = ("colab", "everywhere", "makefile", "notebooks_plugin", "release", "workflows")
     collect_ignore = [f"test_{name}.py" for name in builders]
 torch.set_num_threads(1)  # pytest-xdist runs a process for each core
 

@@ -3,6 +3,7 @@
     make everywhere                              # whatever is not done yet; half an hour of two cores, or so
     make everywhere CHAPTERS="03 06"             # some chapters; "tests" are the tests of training and evaluation
     make everywhere ONLY="busy avx2"             # circumstances that have one of these words in their name
+    make everywhere AGAIN=1                      # what passed before, too
 
 What can differ from machine to machine is in `LEVELS`: the processor's instructions, threads, versions of PyTorch and
 NumPy, a GPU, which is pretended, other work at the same time; and the seeds of the notebook. Circumstances are made of
@@ -20,7 +21,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -204,18 +204,15 @@ def keep(line: dict) -> None:
 
 
 def oldest_versions() -> list[str]:
-    """The lower bounds of PyTorch and NumPy, and what runs notebooks and tests."""
+    """The lower bounds of PyTorch and NumPy, as pip is asked for them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
-    bounds = [word.replace(">=", "==") for word in project["dependencies"]]
-    extras = [word for extra in ("book", "test") for word in project["optional-dependencies"][extra]]
-    runners = ("nbval", "ipywidgets", "anywidget", "pytest", "pytest-xdist", "easyfsl", "scikit-learn")
-    of_extras = [word for word in extras if re.split("[<>=]", word)[0] in runners]
-    return [bound for bound in bounds if bound.startswith(("torch", "numpy"))] + of_extras
+    return [word.replace(">=", "==") for word in project["dependencies"] if word.startswith(("torch", "numpy"))]
 
 
-def planned(chapters: list[str], only: list[str]) -> list[tuple[str, dict]]:
-    """What there is to do, without what was done."""
-    done = {(line["what"], line["circumstance"], line["digest"]) for line in told() if not line["failed"]}
+def planned(chapters: list[str], only: list[str], again: bool = False) -> list[tuple[str, dict]]:
+    """What there is to do, without what was done, or that too."""
+    passed = [line for line in told() if not line["failed"] and not again]
+    done = {(line["what"], line["circumstance"], line["digest"]) for line in passed}
     all_of_it = [*(path.stem for path in CHAPTERS), "tests"]
     all_of_it = [what for what in all_of_it if what.startswith(tuple(chapters) or "")]
     todo = [(what, c) for c in circumstances() for what in all_of_it]
@@ -231,12 +228,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--chapters", nargs="*", default=[], metavar="NUMBER")
     parser.add_argument("--only", nargs="*", default=[], metavar="WORD")
+    parser.add_argument("--again", action="store_true", help="repeat what passed")
     parser.add_argument("--oldest", action="store_true", help="say what to install beside, and do nothing")
     asked = parser.parse_args()
     if asked.oldest:
         print(*oldest_versions())
         return
-    todo = planned(asked.chapters, asked.only)
+    todo = planned(asked.chapters, asked.only, asked.again)
     for why in sorted({missing(c) for _, c in todo} - {""}):
         print(f"Not run here: {sum(missing(c) == why for _, c in todo)} runs, for {why}.")
     todo = [(what, c) for what, c in todo if not missing(c)]

@@ -64,9 +64,16 @@ def test_citation_is_in_step():
     assert (moved["url"], moved["repository-code"], moved["version"]) == (MOVED.site, MOVED.repository, "9.8.7")
 
 
+def test_the_badge_is_in_step():
+    text = (ROOT / "README.md").read_text(encoding="utf8")
+    assert address.badge(text, PROJECT) == text, "run `make address`"
+    moved = address.badge(text, MOVED)
+    assert moved.count("https://github.com/a/b/actions/workflows/tests.yml") == 2 and PROJECT.repository not in moved
+
+
 def test_no_other_file_holds_the_address():
     files = [ROOT / "_config.yml"]
-    for pattern in ("book/**/*.md", "book/**/*.py", "fslib/**/*.py"):
+    for pattern in ("book/**/*.md", "book/**/*.py", "fslib/**/*.py", ".github/workflows/*.yml"):
         files += ROOT.glob(pattern)
     held = PROJECT.repository.removeprefix("https://"), PROJECT.site.removeprefix("https://").rstrip("/")
     assert not [f.name for f in files if any(h in f.read_text(encoding="utf8") for h in held)]
@@ -152,7 +159,7 @@ def test_what_a_notebook_lacks_is_said_in_a_sentence(new, spoil, needs):
 @pytest.fixture
 def folder(tmp_path, monkeypatch, new):
     """A project with one new chapter, as `make address` finds it."""
-    for name in ("pyproject.toml", "CITATION.cff"):
+    for name in ("pyproject.toml", *address.FILES):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "chapters" / "solutions" / ".ipynb_checkpoints").mkdir(parents=True)
     (tmp_path / "chapters" / ".ipynb_checkpoints").mkdir()

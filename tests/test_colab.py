@@ -3,6 +3,7 @@ kernel that reaches nothing else of ours."""
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -84,11 +85,20 @@ def test_an_environment_sees_the_one_below_and_is_empty_itself(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", below], check=True)
     (packages,) = below.glob("lib/python*/site-packages")
     (packages / "known.py").write_text("here = 1\n")
-    python = colab.layer(tmp_path / "above", below)
+    python = colab.layer(tmp_path / "above", below / "bin" / "python")
     done = subprocess.run(
         [python, "-c", "import known; print(known.here)" + colab.INSTALLED], capture_output=True, text=True
     )
     assert done.stdout.split() == ["1"], done.stderr
+
+
+def test_a_given_interpreter_stands_for_that_of_colab():
+    code = "from tests import colab; print(colab.BARE)"
+    made = str(colab.FOLDER / "env" / "bin" / "python")
+    for given, used in (("/usr/bin/python3", "/usr/bin/python3"), ("", made)):
+        env = os.environ | {"COLAB_PYTHON": given}
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+        assert done.stdout.strip() == used
 
 
 def test_notebooks_run_with_nothing_around_them(tmp_path):
@@ -108,10 +118,9 @@ def checkout(tmp_path_factory):
     spec = importlib.util.spec_from_file_location("colab_of_checkout", copy)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    ours = Path(sysconfig.get_paths()["purelib"])
-    packages = module.BARE / ours.relative_to(sys.prefix)
-    packages.mkdir(parents=True)
-    for path in ours.iterdir():
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", module.FOLDER / "env"], check=True)
+    (packages,) = module.FOLDER.glob("env/lib/python*/site-packages")
+    for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
         if "fslib" not in path.name:
             (packages / path.name).symlink_to(path)
     module.write_kernel(module.FOLDER, root, "https://example.org/a/b")

@@ -38,6 +38,7 @@ def test_a_run_is_done_until_the_code_changes(monkeypatch, tmp_path):
     everywhere.keep(line)
     everywhere.keep(line | {"circumstance": name(other), "failed": ["cell 3"]})
     assert planned(["03"], []) == todo[1:], "one that failed is tried again"
+    assert planned(["03"], [], again=True) == todo
     everywhere.keep(line | {"digest": "of other code"})
     assert planned(["03"], []) == todo
 

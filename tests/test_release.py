@@ -15,7 +15,7 @@ import release  # noqa: E402
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A small repository to release, whose wheel is not checked."""
-    for name in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md"):
+    for name in ("pyproject.toml", "CHANGELOG.md", *release.address.FILES):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "chapters", tmp_path / "chapters")
     shutil.copytree(ROOT / "book", tmp_path / "book")

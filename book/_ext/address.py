@@ -2,7 +2,7 @@
 
 As a Sphinx extension this puts the address into the buttons and links of the site. As a program (`make address`) it
 writes what cannot be looked up: in each notebook what stands under the title, the first cell, the metadata and the
-links, which must all work in a bare Colab; and CITATION.cff.
+links, which must all work in a bare Colab; CITATION.cff; and the badge of README.md.
 """
 
 import json
@@ -258,8 +258,16 @@ def citation(text: str, of: Project) -> str:
     return re.sub(r"(?m)^repository-code:.*$", f"repository-code: {of.repository}", text)
 
 
+def badge(text: str, of: Project) -> str:
+    """README.md with the address of its badge in step, and of the page behind it."""
+    return re.sub(r"https://\S+?(?=/actions/workflows/)", of.repository, text)
+
+
+FILES = {"CITATION.cff": citation, "README.md": badge}  # what is brought in step beside the notebooks, and by what
+
+
 def main() -> None:
-    """Bring every notebook and CITATION.cff in step with pyproject.toml."""
+    """Bring every notebook, CITATION.cff and README.md in step with pyproject.toml."""
     of = project()
     for path in notebooks():
         old = path.read_text(encoding="utf8")
@@ -269,9 +277,9 @@ def main() -> None:
         except ValueError as error:
             sys.exit(str(error))
         _write_if_new(path, old, json.dumps(new, indent=1, ensure_ascii=False) + "\n")
-    path = ROOT / "CITATION.cff"
-    old = path.read_text(encoding="utf8")
-    _write_if_new(path, old, citation(old, of))
+    for name, brought in FILES.items():
+        old = (ROOT / name).read_text(encoding="utf8")
+        _write_if_new(ROOT / name, old, brought(old, of))
 
 
 def _write_if_new(path: Path, old: str, new: str) -> None:

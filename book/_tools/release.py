@@ -119,7 +119,7 @@ def release(version: str, news: str) -> None:
         news: the changelog with them.
     """
     project, changes = ROOT / "pyproject.toml", ROOT / "CHANGELOG.md"
-    before = read([project, changes, ROOT / "CITATION.cff", *address.notebooks()])
+    before = read([project, changes, *(ROOT / name for name in address.FILES), *address.notebooks()])
     head, written = git("rev-parse", "HEAD").strip(), {}
     try:
         text = project.read_text(encoding="utf8")
