@@ -151,7 +151,7 @@ theirs: ["96.0"]
     shown = re.sub(r"<[^>]+>", "", (tmp_path / "site" / "index.html").read_text(encoding="utf8"))
     records = ledger.find()
     marked = sum(found["commit"].endswith("+") for found in records)
-    assert f"{marked} of {len(records)} records were measured with a package that no commit holds" in shown
+    assert f"{marked} of {len(records):,} records were measured with a package that no commit holds" in shown
     assert "records do not say in which precision" in shown
     assert all(found["command"] in shown for found in records if found["commit"].endswith("+"))
     assert re.search(r"ours\s+95\.78 ± 0\.22\s+3\s", shown) and re.search(r"theirs\s+96\.0\s", shown)

@@ -61,10 +61,15 @@ class LedgerRuns(MarkdownDirective):
             "|:--|:--|:--|--:|:--|",
         ]
         lines += [
-            f"| `{command}` | {r['train_split']} | {r['split']} | {r['train_seconds']:,.0f} s | {r['device']} |"
+            f"| `{command}` | {r.get('train_split', '')} | {r['split']} | {_seconds(r)} | {r['device']} |"
             for command, r in runs.items()
         ]
         return "\n".join(lines)
+
+
+def _seconds(record: ledger.Record) -> str:
+    """How long the training of a record took, if there was one."""
+    return f"{record['train_seconds']:,.0f} s" if "train_seconds" in record else ""
 
 
 class DidNotHelp(MarkdownDirective):

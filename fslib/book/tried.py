@@ -24,10 +24,18 @@ TOGETHER = {
     "within-alphabet-in-place": "within-alphabet-local",
     "prototypical-tuned": "prototypical-tempered",
     "relation-tuned": "relation-on-vectors",
+    "distilled-small": "small",
+    "distilled-own-loss": "distilled-own-loss",
 }
 
 #: Experiment → its name on the results page.
 NAMES = {
+    "augmented": "augmentation beside SupCon",
+    "best": "more classes in a longer training",
+    "decayed": "weight decay beside SupCon",
+    "distilled": "a teacher beside SupCon",
+    "distilled-own-loss": "a teacher beside the prototypical loss",
+    "longer": "SupCon for longer",
     "loss-arcface": "ArcFace",
     "loss-contrastive": "contrastive loss",
     "loss-cosface": "CosFace",
@@ -38,13 +46,19 @@ NAMES = {
     "loss-triplet-hard": "triplet loss, batch-hard",
     "loss-triplet-semi-hard": "triplet loss, semi-hard",
     "matching": "Matching Network",
+    "new-classes": "mirrors and turns as new classes",
+    "one-side-warped": "warps in an episode",
     "prototypical": "Prototypical Network",
     "prototypical-tempered": "Prototypical Network with a temperature",
+    "queries-mixed": "mixtures of queries",
     "recipe": "the recipe",
     "relation-frozen": "relation module over the Prototypical Network's embedding",
     "relation-long": "Relation Network over feature maps",
     "relation-on-vectors": "Relation Network over vectors",
+    "small": "a student of sixteen channels",
+    "softmax": "a classifier",
     "supcon": "SupCon",
+    "teacher": "teachers",
     "within-alphabet-local": "local matching within an alphabet",
 }
 
@@ -98,11 +112,28 @@ _CIRCUMSTANCES = (*_EFFORT, "train_warp")  # said of every table, or of every ro
 #: A setting → its words, or those of its values.
 _WORDS: dict[str, Any] = {
     "precision": {"": "precision not recorded", "float32": "float32"},
+    "train_alpha": "α = {}",
+    "train_but_existing": {True: "but those that there are", False: "all of them"},
+    "train_by": {
+        "nothing": "nothing added", "half-warps": "gentle warps", "warps": "warps at their full bounds",
+        "thickness": "strokes thicker and thinner", "turns": "quarter turns",
+        "scores": "its scores", "embeddings": "its embeddings", "relations": "its relations",
+    },
+    "train_channels": "{} channels",
     "train_criterion": {"bce": "pair by pair", "cross-entropy": "over classes"},
     "train_frozen": {True: "embedding fixed", False: "embedding trained further"},
     "train_hidden": "{} hidden units",
     "train_episodes": "{:,} episodes",
     "train_metric": {"cosine_distance": "cosine", "local_distance": "local matching"},
+    "train_mixed": {"nothing": "no mixtures", "mixup": "MixUp", "cutmix": "CutMix"},
+    "train_side": {"support": "support set warped", "queries": "queries warped", "both": "both sides warped"},
+    "train_smoothing": "labels smoothed by {}",
+    "train_teacher": {
+        "ensemble": "four networks", "equal": "one network", "sixteen-looks": "one network, sixteen looks",
+        "warped-looks": "sixteen looks, trained on warps", "warped-ensemble": "four networks of warps, four looks",
+    },
+    "train_weight": "the teacher {} of the loss",
+    "train_weight_decay": "weight decay {}",
     "train_pools": {3: "maps of 3 × 3 not pooled", 4: "maps pooled"},
     "train_warp": {0: "no warps", 0.5: "gentle warps", 1: "warps at their full bounds"},
     "train_way": "{}-way training",
@@ -110,7 +141,8 @@ _WORDS: dict[str, Any] = {
 }
 # What a training had of which its record does not say anything.
 _UNSAID = {"train_criterion": "bce", "train_hidden": 64, "train_pools": 4}
-_SETTINGS_OF_NONE = {"train_seconds", "train_start_weights", "train_augmented"}  # the last is said by the warp
+# That images were augmented is said by the warp, and who taught by the teacher's name.
+_SETTINGS_OF_NONE = {"train_seconds", "train_start_weights", "train_augmented", "train_taught_by"}
 _OF_WHOLE_SPLITS = {*ledger.KEYS, "precision", "threads", "bfloat16", "views"}
 
 
