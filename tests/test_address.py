@@ -89,30 +89,30 @@ def new():
 
 
 def test_a_new_chapter_gets_its_head(new):
-    made = address.in_step(new, "chapters/10_one.ipynb", MOVED)
+    made = address.in_step(new, "chapters/99_one.ipynb", MOVED)
     title, first, mine, last = ("".join(cell["source"]) for cell in made["cells"])
     assert title.startswith("# One\n\n[![Open in Colab](")
-    assert "https://colab.research.google.com/github/a/b/blob/v9.8.7/chapters/10_one.ipynb" in title
-    assert "https://c.org/d/chapters/10_one.html" in title and "7 CPU seconds · 1,200 MB" in title
+    assert "https://colab.research.google.com/github/a/b/blob/v9.8.7/chapters/99_one.ipynb" in title
+    assert "https://c.org/d/chapters/99_one.html" in title and "7 CPU seconds · 1,200 MB" in title
     assert '"https://github.com/a/b"' in first and "v9.8.7" in first and "begin(units=7)" in first
-    assert "Chapter 10 of [*Learning to Compare*](https://c.org/d/)" in title
+    assert "Chapter 99 of [*Learning to Compare*](https://c.org/d/)" in title
     assert mine == "What is it?" and made["metadata"]["kernelspec"]["name"] == "python3"
     assert last.startswith("This is the last chapter so far.")
 
 
 @pytest.mark.parametrize("words", ["\n\nMine.\n\nMore.", "\nMine.", " Mine.", "\n\n[Mine](https://a.org), chapter 3"])
 def test_words_typed_under_the_title_are_not_lost(new, words):
-    made = address.in_step(new, "chapters/10_one.ipynb", OLD)
+    made = address.in_step(new, "chapters/99_one.ipynb", OLD)
     made["cells"][0]["source"].append(words)
-    with pytest.raises(ValueError, match=r"^chapters/10_one\.ipynb: .*Mine.*to a cell of its own\.$"):
-        address.in_step(made, "chapters/10_one.ipynb", MOVED)
+    with pytest.raises(ValueError, match=r"^chapters/99_one\.ipynb: .*Mine.*to a cell of its own\.$"):
+        address.in_step(made, "chapters/99_one.ipynb", MOVED)
 
 
 def test_what_is_generated_may_change_in_all_that_varies(new):
-    made = address.in_step(new, "chapters/10_one.ipynb", OLD)
+    made = address.in_step(new, "chapters/99_one.ipynb", OLD)
     made["metadata"]["fslib"]["cost"] = {"units": 7.5, "memory_mb": 800, "download_mb": 0}
-    title = "".join(address.in_step(made, "chapters/solutions/11_two.ipynb", MOVED)["cells"][0]["source"])
-    assert "Solutions to chapter 11" in title and "7.5 CPU" in title and "no data" in title and "old" not in title
+    title = "".join(address.in_step(made, "chapters/solutions/98_two.ipynb", MOVED)["cells"][0]["source"])
+    assert "Solutions to chapter 98" in title and "7.5 CPU" in title and "no data" in title and "old" not in title
 
 
 def without_cost(notebook):
@@ -152,8 +152,8 @@ def without_title(notebook):
 )
 def test_what_a_notebook_lacks_is_said_in_a_sentence(new, spoil, needs):
     spoil(new)
-    with pytest.raises(ValueError, match=rf"^chapters/10_one\.ipynb needs .*{needs}.*\.$"):
-        address.in_step(new, "chapters/10_one.ipynb", MOVED)
+    with pytest.raises(ValueError, match=rf"^chapters/99_one\.ipynb needs .*{needs}.*\.$"):
+        address.in_step(new, "chapters/99_one.ipynb", MOVED)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def folder(tmp_path, monkeypatch, new):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "chapters" / "solutions" / ".ipynb_checkpoints").mkdir(parents=True)
     (tmp_path / "chapters" / ".ipynb_checkpoints").mkdir()
-    (tmp_path / "chapters" / "10_one.ipynb").write_text(json.dumps(new), encoding="utf8")
+    (tmp_path / "chapters" / "99_one.ipynb").write_text(json.dumps(new), encoding="utf8")
     monkeypatch.setattr(address, "ROOT", tmp_path)
     for function in (address.project, address.notebooks, address.at_the_end):
         monkeypatch.setattr(function, "__defaults__", (tmp_path,))
@@ -172,9 +172,9 @@ def folder(tmp_path, monkeypatch, new):
 
 def test_checkpoints_are_no_notebooks(folder):
     for part in ("chapters", "chapters/solutions"):
-        (folder / part / ".ipynb_checkpoints" / "10_one-checkpoint.ipynb").write_text("of Jupyter's")
+        (folder / part / ".ipynb_checkpoints" / "99_one-checkpoint.ipynb").write_text("of Jupyter's")
     address.main()
-    assert [path.name for path in address.notebooks()] == ["10_one.ipynb"]
+    assert [path.name for path in address.notebooks()] == ["99_one.ipynb"]
 
 
 @pytest.mark.parametrize("text", ["<<<<<<< HEAD", '{"cells": [], "metadata": {}}'])

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
 from fslib.book import ledger
+from fslib.evaluation import student95
 from tests.test_claims import read
 
 CHAPTERS = Path(__file__).parents[1] / "chapters"
@@ -169,6 +171,100 @@ def test_09_learned():
             ledger.over_seeds(ledger.find(**task, method=f"{name}-tuned")) for name in ("matching", "relation")
         )
         assert learned[0] + learned[1] < votes[0] - votes[1]
+
+
+def detectable():
+    """Points that two means of three trainings must lie apart, as chapter 11 computes it."""
+    kinds = "loss-supcon", "augmented", "augmented-mirrors", "new-classes", "distilled-warped", "longer"
+    runs = torch.tensor([means(kind, 20, 1) for kind in kinds])
+    return student95(2 * len(kinds)) * runs.var(1).mean().sqrt().item() * (2 / 3) ** 0.5
+
+
+def test_11_mirrors():
+    """Four points are lost to an augmentation that many programs apply without a thought;"""
+    lost = mean("loss-supcon", 20, 1) - mean("augmented-mirrors", 20, 1)
+    assert 3.5 < lost < 5 and max(means("augmented-mirrors", 20, 1)) + 3 < min(means("loss-supcon", 20, 1))
+
+
+def test_11_new_classes():
+    """the same mirrored pictures as new classes gain most of a point instead."""
+    gain = mean("new-classes", 20, 1) - mean("loss-supcon", 20, 1)
+    assert detectable() < gain < 1
+
+
+def test_11_warps():
+    """Gentle warps by themselves: no difference seen."""
+    assert abs(mean_at("recipe", 0) - mean("loss-supcon", 20, 1)) < detectable()
+
+
+def test_11_taken_back():
+    """mirroring all characters but those that would become others costs as much, in a single run"""
+    nothing, mirrors = (on_validation("augmented", train_by=by) for by in ("nothing", "mirrors"))
+    assert abs(on_validation("augmented-but") - mirrors) < 0.5 < 2.5 < nothing - on_validation("augmented-but")
+
+
+def test_11_small():
+    """The small student gains two points from its teacher's relations."""
+    gains = [taught - alone for taught, alone in zip(means("distilled-small", 20, 1), means("small", 20, 1))]
+    assert min(gains) > 1 and 1.5 < sum(gains) / 3 < 2.5
+
+
+def test_11_one_look():
+    """Of the look that was taught by sixteen there is no difference seen,"""
+    assert abs(mean("distilled-warped", 20, 1) - mean("augmented", 20, 1)) < detectable()
+
+
+def test_11_own_loss():
+    """And a Prototypical Network's own loss gains more than a point from the scores of a better teacher,"""
+    taught, alone = means("distilled-own-loss", 20, 1), means("loss-prototypical", 20, 1)
+    assert min(taught) > max(alone) + 1 and max(taught) < min(means("loss-supcon", 20, 1))
+
+
+def test_11_longer():
+    """training twice as long gains two points."""
+    assert 1.5 < on_validation("longer", train_episodes=2000) - on_validation("augmented", train_by="nothing") < 2.5
+
+
+def test_11_best():
+    """Three trainings on test classes gain most of a point by them, as in the short training, and sixteen looks gain
+    more than a point beyond."""
+    longer, best, looks = mean("longer", 20, 1), mean_at("best", 0), mean_at("best", 16)
+    assert detectable() < best - longer < 1.2 and 1 < looks - best < 2.5
+
+
+def test_11_best_not_seen():
+    """The single runs had seen nothing of new classes and warps in one look."""
+    alone = on_validation("longer", train_episodes=2000)
+    assert abs(on_validation("best", train_by="mirrors", views=0) - alone) < 0.3
+
+
+def test_11_time_for_looks():
+    """What sixteen looks brought to the short training, at seventeen embeddings for each image, a training of twice the
+    length brings in one look."""
+    assert abs(mean("longer", 20, 1) - mean_at("recipe", 16)) < detectable()
+
+
+def mean_at(method, views):
+    """The mean of all runs, 20-way 1-shot, with so many looks."""
+    runs = means(method, 20, 1, views=views)
+    return sum(runs) / len(runs)
+
+
+def test_11_classifier():
+    """loses sixteen points by MixUp and almost thirty by CutMix, in single runs"""
+    alone = on_validation("softmax", train_mixed="nothing", train_smoothing=0.0)
+    assert 15.5 < alone - on_validation("softmax", train_mixed="mixup") < 16.5
+    assert 28.5 < alone - on_validation("softmax", train_mixed="cutmix") < 30
+
+
+def test_11_queries():
+    """A Prototypical Network's own loss can mix its queries, and loses ten points."""
+    assert 9.5 < on_validation("loss-prototypical") - on_validation("queries-mixed") < 10.5
+
+
+def test_11_ensemble():
+    """The ensemble is almost three points better than one of its members,"""
+    assert 2.4 < on_validation("teacher") - on_validation("augmented", train_by="nothing") < 3
 
 
 CLAIMS = [
