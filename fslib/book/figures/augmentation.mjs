@@ -136,7 +136,7 @@ function seen(figure) {
   };
 }
 
-const MOST = 7, WIDE = 200, EDGE = 12; // the largest distance in the plane, and the size of the drawing in its own units
+const MOST = 7, WIDE = 200, EDGE = 20; // the largest distance in the plane; the drawing's width and its edge, in its own units
 const drawn = (distance) => (WIDE * Math.min(distance, MOST)) / MOST;
 const toDrawing = ([own, other]) => [drawn(own), WIDE - drawn(other)];
 const color = ([own, other]) => COLORS[own < other ? 0 : 1];
@@ -145,9 +145,9 @@ const color = ([own, other]) => COLORS[own < other ? 0 : 1];
 function plane() {
   const line = svg("path", { fill: "none", stroke: INK, "stroke-opacity": 0.5 }), dots = svg("g"), query = svg("path", { fill: INK });
   const border = svg("path", { d: `M${toDrawing([0, 0])}L${toDrawing([MOST, MOST])}`, stroke: INK, "stroke-opacity": 0.6, "stroke-dasharray": "5 4" });
-  const word = (x, y, anchor, textContent) => Object.assign(svg("text", { x, y, "text-anchor": anchor, fill: INK, "fill-opacity": 0.75, "font-size": 18 }), { textContent });
+  const word = (x, y, anchor, textContent) => Object.assign(svg("text", { x, y, "text-anchor": anchor, fill: INK, "fill-opacity": 0.75, "font-size": 19 }), { textContent });
   const drawing = svg("svg", { viewBox: `${-EDGE} ${-EDGE} ${WIDE + 2 * EDGE} ${WIDE + 2 * EDGE}`, role: "img" }, border,
-    word(0, 8, "start", "own is nearer"), word(WIDE, WIDE - 2, "end", "another is nearer"), line, dots, query);
+    word(-8, -3, "start", "own is nearer"), word(WIDE + 8, WIDE + 14, "end", "another is nearer"), line, dots, query);
   return {
     element: tag("figure", {}, tag("div", { className: "plane" }, drawing), tag("figcaption", { className: "quiet", textContent: "→ to its own, ↑ another" })),
     paint({ here, points }, character) {
@@ -198,7 +198,7 @@ function columns() {
 const STYLE = `
   label[hidden] { display: none; }
   .sliders { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 0 1.5rem; }
-  .sliders label:not([hidden]) { display: grid; grid-template-columns: 5.2rem minmax(0, 1fr) 3.6rem; }
+  .sliders label:not([hidden]) { display: grid; grid-template-columns: 5.2rem minmax(0, 1fr) 4.2rem; }
   .sliders input { width: 100%; }
   .parts { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; align-items: end; }
   figure { flex: 1 1 8rem; max-width: 11rem; margin: 0; }
