@@ -595,9 +595,12 @@ def test_a_command_of_the_ledger_leads_to_its_records(monkeypatch, tmp_path, com
     monkeypatch.setattr(ledger, "folder", lambda: folder)
     monkeypatch.setattr(ledger, "write", written.append)
     monkeypatch.setattr(ledger, "writable_folder", lambda dataset: folder)
-    monkeypatch.setattr(data, "load", lambda *args, **options: SimpleNamespace(class_names=["a", "b"]))
+    images = SimpleNamespace(class_names=["a", "b"], with_new_classes=lambda *args, **options: images)
+    monkeypatch.setattr(data, "load", lambda *args, **options: images)
     monkeypatch.setattr(running, "fit", lambda *args, **options: History())
     monkeypatch.setattr(running.Training, "_init_from", lambda *args: "0" * 12)
+    for asked in ("network", "embedded"):  # teachers are not trained either
+        monkeypatch.setattr(running.Training, asked, getattr(Plan, asked))
     measure = running.Run.measure
 
     def results(how):
