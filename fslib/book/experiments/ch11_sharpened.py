@@ -48,15 +48,6 @@ def on_unit_vectors(extractor: nn.Module) -> FewShotClassifier:
 
 # Augmentation: other pictures of a class, or pictures of other classes -------------------------------------------
 
-#: What may be done to every picture of a batch.
-AUGMENTATIONS: dict[str, Any] = {
-    "nothing": None,
-    "half-warps": warps(0.5),
-    "warps": warps(1.0),
-    "mirrors": random_mirror,
-    "turns": random_turn,
-    "thickness": random_thickness,
-}
 #: Maps of which each makes a new class of every class.
 NEW_CLASSES: dict[str, dict[str, Callable]] = {
     "mirrors": {"mirrored": mirrored},
@@ -64,12 +55,25 @@ NEW_CLASSES: dict[str, dict[str, Callable]] = {
 }
 
 
+def augmentation(by: str) -> Any:
+    """What may be done to every picture of a batch, by its name."""
+    named = {
+        "nothing": None,
+        "half-warps": warps(0.5),
+        "warps": warps(1.0),
+        "mirrors": random_mirror,
+        "turns": random_turn,
+        "thickness": random_thickness,
+    }
+    return chosen(named, by)
+
+
 @recipe("glyphs/augmented", by="half-warps", **SUPCON)
 @recipe("glyphs/augmented-mirrors", by="mirrors", **SUPCON)
 def augmented(run: Plan, by: str, temperature: float, **fit: Any) -> None:
     """The best loss on pictures that are augmented, all alike."""
     model = network()
-    fit |= dict(objective=lambda _: SupConLoss(temperature), augment=chosen(AUGMENTATIONS, by))
+    fit |= dict(objective=lambda _: SupConLoss(temperature), augment=augmentation(by))
     run.train(model, "train", **fit)
     run.save_weights(model, seeds=(0,) if by == "mirrors" else ())
     run.measure(model, on_tasks)
@@ -81,7 +85,7 @@ def augmented_but(run: Plan, by: str, temperature: float, **fit: Any) -> None:
     model, maps = network(), chosen(NEW_CLASSES, by)
 
     def objective(_: int) -> Objective:
-        return Augmented(SupConLoss(temperature), AUGMENTATIONS[by], but=numbers(become_others(maps), "train"))
+        return Augmented(SupConLoss(temperature), augmentation(by), but=numbers(become_others(maps), "train"))
 
     run.train(model, "train", objective=objective, **fit)
     run.measure(model, on_tasks)
