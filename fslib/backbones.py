@@ -248,13 +248,14 @@ class Coordinates(Configured, nn.Module):
 class Pretrained(Configured, nn.Module):
     """A classifier of torchvision without its last layer, with the weights it learned on ImageNet.
 
-    It takes our network input, ink = 1, and makes of it what the network was trained on: dark on white, three
-    channels, the size and the normalisation of ImageNet.
+    It makes of network input what the network was trained on: three channels, the size and the normalisation of
+    ImageNet; and of drawings, in which ink = 1, dark on white.
 
     Args:
         name: of a model of torchvision, such as ``"resnet18"``.
         weights: ``"DEFAULT"`` for torchvision's best, or ``None`` for a network that knows nothing yet.
-        side: to which images are enlarged.
+        side: to which images are scaled.
+        photographs: whether its input is photographs as they are, black = 0, and not ink = 1.
 
     Shape:
         images (n, 1, h, w) or (n, 3, h, w), in 0 … 1 → embeddings (n, d), for ``"resnet18"`` d = 512.
@@ -267,9 +268,15 @@ class Pretrained(Configured, nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str = "resnet18", weights: str | None = "DEFAULT", side: int = 112):
+    def __init__(
+        self,
+        name: str = "resnet18",
+        weights: str | None = "DEFAULT",
+        side: int = 112,
+        photographs: bool = False,
+    ):
         super().__init__()
-        side = whole("side", side)
+        side, self.photographs = whole("side", side), flag("photographs", photographs)
         self.network = _without_head(name, weights)
         self.name, self.side = name, side
         self.weights = None  # built again without, for the saved ones come after
@@ -279,8 +286,9 @@ class Pretrained(Configured, nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images."""
-        paper = (1 - _input(self, images, 1, 3, least=1)).expand(-1, 3, -1, -1)
-        large = F.interpolate(paper, (self.side, self.side), mode="bilinear", antialias=True)
+        images = _input(self, images, 1, 3, least=1).expand(-1, 3, -1, -1)
+        seen = images if self.photographs else 1 - images
+        large = F.interpolate(seen, (self.side, self.side), mode="bilinear", antialias=True)
         return self.network((large - self.mean) / self.std)
 
 

@@ -186,6 +186,18 @@ def test_pretrained_gives_what_torchvision_gives_before_its_last_layer():
         torch.testing.assert_close(whole.fc(embeddings), whole(paper), rtol=1e-3, atol=1e-4)
 
 
+def test_pretrained_sees_photographs_as_they_are():
+    torch.manual_seed(0)
+    ink = Pretrained("resnet18", weights=None, side=32).eval()
+    photographs = Pretrained("resnet18", weights=None, side=32, photographs=True).eval()
+    photographs.load_state_dict(ink.state_dict())
+    images = torch.rand(2, 3, 40, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(photographs(images), ink(1 - images), rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="photographs must be True or False"):
+        Pretrained(weights=None, photographs="yes")
+
+
 def test_pretrained_without_a_network_says_where_to_put_the_weights(monkeypatch):
     def offline(*_, **__):
         raise URLError("no network")
