@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,15 @@ METRICS: dict[str, Callable[..., Tensor]] = {
     )
 }
 _DTYPES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"}
+_BESIDE = "beside."  # stands before the names of tensors that are no weights
 _LARGEST = 100_000  # of a number in a file but a seed; wider networks than this nobody has saved
 
 
 def save(
-    model: methods.FewShotClassifier, path: str | Path, dtype: torch.dtype | None = None
+    model: methods.FewShotClassifier,
+    path: str | Path,
+    dtype: torch.dtype | None = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> None:
     """Save a classifier: its weights as safetensors, and how to build it as JSON in the file's header.
 
@@ -74,6 +79,7 @@ def save(
         model: a method of :mod:`fslib.methods` over a network of :mod:`fslib.backbones`.
         path: by custom ending in ``.safetensors``. An interrupted write leaves the old file as it was.
         dtype: of the stored weights; ``torch.float16`` halves the file. Default, as they are.
+        beside: what else the file is to hold, tensors and what JSON knows, each by a name; :func:`read` gives it back.
 
     Raises:
         ValueError: if the model is not built of our parts alone, was changed after it was built so that it would not
@@ -88,12 +94,15 @@ def save(
         raise ValueError(
             f"Weights are stored in a floating type, such as torch.float16, but dtype is {dtype!r}."
         )
-    plan = _plan(model, [])
+    plan, beside = _plan(model, []), beside or {}
     _check_unchanged(model, plan)
-    content = json.dumps({"format": FORMAT, "model": plan}, default=_number)
-    weights = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
+    tensors = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
+    tensors |= {_BESIDE + name: _stored(name, part, None) for name, part in beside.items() if isinstance(part, Tensor)}
+    facts = {name: part for name, part in beside.items() if not isinstance(part, Tensor)}
+    content = json.dumps({"format": FORMAT, "model": plan, "beside": facts}, default=_number)
+    metadata = {"fslib": content, "sha256": _digest(content, tensors)}
     with files.atomic_write(path) as temporary:
-        temporary.write_bytes(serialize(weights, metadata={"fslib": content}))
+        temporary.write_bytes(serialize(tensors, metadata=metadata))
 
 
 def load(path: str | Path) -> methods.FewShotClassifier:
@@ -101,36 +110,72 @@ def load(path: str | Path) -> methods.FewShotClassifier:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds no classifier of ours, or comes from a newer version.
+        ValueError: if it holds no classifier of ours, is damaged, or comes from a newer version.
     """
+    return read(path)[0]
+
+
+def read(path: str | Path) -> tuple[methods.FewShotClassifier, dict[str, Any]]:
+    """Load a classifier, and what :func:`save` was given beside it; see :func:`load`."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no saved classifier {path}.")
     try:
         with safe_open(path, framework="pt") as stored:
-            content = json.loads((stored.metadata() or {})["fslib"])
+            metadata = stored.metadata() or {}
+            content = json.loads(metadata["fslib"])
             version = content.get("format", 0)
             if type(version) is not int or version < 0:
                 raise ValueError(f"there is no format {version}")
             if version <= FORMAT:
-                plan = content["model"] if version else content
-                names = {name: name for name in stored.keys()}
-                if version < 2:
-                    plan, names = _with_names_of_2(plan), {_name_of_2(name): name for name in names}
-                _check_weights(plan, {new: stored.get_slice(name) for new, name in names.items()})
-                model = _classifier(plan)
-                model.load_state_dict({new: stored.get_tensor(name) for new, name in names.items()})
-                if not all(weight.isfinite().all() for weight in model.state_dict().values()):
-                    raise ValueError("a weight is not finite")
+                model = _read_model(stored, content["model"] if version else content, version)
+                beside = _read_beside(stored, metadata, content.get("beside"))
     except Exception as error:  # whatever a damaged or tampered file leads to
         raise ValueError(
             f"{path} is not a classifier that fslib.save has written, or it is damaged."
         ) from error
-    if version > FORMAT:
+    check_version(path, version, FORMAT)
+    return model.to("cpu", torch.float32).eval(), beside
+
+
+def check_version(path: str | Path, version: int, known: int) -> None:
+    """Raise if a file has a later format than the latest known."""
+    if version > known:
         raise ValueError(
-            f"{path} was written by a newer fslib (format {version}, this one reads up to {FORMAT}); update fslib."
+            f"{path} was written by a newer fslib (format {version}, this one reads up to {known}); update fslib."
         )
-    return model.to("cpu", torch.float32).eval()
+
+
+def _read_model(stored: Any, plan: Any, version: int) -> methods.FewShotClassifier:
+    """The classifier of an open file, with its weights, which are checked before any memory is taken."""
+    names = {name: name for name in stored.keys() if not name.startswith(_BESIDE)}
+    if version < 2:
+        plan, names = _with_names_of_2(plan), {_name_of_2(name): name for name in names}
+    _check_weights(plan, {new: stored.get_slice(name) for new, name in names.items()})
+    model = _classifier(plan)
+    model.load_state_dict({new: stored.get_tensor(name) for new, name in names.items()})
+    if not all(weight.isfinite().all() for weight in model.state_dict().values()):
+        raise ValueError("a weight is not finite")
+    return model
+
+
+def _read_beside(stored: Any, metadata: Mapping[str, str], facts: Any) -> dict[str, Any]:
+    """What stands beside the classifier of an open file, which must be as it was written."""
+    tensors = {name: stored.get_tensor(name) for name in stored.keys()}
+    parts = {name.removeprefix(_BESIDE): part for name, part in tensors.items() if name.startswith(_BESIDE)}
+    if "sha256" in metadata or facts or parts:  # files of before have neither
+        if metadata.get("sha256") != _digest(metadata["fslib"], tensors):
+            raise ValueError("its content is not what was written")
+    return {**(facts or {}), **parts}
+
+
+def _digest(content: str, tensors: Mapping[str, Tensor]) -> str:
+    """Of all that a file holds, so that damage is noticed. Whoever means harm can write another one."""
+    digest = hashlib.sha256(content.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -484,3 +484,36 @@ def test_saving_and_loading_draw_no_random_numbers(model, tmp_path):
     fslib.save(model, tmp_path / "model.safetensors")
     fslib.load(tmp_path / "model.safetensors")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# What stands beside a classifier ------------------------------------------------------------------
+
+
+def test_what_stands_beside_a_classifier_comes_back(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    beside = {"names": ["ä", "b"], "count": np.int64(3), "nothing": None, "table": torch.arange(6).view(2, 3)}
+    storage.save(model, path, beside=beside)
+    loaded, found = storage.read(path)
+    assert torch.equal(scores(loaded), scores(model)) and torch.equal(scores(fslib.load(path)), scores(model))
+    assert torch.equal(found.pop("table"), beside.pop("table")) and found == beside
+    storage.save(model, path)
+    assert storage.read(path)[1] == {}
+
+
+def test_a_changed_byte_anywhere_is_noticed(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    storage.save(model, path, beside={"names": ["a"], "table": torch.arange(6)})
+    whole = path.read_bytes()
+    for place in range(8, len(whole), max(1, len(whole) // 50)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match=r"model\.safetensors"):
+            fslib.load(path)
+
+
+def test_what_stands_beside_needs_its_digest(model, tmp_path):
+    path, plan = tmp_path / "model.safetensors", {"format": storage.FORMAT, "model": over_conv4(), "beside": {"a": 1}}
+    written(path, PrototypicalNetwork(Conv4(8)), plan)
+    with pytest.raises(ValueError, match="damaged"):
+        fslib.load(path)
+    with pytest.raises(ValueError, match="A setting can be a number or a text, but one is a set"):
+        storage.save(model, path, beside={"a": {1}})
