@@ -53,6 +53,13 @@ def data_dir() -> Path:
     return _chosen("FSLIB_DATA") or cache_dir() / "data"
 
 
+def came_with(name: str) -> Path:
+    """A file of ``results/`` that came with the package: beside it in a checkout, in it where it is installed."""
+    package = Path(__file__).parent
+    inside = package / "results"
+    return (inside if inside.is_dir() else package.parent / "results") / name
+
+
 def _chosen(variable: str) -> Path | None:
     """The folder that an environment variable names, if it is set."""
     if not (folder := os.environ.get(variable)):

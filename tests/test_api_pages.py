@@ -17,7 +17,9 @@ PAGES = {
     re.search(r"automodule:: ([\w.]+)", path.read_text(encoding="utf8"))[1]: path for path in BOOK.glob("api/*.md")
 }
 # What readers import under the name of another module, or not at all.
-INNER = {"fslib.book", "fslib.config", "fslib.deprecation", "fslib.files", "fslib.labels", "fslib.storage"}
+INNER = {
+    "fslib.book", "fslib.command", "fslib.config", "fslib.deprecation", "fslib.files", "fslib.labels", "fslib.storage",
+}  # fmt: skip
 
 
 def test_the_examples_run_in_order_and_print_accuracies(capsys):

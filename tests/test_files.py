@@ -139,6 +139,13 @@ def nobody(monkeypatch):
     monkeypatch.setattr(pwd, "getpwuid", unknown)
 
 
+def test_what_came_with_the_package_is_beside_it_or_in_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "fslib" / "files.py"))
+    assert files.came_with("a/b.npy") == tmp_path / "results" / "a" / "b.npy"
+    (tmp_path / "fslib" / "results").mkdir(parents=True)
+    assert files.came_with("a/b.npy") == tmp_path / "fslib" / "results" / "a" / "b.npy"
+
+
 def test_without_a_home_folder_the_cache_is_temporary(nobody, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for where in (files.cache_dir, lambda: files.data_dir().parent):

@@ -23,7 +23,7 @@ FLOORS = [
     [["episodes"], ["methods"], ["nuisances"]],
     # Evaluation is a command too, which measures a model that is stored.
     [["training"], ["evaluation", "probes", "storage"]],
-    [["predictor"], ["testing"]],
+    [["predictor", "command"], ["testing"]],
     [["book"]],
 ]
 FLOOR = {module: i for i, floor in enumerate(FLOORS) for idea in floor for module in idea}

@@ -35,6 +35,7 @@ from fslib import (
 from fslib.book import export, plots
 from fslib.data import ImageSet
 from fslib.methods.base import one_hot, relabel
+from fslib.predictor import FewShotPredictor
 from tests.book.test_checks import RIGHT
 from tests.devices.gpus import REAL
 from tests.pretend_gpu import CPU, MISSING, pretend_gpu
@@ -321,6 +322,14 @@ def episodes_saved_and_loaded(tmp_path: Any) -> Call:
     return call
 
 
+def predicted(on: On) -> list[Any]:
+    bars = on.data()
+    parts = [(bars.images[part], bars.labels[part]) for part in (slice(0, 24), slice(24, 48))]
+    fitted = FewShotPredictor(on.model(built(METHODS["prototypical"])), held_out=parts[1]).fit(*parts[0])
+    answers = [(each.label, each.nearest) for each in fitted.recognise(bars.images[:3])]
+    return [torch.from_numpy(fitted.predict_proba(bars.images[24:30])), answers]
+
+
 def figures(on: On) -> None:
     bars = on.data()
     plots.show_images(bars.images[:3])
@@ -533,6 +542,7 @@ CALLS: dict[str, Call] = {
             **{block: lambda block=block: conv(block=block) for block in attention.BLOCKS},
         }.items()
     },
+    "predictor.FewShotPredictor": predicted,
     "export.to_bytes": lambda on: [
         export.to_bytes(on.model(built(make)).eval())
         for make in (backbones.Conv4, methods.VectorRelation)

@@ -1,0 +1,132 @@
+"""The command ``fslib``: recognise classes of one's own without a program.
+
+    fslib fit letters -o letters.model          # letters/alpha/1.png, letters/beta/1.png, …
+    fslib predict letters.model photo.jpg more/
+
+Where no such command is found, ``python -m fslib.command`` is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fslib.backbones import Pretrained
+from fslib.data.pictures import in_folder
+from fslib.methods import PrototypicalNetwork
+from fslib.predictor import Answer, FewShotPredictor
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. The exit status is 1 if anything could not be read, though the rest was done."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names need not be of the terminal's alphabet
+            stream.reconfigure(errors="backslashreplace")
+    chosen = _parser().parse_args(arguments)
+    warnings.simplefilter("ignore", UserWarning)  # what they say is printed, whole
+    try:
+        return _fit(chosen) if chosen.do == "fit" else _predict(chosen)
+    except BrokenPipeError:  # of head, say: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"fslib {chosen.do}: {error}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fslib",
+        description="Recognise characters, or other things, from a few pictures of each.",
+    )
+    commands = parser.add_subparsers(dest="do", required=True, metavar="fit | predict")
+    fit = commands.add_parser("fit", help="learn classes from a folder that holds a folder for each")
+    fit.add_argument("folder", help="holds a folder for each class, as letters/alpha/1.png")
+    fit.add_argument("-o", "--output", required=True, metavar="MODEL", help="file to write")
+    fit.add_argument(
+        "--photographs",
+        metavar="NETWORK",
+        help="for photographs of things: a network of torchvision, as resnet18, with its ImageNet weights",
+    )
+    fit.add_argument("--held-out", metavar="FOLDER", help="pictures of other classes, to calibrate on")
+    fit.add_argument(
+        "--keep", type=float, default=0.95, help="share of pictures of known classes to keep (default: %(default)s)"
+    )
+    predict = commands.add_parser("predict", help="say of which class pictures are")
+    predict.add_argument("model", help="file that fslib fit has written")
+    predict.add_argument("images", nargs="+", help="pictures, or folders of them")
+    for command in (fit, predict):
+        command.add_argument("--json", action="store_true", help="print JSON, one object a line")
+    return parser
+
+
+def _fit(chosen: argparse.Namespace) -> int:
+    network = None
+    if chosen.photographs:
+        network = PrototypicalNetwork(Pretrained(chosen.photographs, side=224, photographs=True))
+    predictor = FewShotPredictor(network, keep=chosen.keep, held_out=chosen.held_out).fit(chosen.folder)
+    predictor.save(chosen.output)
+    classes = {name: int((predictor.examples_.labels == name).sum()) for name in predictor.classes_.tolist()}
+    calibration = predictor.calibration_
+    if chosen.json:
+        told = {"model": chosen.output, "classes": classes, "report": predictor.report_}
+        print(json.dumps(told | {"calibration": calibration and asdict(calibration)}))
+    else:
+        for name, count in classes.items():
+            print(f"{_shown(name)}: {count}")
+        print(f"{len(classes)} classes, {sum(classes.values())} pictures: {chosen.output}")
+        print(calibration or "Nothing is held out, so nothing is refused.")
+        for each in predictor.report_:
+            print(_shown(each), file=sys.stderr)
+    return 0
+
+
+def _predict(chosen: argparse.Namespace) -> int:
+    predictor = FewShotPredictor.load(chosen.model)
+    width = min(max(len(_shown(name)) for name in ["unknown", *predictor.classes_.tolist()]), 30)
+    status = 0
+    for answer in predictor.recognise(_pictures(chosen.images)):
+        status |= answer.problem is not None
+        if chosen.json:
+            print(json.dumps(asdict(answer)))
+        elif answer.problem is not None:
+            print(_shown(answer.problem), file=sys.stderr)
+        else:
+            print(_line(answer, width))
+    return status
+
+
+def _pictures(places: Sequence[str]) -> Iterator[str | Path]:
+    """The pictures in some places, which are files or folders."""
+    for place in places:
+        if os.path.isdir(place):
+            yield from in_folder(place)
+        else:
+            yield place
+
+
+def _line(answer: Answer, width: int) -> str:
+    """What the command prints of one picture: class, probability, path, and what else is to be said."""
+    sure = f"{100 * (answer.probability or 0):3.0f} %"
+    label = _shown(answer.label)
+    said = [] if answer.known is not False else [f"most like {label}, {sure.strip()}"]
+    if answer.duplicate is not None:
+        said.append(f"nearly the same picture as {_shown(answer.duplicate)}")
+    notes = f"  ({'; '.join(said)})" if said else ""
+    first = f"{'unknown':{width}}      " if answer.known is False else f"{label:{width}} {sure}"
+    return f"{first}  {_shown(answer.name)}{notes}"
+
+
+def _shown(text: Any) -> str:
+    """A name as it can be printed on a line."""
+    return str(text) if str(text).isprintable() else repr(str(text))[1:-1]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,388 @@
+"""The predictor, by scikit-learn's conventions."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fslib import files, storage
+from fslib.backbones import Ensemble
+from fslib.data.pictures import warn_of
+from fslib.data.transforms import drawing, photograph
+from fslib.devices import default_device, evaluation_mode
+from fslib.labels import as_labels
+from fslib.methods import FewShotClassifier, PrototypicalNetwork
+from fslib.methods.base import check_finite
+from fslib.metrics import squared_euclidean
+from fslib.predictor.calibration import Calibration, calibrate
+from fslib.predictor.estimator import Estimator
+from fslib.predictor.examples import BATCH, Examples, Eye, Seen, batched, examples_of, table_of
+
+FORMAT = 1  # of what a file holds beside the network; raise it when older versions cannot read a new one
+# One knows pens, the other print: side by side they lose little on either, where each alone loses much on the other's.
+CHARACTERS = ("omniglot/recipe-seed0", "glyphs/loss-supcon-seed0")
+SAVED = ("unknown", "keep", "prepare")  # settings that a file keeps; of the others it keeps what came of them
+PREPARED: dict[str, Callable[..., Tensor]] = {"drawing": drawing, "photograph": photograph}
+
+
+def characters() -> PrototypicalNetwork:
+    """The default network: class means of two Conv-4 side by side, which come with the package, :data:`CHARACTERS`."""
+    members = [storage.load(files.came_with(f"{name}.safetensors")).feature_extractor for name in CHARACTERS]
+    return PrototypicalNetwork(Ensemble(members)).eval().to(default_device())
+
+
+def _held_out_characters() -> tuple[Tensor, Tensor]:
+    """Embeddings by :func:`characters` of classes that it was not trained on, (n, d), and their classes, (n,)."""
+    stored = torch.from_numpy(np.load(files.came_with("predictor/held-out.npy"))).float()
+    return stored.flatten(0, 1), torch.arange(len(stored)).repeat_interleave(stored.shape[1])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a predictor says of one picture.
+
+    Attributes:
+        name: path or number of the picture.
+        label: the class that fits best.
+        probability: of that class, if the picture is of one of the classes.
+        known: whether it fits well enough to be of that class; ``None`` if nothing is calibrated.
+        nearest: path or number of the example whose embedding is nearest.
+        duplicate: path or number of an example that is nearly the same picture.
+        problem: why the picture could not be read; then all else is ``None``.
+    """
+
+    name: str
+    label: Any = None
+    probability: float | None = None
+    known: bool | None = None
+    nearest: str | None = None
+    duplicate: str | None = None
+    problem: str | None = None
+
+
+class FewShotPredictor(Estimator):
+    """A few-shot classifier of one's own pictures, by the conventions of scikit-learn.
+
+    It embeds the pictures it is fitted on with a network that was trained on other classes, and compares new ones with
+    them. Nothing is trained, so a class is added in a moment. Pictures are read one at a time, and 64 are held.
+
+    **Which pictures.** The default network knows characters: one on each picture, written or printed, dark on light or
+    light on dark, on paper of any grey, anywhere in the picture (:func:`fslib.data.transforms.on_white`). It sees 28 ×
+    28 pixels and no colours, cannot tell characters apart that differ in size or place alone, as a comma and an
+    apostrophe, and knows nothing of words or things. For photographs of things there is
+    ``PrototypicalNetwork(Pretrained("resnet50", side=224, photographs=True))``, which fetches ImageNet weights once.
+
+    **What is unknown.** An answer is refused if its score, for the default network minus the squared distance to the
+    mean of the class, is below a threshold. That comes from classes on which neither the network was trained nor the
+    predictor fitted, by :func:`calibrate`: tasks like the one at hand are drawn from them, and the threshold lies where
+    ``keep`` of their further pictures are still accepted. The few pictures at hand could not tell how far others of
+    their classes may lie. For the default network the held-out classes are the 164 of the validation set of Glyphs
+    (Greek, N'Ko, Ogham and Old Italic, printed and warped), twelve embeddings each, which come with the package; for
+    other ones ``held_out`` gives them. Pictures of another kind than these may be kept and refused at other rates than
+    ``calibration_`` says. The temperature of the probabilities comes from the same tasks.
+
+    Args:
+        model: a method of :mod:`fslib.methods`, the file of one, or a network, of which the class means are compared.
+            Default, for pictures :func:`characters`; for rows of numbers, which are features, the class means of these.
+        unknown: the label to give to what is refused, such as ``"unknown"`` or −1; default, every picture gets a class.
+        keep: the share of pictures of known classes that the threshold is to keep.
+        held_out: pictures of other classes: a folder of class folders, or a pair of pictures and labels. At least three
+            classes of two pictures.
+        prepare: from a Pillow image to network input: ``"drawing"``, ``"photograph"`` or a function. Default, what
+            the network takes.
+
+    Attributes:
+        classes_: the labels, sorted.
+        examples_: what is known of the pictures it was fitted on: :class:`Examples`, with the path of each.
+        calibration_: how sure an answer must be, and what that costs; ``None`` if nothing is held out.
+        n_features_in_: of rows of numbers, how many; pictures have no such number.
+    """
+
+    classes_: np.ndarray
+    examples_: Examples
+    calibration_: Calibration | None
+    n_features_in_: int
+    _eye: Eye
+    _others: tuple[Tensor, Tensor] | None  # embeddings of held-out classes, and their classes
+    _left_out: list[str]
+    _columns: Tensor  # of each example, among the classes
+    _counts: np.ndarray  # of each class's examples
+    _thresholds: np.ndarray | None  # of each class
+
+    def __init__(
+        self,
+        model: FewShotClassifier | nn.Module | str | os.PathLike | None = None,
+        *,
+        unknown: Any = None,
+        keep: float = 0.95,
+        held_out: Any = None,
+        prepare: str | Callable[..., Tensor] | None = None,
+    ):
+        self.model, self.unknown, self.keep = model, unknown, keep
+        self.held_out, self.prepare = held_out, prepare
+
+    def fit(self, X: Any, y: Any = None) -> FewShotPredictor:
+        """Remember some pictures of each class.
+
+        Args:
+            X: a folder that holds a folder for each class; or, with ``y``, pictures: paths, Pillow images, uint8 arrays
+                (h, w), (c, h, w) or (h, w, c), of any sizes; or, with ``y``, rows of numbers, (n, d).
+            y: the class of each, (n,), names or integers.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError: if there is no such folder, file or weights.
+            ValueError: on labels that do not fit, fewer than two classes that can be read, or settings that make no
+                sense. The predictor stays as it was.
+
+        Warns:
+            UserWarning: if pictures were left out; :attr:`report_` tells which.
+        """
+        fitted = type(self)(**self.config)
+        table = table_of(X)
+        fitted._eye = fitted._seeing(features=None if table is None else table.shape[1])
+        examples, fitted._left_out = fitted._eye.labelled(X, y)
+        fitted._others = fitted._held_out(examples)
+        fitted._settle(examples)
+        vars(self).pop("n_features_in_", None)  # of another fit
+        vars(self).update(vars(fitted))
+        warn_of(self._left_out)
+        return self
+
+    def add_class(self, label: Any, X: Any) -> FewShotPredictor:
+        """Remember pictures of one more class, or more pictures of one that is there.
+
+        Args:
+            label: its name or number.
+            X: pictures of it, as for :meth:`predict`.
+
+        Raises:
+            ValueError: if none of them can be read, or the label is of another kind than the others.
+        """
+        self.check_fitted()
+        as_labels([*self.classes_.tolist(), label])  # all names, or all integers
+        seen = list(self._eye.embedded(X))
+        left_out: list[str] = []
+        self._settle(self.examples_ + examples_of(seen, np.full(len(seen), label), left_out))
+        self._left_out = self._left_out + left_out
+        warn_of(left_out)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each picture; or ``unknown``, if there is such a label, where none fits.
+
+        Args:
+            X: pictures or rows as for :meth:`fit`, or a folder of pictures, at any depth, or one file.
+
+        Raises:
+            ValueError: if a picture cannot be read, lest an answer stand beside another picture; :meth:`recognise` goes
+                on past it.
+
+        Warns:
+            UserWarning: if pictures are nearly those that it was fitted on, for an accuracy on these shows nothing.
+        """
+        scores = self._scores(X)
+        answers, known = self.classes_[scores.argmax(1)], self._known(scores)
+        return answers if self.unknown is None or known is None else np.where(known, answers, self.unknown)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """How probable each class is, if a picture is of one of them: (n, classes), in the order of ``classes_``.
+
+        The softmax of the scores over the temperature of ``calibration_``; without one, over the method's own, and then
+        nobody knows how sure it is.
+        """
+        return self._probabilities(self._scores(X))
+
+    def recognise(self, X: Any) -> Iterator[Answer]:
+        """An :class:`Answer` for each picture, one after the other, whether it can be read or not."""
+        self.check_fitted()
+        return (answer for seen in batched(self._eye.embedded(X), BATCH) for answer in self._answers(seen))
+
+    def embed(self, X: Any) -> np.ndarray:
+        """Embeddings, (n, d), for neighbours, retrieval or a classifier of one's own."""
+        self.check_fitted()
+        return np.stack([_readable(each).embedding.numpy() for each in self._eye.embedded(X)])
+
+    def score(self, X: Any, y: Any) -> float:
+        """The share of pictures whose class is right."""
+        return float(np.mean(self.predict(X) == np.asarray(y)))
+
+    @property
+    def report_(self) -> list[str]:
+        """A sentence for each picture that was left out, and for what a class of a single picture leaves open."""
+        self.check_fitted()
+        alone = ", ".join(map(repr, self.classes_[self._counts == 1].tolist()))
+        said = (
+            f"Of {alone} there is a single picture: how far others of the class lie from it cannot be calibrated on "
+            "itself, so what is refused rests on other classes alone, and nothing is left to test the class with."
+        )
+        return [*self._left_out, *([said] if alone else [])]
+
+    def save(self, path: str | Path) -> None:
+        """Save to one file: safetensors with a header in JSON, from which nothing is ever executed.
+
+        Raises:
+            ValueError: if it is not fitted, or the network or the transform is not one of the package.
+        """
+        self.check_fitted()
+        if self.prepare is not None and self.prepare not in PREPARED:
+            raise ValueError(f"A function is not saved, only a transform that has a name: {', '.join(PREPARED)}.")
+        facts = {name: getattr(self, name) for name in SAVED}
+        facts |= {"default": self.model is None, "features": self._eye.features, "names": self.examples_.names}
+        facts |= {"predictor": FORMAT, "classes": self.classes_.tolist(), "left_out": self._left_out}
+        tensors = {"columns": self._columns, "embeddings": self.examples_.embeddings, "looks": self.examples_.looks}
+        if self._others is not None:
+            tensors |= {"others": self._others[0], "other_labels": self._others[1]}
+        storage.save(self._eye.model, path, beside=facts | tensors)
+
+    @classmethod
+    def load(cls, path: str | Path) -> FewShotPredictor:
+        """The predictor that :meth:`save` stored, on the CPU.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it holds no predictor, is damaged, or comes from a newer version.
+        """
+        model, stored = storage.read(path)
+        version = stored.get("predictor")
+        if type(version) is not int:
+            raise ValueError(
+                f"{path} holds a classifier and no predictor; FewShotPredictor({str(path)!r}).fit(…) makes one of it."
+            )
+        storage.check_version(path, version, FORMAT)
+        try:
+            settings = {name: stored[name] for name in SAVED}
+            predictor = cls(None if stored["default"] else model, **settings)
+            predictor._eye = replace(predictor._seeing(model), features=stored["features"])
+            predictor._left_out = stored["left_out"]
+            predictor._others = (stored["others"], stored["other_labels"]) if "others" in stored else None
+            labels = np.array(stored["classes"])[stored["columns"].numpy()]
+            examples = Examples(stored["names"], labels, stored["embeddings"], stored["looks"])
+            if {len(each) for each in vars(examples).values()} != {len(labels)}:
+                raise ValueError("names, labels, embeddings and looks differ in number")
+            predictor._settle(examples)
+            for embeddings in (examples.embeddings, *(predictor._others or ())[:1]):
+                predictor._compared(check_finite(embeddings))
+        except Exception as error:  # whatever a tampered file leads to
+            raise ValueError(f"{path} is not a predictor that was saved, or it is damaged.") from error
+        return predictor
+
+    # What it is built of ------------------------------------------------------------------------------------------
+
+    def _seeing(self, model: Any = None, features: int | None = None) -> Eye:
+        """The network and the transform that the settings name, or the network of a file."""
+        model = self.model if model is None else model
+        if model is None:
+            model = PrototypicalNetwork(nn.Sequential()) if features else characters()
+        elif isinstance(model, str | os.PathLike):
+            model = storage.load(Path(model))
+        if not isinstance(model, FewShotClassifier):
+            model = PrototypicalNetwork(model)
+        photographs = any(getattr(module, "photographs", False) for module in model.modules())
+        transform = self.prepare or ("photograph" if photographs else "drawing")
+        if not callable(transform) and transform not in PREPARED:
+            raise ValueError(f"prepare is one of {', '.join(PREPARED)}, or a function, but is {transform!r}.")
+        return Eye(model, transform if callable(transform) else PREPARED[transform], features)
+
+    def _held_out(self, examples: Examples) -> tuple[Tensor, Tensor] | None:
+        """Embeddings of other classes, and their classes; ``None`` if there are none."""
+        if self.held_out is None:
+            usual = self.model is None and self.prepare in (None, "drawing") and not self._eye.features
+            return _held_out_characters() if usual else None
+        folder = isinstance(self.held_out, str | os.PathLike)
+        others, left_out = self._eye.labelled(*((self.held_out, None) if folder else self.held_out))
+        self._left_out += left_out
+        shared = set(others.labels.tolist()) & set(examples.labels.tolist())
+        if shared and others.labels.dtype.kind == "U":  # numbers may count other classes there
+            raise ValueError(f"Held-out classes are other ones, but {min(shared)!r} is to be recognised.")
+        return others.embeddings, as_labels(others.labels)
+
+    def _settle(self, examples: Examples) -> None:
+        """Be fitted on these. What is wrong is told before anything changes."""
+        classes, columns, counts = np.unique(examples.labels, return_inverse=True, return_counts=True)
+        if len(classes) < 2:
+            raise ValueError(
+                f"A classifier tells classes apart, but there is one class, {classes.tolist()[0]!r}; pictures of "
+                "anything else make a second one."
+            )
+        calibration = thresholds = None
+        if self._others is not None:
+            calibration = calibrate(self._eye.model, *self._others, counts.tolist(), self.keep)
+            thresholds = np.array([calibration.threshold(count) for count in counts])
+        elif self.unknown is not None:
+            raise ValueError("To refuse what is unknown, give pictures of other classes to calibrate on: held_out=….")
+        if self.unknown is not None:
+            as_labels([*classes.tolist(), self.unknown])  # all names, or all integers
+            if self.unknown in classes:
+                raise ValueError(f"unknown is a label of its own, but {self.unknown!r} is one of the classes.")
+        self.classes_, self.examples_, self.calibration_ = classes, examples, calibration
+        self._columns, self._counts, self._thresholds = torch.from_numpy(columns), counts, thresholds
+        if self._eye.features:
+            self.n_features_in_ = self._eye.features
+
+    # How it answers -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _compared(self, embeddings: Tensor) -> np.ndarray:
+        """Scores, (m, classes)."""
+        with evaluation_mode(self._eye.model):
+            return self._eye.model.compare(self.examples_.embeddings, self._columns, embeddings).cpu().numpy()
+
+    def _scores(self, X: Any) -> np.ndarray:
+        """Scores of all pictures, (n, classes)."""
+        self.check_fitted()
+        scores, twins = [], []
+        for seen in batched(map(_readable, self._eye.embedded(X)), BATCH):
+            scores.append(self._compared(torch.stack([each.embedding for each in seen])))
+            alike = self.examples_.nearly(torch.stack([each.look for each in seen]))
+            twins += [(each.name, twin) for each, twin in zip(seen, alike) if twin is not None]
+        if twins:
+            warnings.warn(
+                f"{len(twins)} of the pictures are nearly among those it was fitted on, as {twins[0][0]} is like "
+                f"{twins[0][1]}; how often it is right on these shows nothing.",
+                stacklevel=3,
+            )
+        return np.concatenate(scores) if scores else np.empty((0, len(self.classes_)))
+
+    def _known(self, scores: np.ndarray) -> np.ndarray | None:
+        """Which pictures fit the class of their best score well enough, (n,); ``None`` if nothing is calibrated."""
+        return None if self._thresholds is None else scores.max(1) >= self._thresholds[scores.argmax(1)]
+
+    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
+        temperature = 1.0 if self.calibration_ is None else self.calibration_.temperature
+        return torch.from_numpy(scores / temperature).softmax(1).numpy()
+
+    def _answers(self, seen: list[Seen]) -> Iterator[Answer]:
+        """The answers to a batch, broken pictures among it."""
+        good = [each for each in seen if not each.problem]
+        answers: Iterator[Answer] = iter(())
+        if good:
+            embeddings = torch.stack([each.embedding for each in good])
+            scores = self._compared(embeddings)
+            known = self._known(scores)
+            near = squared_euclidean(embeddings, self.examples_.embeddings).argmin(1).tolist()
+            answers = map(
+                Answer,
+                [each.name for each in good],
+                self.classes_[scores.argmax(1)].tolist(),
+                self._probabilities(scores).max(1).tolist(),
+                itertools.repeat(None) if known is None else known.tolist(),
+                [self.examples_.names[i] for i in near],
+                self.examples_.nearly(torch.stack([each.look for each in good])),
+            )
+        for each in seen:
+            yield Answer(each.name, problem=each.problem) if each.problem else next(answers)
+
+
+def _readable(seen: Seen) -> Seen:
+    if seen.problem:
+        raise ValueError(f"{seen.problem} recognise(…) goes on past it.")
+    return seen
