@@ -79,7 +79,8 @@ def save(
         model: a method of :mod:`fslib.methods` over a network of :mod:`fslib.backbones`.
         path: by custom ending in ``.safetensors``. An interrupted write leaves the old file as it was.
         dtype: of the stored weights; ``torch.float16`` halves the file. Default, as they are.
-        beside: what else the file is to hold, tensors and what JSON knows, each by a name; :func:`read` gives it back.
+        beside: what else the file is to hold, tensors and what JSON knows, each by a name; ``fslib.storage.read`` gives
+            it back.
 
     Raises:
         ValueError: if the model is not built of our parts alone, was changed after it was built so that it would not

@@ -17,7 +17,9 @@ NAMES = {
         "collections.abc.Mapping": ("py:class", "library/collections.abc.html#$"),
         "collections.abc.Sequence": ("py:class", "library/collections.abc.html#$"),
         "contextlib.AbstractContextManager": ("py:class", "library/contextlib.html#$"),
+        "os.PathLike": ("py:class", "library/os.html#$"),
         "pathlib.Path": ("py:class", "library/pathlib.html#$"),
+        "Path": ("py:class", "library/pathlib.html#pathlib.Path"),
         "FileNotFoundError": ("py:exception", "library/exceptions.html#$"),
         "KeyError": ("py:exception", "library/exceptions.html#$"),
         "TypeError": ("py:exception", "library/exceptions.html#$"),
@@ -26,6 +28,9 @@ NAMES = {
     "numpy": {
         "numpy.ndarray": ("py:class", "reference/generated/$.html#$"),
         "numpy.random.Generator": ("py:class", "reference/random/generator.html#$"),
+    },
+    "pillow": {
+        "PIL.Image.Image": ("py:class", "reference/Image.html#$"),
     },
     "torch": {
         "torch.Tensor": ("py:class", TENSOR),

@@ -9,7 +9,8 @@ import torch
 
 from fslib import data, files
 from fslib.data.transforms import drawing
-from fslib.predictor import Eye, characters
+from fslib.predictor import characters
+from fslib.predictor.examples import Eye
 
 EACH = 12  # pictures of a class
 

@@ -131,13 +131,13 @@ def from_folder(folder: str | os.PathLike, photographs: bool = False, side: int 
     """The pictures in a folder of class folders as an image set, to train, evaluate or draw episodes of.
 
     Args:
-        folder: as :func:`in_classes` has it.
+        folder: as :func:`fslib.data.pictures.in_classes` has it.
         photographs: keep colours and proportions; default, make drawings of 28 × 28 of them, as
             :func:`fslib.data.transforms.on_white` does.
         side: of the square in whose middle a photograph lies.
 
     Raises:
-        FileNotFoundError, NotADirectoryError, ValueError: as :func:`in_classes`, or if no picture can be read.
+        FileNotFoundError, NotADirectoryError, ValueError: as there, or if no picture can be read.
 
     Warns:
         UserWarning: of what was left out.

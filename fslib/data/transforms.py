@@ -61,7 +61,7 @@ def to_input(images: Any) -> Tensor:
 
 
 def drawing(picture: Image.Image) -> Tensor:
-    """Network input of one drawing, made on a screen, scanned or photographed: :func:`to_input` of :func:`on_white`.
+    """Network input of one drawing, made on a screen, scanned or photographed: of :func:`on_white`.
 
     The strongest ink is made 1, lest thin lines fade when they are shrunk.
 

@@ -6,7 +6,7 @@ command ``fslib`` does the same without a program; ``fslib --help`` tells how.
 """
 
 from fslib.predictor.calibration import Calibration, calibrate
-from fslib.predictor.examples import Examples, Eye
+from fslib.predictor.examples import Examples
 from fslib.predictor.few_shot import Answer, FewShotPredictor, characters
 
-__all__ = ["Answer", "Calibration", "Examples", "Eye", "FewShotPredictor", "calibrate", "characters"]
+__all__ = ["Answer", "Calibration", "Examples", "FewShotPredictor", "calibrate", "characters"]

@@ -10,6 +10,8 @@ from fslib.config import Configured
 class Estimator(Configured):
     """A classifier by scikit-learn's conventions: settings by name, and ``classes_`` once it is fitted."""
 
+    _estimator_type = "classifier"  # what scikit-learn looked for before 1.6
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings, by name."""
         return self.config
@@ -37,7 +39,7 @@ class Estimator(Configured):
 
         return Tags("classifier", TargetTags(required=True), classifier_tags=ClassifierTags())
 
-    def check_fitted(self) -> None:
+    def _check_fitted(self) -> None:
         """Raise unless it is fitted: scikit-learn's error where that is installed, which is a ValueError too."""
         if hasattr(self, "classes_"):
             return

@@ -89,7 +89,7 @@ class Eye:
     features: int | None = None
 
     def embedded(self, X: Any) -> Iterator[Seen]:
-        """Each of some pictures, of a folder of them, or of the rows of a table; :data:`BATCH` are held at a time."""
+        """Each of some pictures, of a folder of them, or of the rows of a table; 64 are held at a time."""
         table = table_of(X)
         found = None if table is None else table.shape[1]
         if found != self.features and self.features is None:

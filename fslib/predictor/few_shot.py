@@ -35,7 +35,10 @@ PREPARED: dict[str, Callable[..., Tensor]] = {"drawing": drawing, "photograph": 
 
 
 def characters() -> PrototypicalNetwork:
-    """The default network: class means of two Conv-4 side by side, which come with the package, :data:`CHARACTERS`."""
+    """The default network: the class means of two Conv-4 side by side, which come with the package.
+
+    One was trained on Omniglot, drawn with a pen, the other on Glyphs, printed and warped.
+    """
     members = [storage.load(files.came_with(f"{name}.safetensors")).feature_extractor for name in CHARACTERS]
     return PrototypicalNetwork(Ensemble(members)).eval().to(default_device())
 
@@ -86,8 +89,9 @@ class FewShotPredictor(Estimator):
     predictor fitted, by :func:`calibrate`: tasks like the one at hand are drawn from them, and the threshold lies where
     ``keep`` of their further pictures are still accepted. The few pictures at hand could not tell how far others of
     their classes may lie. For the default network the held-out classes are the 164 of the validation set of Glyphs
-    (Greek, N'Ko, Ogham and Old Italic, printed and warped), twelve embeddings each, which come with the package; for
-    other ones ``held_out`` gives them. Pictures of another kind than these may be kept and refused at other rates than
+    (Greek, N'Ko, Ogham and Old Italic, printed and warped), twelve embeddings each, which come with the package. They
+    are compared with one another alone, so a class of one's own among them does no harm. For other networks
+    ``held_out`` gives them. Pictures of another kind than these may be kept and refused at other rates than
     ``calibration_`` says. The temperature of the probabilities comes from the same tasks.
 
     Args:
@@ -167,7 +171,7 @@ class FewShotPredictor(Estimator):
         Raises:
             ValueError: if none of them can be read, or the label is of another kind than the others.
         """
-        self.check_fitted()
+        self._check_fitted()
         as_labels([*self.classes_.tolist(), label])  # all names, or all integers
         seen = list(self._eye.embedded(X))
         left_out: list[str] = []
@@ -203,12 +207,12 @@ class FewShotPredictor(Estimator):
 
     def recognise(self, X: Any) -> Iterator[Answer]:
         """An :class:`Answer` for each picture, one after the other, whether it can be read or not."""
-        self.check_fitted()
+        self._check_fitted()
         return (answer for seen in batched(self._eye.embedded(X), BATCH) for answer in self._answers(seen))
 
     def embed(self, X: Any) -> np.ndarray:
         """Embeddings, (n, d), for neighbours, retrieval or a classifier of one's own."""
-        self.check_fitted()
+        self._check_fitted()
         return np.stack([_readable(each).embedding.numpy() for each in self._eye.embedded(X)])
 
     def score(self, X: Any, y: Any) -> float:
@@ -218,7 +222,7 @@ class FewShotPredictor(Estimator):
     @property
     def report_(self) -> list[str]:
         """A sentence for each picture that was left out, and for what a class of a single picture leaves open."""
-        self.check_fitted()
+        self._check_fitted()
         alone = ", ".join(map(repr, self.classes_[self._counts == 1].tolist()))
         said = (
             f"Of {alone} there is a single picture: how far others of the class lie from it cannot be calibrated on "
@@ -232,7 +236,7 @@ class FewShotPredictor(Estimator):
         Raises:
             ValueError: if it is not fitted, or the network or the transform is not one of the package.
         """
-        self.check_fitted()
+        self._check_fitted()
         if self.prepare is not None and self.prepare not in PREPARED:
             raise ValueError(f"A function is not saved, only a transform that has a name: {', '.join(PREPARED)}.")
         facts = {name: getattr(self, name) for name in SAVED}
@@ -338,7 +342,7 @@ class FewShotPredictor(Estimator):
 
     def _scores(self, X: Any) -> np.ndarray:
         """Scores of all pictures, (n, classes)."""
-        self.check_fitted()
+        self._check_fitted()
         scores, twins = [], []
         for seen in batched(map(_readable, self._eye.embedded(X)), BATCH):
             scores.append(self._compared(torch.stack([each.embedding for each in seen])))
@@ -346,8 +350,8 @@ class FewShotPredictor(Estimator):
             twins += [(each.name, twin) for each, twin in zip(seen, alike) if twin is not None]
         if twins:
             warnings.warn(
-                f"{len(twins)} of the pictures are nearly among those it was fitted on, as {twins[0][0]} is like "
-                f"{twins[0][1]}; how often it is right on these shows nothing.",
+                f"Among the pictures are near copies of those it was fitted on, {len(twins)} in all, as {twins[0][0]} "
+                f"of {twins[0][1]}; how often it is right on these shows nothing.",
                 stacklevel=3,
             )
         return np.concatenate(scores) if scores else np.empty((0, len(self.classes_)))
