@@ -202,7 +202,7 @@ class Training(Plan):
             print(f"{self.label}: asking the teacher of {len(images):,} images", flush=True)
             with atomic_write(kept) as path:
                 torch.save(embed_all(model, images).cpu(), path)
-        return torch.load(kept)
+        return torch.load(kept, weights_only=True)
 
     def train(
         self,
