@@ -82,8 +82,8 @@ colab: $(INSTALLED) $(if $(COLAB_PYTHON),,$(COLAB))
 		status=$$?; test $$status -le 1 && echo $$status > $(RAN); }
 	@test "$$(cat $(RAN))" = 0
 
-# The same in the image that Google publishes of Colab, some 15 GB, by its name, COLAB_IMAGE; needs Docker. There git must be told to trust
-# the folder, which is another user's, and Python makes environments without pip.
+# The same in the image that Google publishes of Colab, some 15 GB, by its name, COLAB_IMAGE; needs Docker. There git must
+# be told to trust the folder, which is another user's, and Python makes environments without pip.
 colab-image:
 	docker run --rm --entrypoint sh --volume "$(CURDIR):/book" --workdir /book \
 		--env GIT_CONFIG_COUNT=1 --env GIT_CONFIG_KEY_0=safe.directory --env GIT_CONFIG_VALUE_0=/book \
