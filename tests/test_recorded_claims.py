@@ -232,6 +232,19 @@ def test_11_best():
     assert detectable() < best - longer < 1.2 and 1 < looks - best < 2.5
 
 
+def test_11_longer_on_test():
+    """On test classes, too, the longer training leads, by one and a half points."""
+    assert 1.25 < mean("longer", 20, 1) - mean("loss-supcon", 20, 1) < 1.75
+
+
+def test_11_without_labels():
+    """Relations alone come within two points of labels at 64 channels, and within four at 16:"""
+    told = dict(train_teacher="ensemble", train_by="relations", train_weight=1.0)
+    nothing = on_validation("augmented", train_by="nothing")
+    assert 1 < nothing - on_validation("distilled", **told) < 2
+    assert 3 < on_validation("small") - on_validation("distilled-small", **told) < 4
+
+
 def test_11_best_not_seen():
     """The single runs had seen nothing of new classes and warps in one look."""
     alone = on_validation("longer", train_episodes=2000)
