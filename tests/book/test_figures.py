@@ -65,6 +65,15 @@ def test_a_joined_module_imports_nothing(name):
     assert joined.count("\nexport default ") == 1
 
 
+@pytest.mark.parametrize("module", sorted(path.name for path in FOLDER.glob("*.mjs")))
+def test_what_a_module_takes_from_another_is_there_in_a_notebook(module):
+    """Where one is joined to the other, each name is exported by a line of its own."""
+    for names, other in shown.IMPORT.findall((FOLDER / module).read_text(encoding="utf8")):
+        exported = shown.EXPORT.findall((FOLDER / other).read_text(encoding="utf8"))
+        taken = [name.split(" as ")[0] for name in re.findall(r"[\w$][\w$ ]*", names)] if "{" in names else []
+        assert {name.strip() for name in taken} <= set(exported)
+
+
 def test_a_preset_has_its_own_picture_and_link():
     html = figures.picture("metric-plane", preset="modes", query=[1, -0.5])
     assert 'data-still="metric-plane-modes.png"' in html and 'preset="modes" query="1,-0.5"' in html

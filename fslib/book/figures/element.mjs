@@ -79,7 +79,8 @@ export function onceAFrame(paint) {
 export const HUES = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377"];
 export const themed = (number, hue) => `var(--ltc-class-${number}, ${hue})`; // in the dark, a page's style sheet has lighter ones
 export const COLORS = HUES.map((hue, c) => themed(c, hue));
-export const INK = "currentColor", PAPER = "var(--paper)"; // of a drawing: dark on light, or the other way round
+export const INK = "currentColor"; // of a drawing: dark on light, or the other way round
+export const PAPER = "var(--paper)";
 const SHAPES = ["circle", "square", "triangle", "diamond", "cross"];
 export const NAMES = ["circles", "squares", "triangles", "diamonds", "crosses"];
 
