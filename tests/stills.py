@@ -30,6 +30,7 @@ PARTS = {  # figure → page, element, and what to do first: buttons to press, o
         "noise-plane",
         [*["Make one label wrong"] * 3, "Nearest example"],
     ),
+    "nuisance-slider": ("chapters/12_what_to_ignore_and_what_to_adapt", "nuisance-slider", []),
 }
 
 # Wherever on its page a part stands, its picture comes out in one size.
