@@ -8,9 +8,9 @@ from typing import Any
 from fslib.data import glyphs, omniglot
 from fslib.data.image_set import ImageSet, check_disjoint
 from fslib.data.pictures import from_folder
-from fslib.data.transforms import to_input
+from fslib.data.transforms import drawing, on_white, photograph, to_input
 
-__all__ = ["ImageSet", "check_disjoint", "from_folder", "load", "to_input"]
+__all__ = ["ImageSet", "check_disjoint", "drawing", "from_folder", "load", "on_white", "photograph", "to_input"]
 
 _LOADERS = {"glyphs": glyphs.load, "omniglot": omniglot.load}
 SPLITS = ("train", "validation", "test")

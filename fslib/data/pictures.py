@@ -133,7 +133,7 @@ def from_folder(folder: str | os.PathLike, photographs: bool = False, side: int 
     Args:
         folder: as :func:`fslib.data.pictures.in_classes` has it.
         photographs: keep colours and proportions; default, make drawings of 28 × 28 of them, as
-            :func:`fslib.data.transforms.on_white` does.
+            :func:`fslib.data.on_white` does.
         side: of the square in whose middle a photograph lies.
 
     Raises:

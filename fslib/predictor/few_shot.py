@@ -79,7 +79,7 @@ class FewShotPredictor(Estimator):
     them. Nothing is trained, so a class is added in a moment. Pictures are read one at a time, and 64 are held.
 
     **Which pictures.** The default network knows characters: one on each picture, written or printed, dark on light or
-    light on dark, on paper of any grey, anywhere in the picture (:func:`fslib.data.transforms.on_white`). It sees 28 ×
+    light on dark, on paper of any grey, anywhere in the picture (:func:`fslib.data.on_white`). It sees 28 ×
     28 pixels and no colours, cannot tell characters apart that differ in size or place alone, as a comma and an
     apostrophe, and knows nothing of words or things. For photographs of things there is
     ``PrototypicalNetwork(Pretrained("resnet50", side=224, photographs=True))``, which fetches ImageNet weights once.
