@@ -255,7 +255,7 @@ def with_new_classes(maps: dict[str, Callable], but_existing: bool = True) -> Ca
 
     def load(split: str) -> ImageSet:
         images = data.load("glyphs", split)
-        known = become_others(maps) | become_themselves(maps) if but_existing else set()
+        known = {one for change in maps.values() for one, _ in glyphs.look_alikes(change)} if but_existing else set()
         return images.with_new_classes(maps, but=[name for name in images.class_names if name in known])
 
     return load
@@ -267,11 +267,6 @@ def with_new_classes(maps: dict[str, Callable], but_existing: bool = True) -> Ca
 def become_others(maps: dict[str, Callable]) -> set[str]:
     """Names of classes of which some map makes another one."""
     return {one for change in maps.values() for one, other in glyphs.look_alikes(change) if one != other}
-
-
-def become_themselves(maps: dict[str, Callable]) -> set[str]:
-    """Names of classes that some map leaves what they are."""
-    return {one for change in maps.values() for one, other in glyphs.look_alikes(change) if one == other}
 
 
 def numbers(names: set[str], split: str) -> list[int]:
