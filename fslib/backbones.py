@@ -226,15 +226,17 @@ class Coordinates(Configured, nn.Module):
     Args:
         start: the first.
         stop: the one after the last.
+        normalize: scale every part to length one, so that parts lie on a sphere.
 
     Raises:
         ValueError: if there is none between, or on a call, if the embedding has fewer.
     """
 
-    def __init__(self, start: int, stop: int):
+    def __init__(self, start: int, stop: int, normalize: bool = False):
         super().__init__()
         self.start = whole("start", start, least=0)
         self.stop = whole("stop", stop, least=self.start + 1)
+        self.normalize = flag("normalize", normalize)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Pick them."""
@@ -242,7 +244,8 @@ class Coordinates(Configured, nn.Module):
             raise ValueError(
                 f"Coordinates up to {self.stop} are asked for, but the embedding has {embeddings.shape[-1]}."
             )
-        return embeddings[..., self.start : self.stop]
+        part = embeddings[..., self.start : self.stop]
+        return directions(part) if self.normalize else part
 
 
 class Pretrained(Configured, nn.Module):

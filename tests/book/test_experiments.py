@@ -4,10 +4,10 @@ import inspect
 import itertools
 import re
 import shlex
-from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from fslib import data, losses, metrics, storage
 from fslib.augmentation import TestTimeAugmentation
@@ -17,6 +17,7 @@ from fslib.book.experiments import (
     RECIPES,
     Plan,
     Recipe,
+    ch12_adapted,
     command,
     main,
     measures,
@@ -182,6 +183,42 @@ def ensemble(run, metric="euclidean", warp=0.0, **fit):
     models[0].feature_extractor = Ensemble([model.feature_extractor for model in models])
     run.save_weights(models[0], seeds=(0, 1))
     run.measure(models[0], on_tasks)
+
+
+@pytest.fixture(scope="module")
+def greek():
+    return data.load("glyphs", "validation").select(range(40))
+
+
+def test_across_families_faces_are_read_by_probes_until_they_are_erased(greek):
+    model = PrototypicalNetwork(nn.Sequential(nn.AvgPool2d(7), nn.Flatten()))
+    plain, *read = measures.named("x, across families", measures.across_families)(model, greek)
+    assert (plain[0], plain[1]["task"]) == ("20way-1shot-x-across-families", "x, across families")
+    assert [(each["metric"], round(1 / each["chance"])) for _, each, _ in read] == [
+        (f"{attribute}, {probe}", values)
+        for attribute, values in (("family", 3), ("weight", 2), ("slant", 2))
+        for probe in ("linear", "neighbours")
+    ]
+    erased, linear, *_ = ch12_adapted.removing("leace")(measures.across_families)(model, greek)
+    assert read[0][2].mean > linear[2].chance + 0.05
+    assert linear[2].mean == pytest.approx(1 / 3) and erased[2].mean != plain[2].mean
+
+
+def test_removing_nothing_changes_nothing(greek):
+    model = PrototypicalNetwork(nn.Sequential(nn.AvgPool2d(7), nn.Flatten()))
+    (plain,) = measures.within_families(model, greek)
+    (same,) = ch12_adapted.removing("nothing")(measures.within_families)(model, greek)
+    assert plain[2].mean == same[2].mean
+
+
+def test_a_random_projection_loses_as_many_directions_as_it_says():
+    weight = ch12_adapted.random_projection(7, directions=2).weight
+    assert torch.allclose(weight @ weight, weight, atol=1e-6) and weight.trace() == pytest.approx(5)
+
+
+def test_parts_are_where_the_step_trains_them():
+    _, *parts = ch12_adapted.ends_of_parts(8).items()
+    assert dict(parts) == seen("glyphs/subspaces").objectives[0](2).coordinates
 
 
 def test_members_train_from_seeds_of_their_own_and_are_measured_as_one(toy, recipes, tmp_path):
@@ -444,7 +481,7 @@ def test_recipe_starts_with_one_that_saw_the_same_classes(name):
 
 
 def test_some_recipes_start_with_others():
-    assert len(STARTED) == 3
+    assert len(STARTED) == 5
 
 
 def test_seed_decides_the_initial_weights(toy, tmp_path):
@@ -595,7 +632,8 @@ def test_a_command_of_the_ledger_leads_to_its_records(monkeypatch, tmp_path, com
     monkeypatch.setattr(ledger, "folder", lambda: folder)
     monkeypatch.setattr(ledger, "write", written.append)
     monkeypatch.setattr(ledger, "writable_folder", lambda dataset: folder)
-    images = SimpleNamespace(class_names=["a", "b"], with_new_classes=lambda *args, **options: images)
+    blank, faces = torch.zeros(24, 1, 28, 28, dtype=torch.uint8), torch.arange(12).repeat(2)
+    images = data.ImageSet("Toy", blank, torch.arange(2).repeat_interleave(12), ["a", "b"], domains=faces)
     monkeypatch.setattr(data, "load", lambda *args, **options: images)
     monkeypatch.setattr(running, "fit", lambda *args, **options: History())
     monkeypatch.setattr(running.Training, "_init_from", lambda *args: "0" * 12)
@@ -606,8 +644,10 @@ def test_a_command_of_the_ledger_leads_to_its_records(monkeypatch, tmp_path, com
     def results(how):
         for record in records:
             if record["split"].partition(", ")[2] == how:
-                task = re.search(r"-((\d+way-\d+shot|recall@1)(-views\d+|-[A-Z][\w' ]+)?)-seed\d+$", record["id"])[1]
-                keys = ("way", "shot", "query", "episodes", "metric", "views", "script")
+                kind = r"\d+way-\d+shot|recall@1|(family|weight|slant)-(linear|neighbours)"
+                named = record.get("task", "").replace(", ", "-").replace(" ", "-")
+                task = re.search(rf"-(({kind})(-views\d+|-[A-Z][\w' ]+|-{named})?)-seed\d+$", record["id"])[1]
+                keys = ("way", "shot", "query", "episodes", "metric", "views", "script", "task", "chance")
                 settings = {key: record[key] for key in keys if key in record}
                 yield task, settings, Accuracy(torch.tensor([0.5, 0.6]))
 
@@ -797,7 +837,7 @@ def test_recipe_is_well_formed(name):
 
 def test_there_are_the_recipes_whose_records_there_are():
     commands = {record["command"].split()[3] for record in ledger.find() if ".experiments " in record["command"]}
-    assert commands <= set(RECIPES) and len(RECIPES) == 77
+    assert commands <= set(RECIPES) and len(RECIPES) == 92
 
 
 # What chapters load -------------------------------------------------------------------------------

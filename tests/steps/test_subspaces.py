@@ -73,9 +73,10 @@ def test_it_trains_and_its_labels_decide_the_training(tiny, tmp_path):
 def test_a_part_is_a_network_like_any_other(tmp_path):
     torch.manual_seed(0)
     conv = Conv4(8).eval()
-    model = PrototypicalNetwork(nn.Sequential(conv, Coordinates(2, 5))).eval()
     images = torch.rand(6, 1, 28, 28)
-    assert torch.equal(model.embed(images), conv(images)[:, 2:5])
+    assert torch.equal(Coordinates(2, 5)(conv(images)), conv(images)[:, 2:5])
+    model = PrototypicalNetwork(nn.Sequential(conv, Coordinates(2, 5, normalize=True))).eval()
+    assert torch.allclose(model.embed(images), nn.functional.normalize(conv(images)[:, 2:5]))
     fslib.save(model, tmp_path / "model.safetensors")
     loaded = fslib.load(tmp_path / "model.safetensors")
     assert torch.equal(loaded.embed(images), model.embed(images))

@@ -66,7 +66,7 @@ class Plan:
         self.split = split
         self.trained: list[Trained] = []
         self.models: list[FewShotClassifier] = []
-        self.teachers: list[tuple[str, int]] = []
+        self.teachers: list[tuple[str, int | None]] = []
         self.saves_weights = False
 
     def carry_out(self) -> None:
@@ -80,10 +80,15 @@ class Plan:
             torch.manual_seed(seed)
             yield seed
 
-    def network(self, name: str, seed: int) -> nn.Module:
-        """The network that another recipe trained from a seed, to teach the next one that is trained here."""
+    def network(self, name: str, seed: int | None = None) -> nn.Module:
+        """The network that another recipe trained from a seed, to teach the one trained here, or to be measured itself.
+
+        Args:
+            name: of the other recipe.
+            seed: default, that of this run, so that each of several runs has a network of its own.
+        """
         self.teachers.append((name, seed))
-        return _planned(find(name), seed).models[-1].feature_extractor
+        return _planned(find(name), self.seed if seed is None else seed).models[-1].feature_extractor
 
     def embedded(self, model: FewShotClassifier, split: str) -> Tensor:
         """What a trained model makes of each image that is trained on, (images, d)."""
@@ -151,9 +156,11 @@ class Plan:
             **{f"train_{key}": value for key, value in self.recipe.settings.items()},
         }
         if self.teachers:
-            says["train_taught_by"] = ", ".join(f"{name} seed {seed}" for name, seed in self.teachers)
+            says["train_taught_by"] = ", ".join(
+                name if seed is None else f"{name} seed {seed}" for name, seed in self.teachers
+            )
         if not self.trained:
-            return says
+            return says | {"precision": "float32"}  # in which all is measured
         last = self.trained[-1]
         says["train_split"] = last.split
         says["train_augmented"] = last.augmented
@@ -186,9 +193,10 @@ class Training(Plan):
         self.validate = validate
         self.runs = runs
 
-    def network(self, name: str, seed: int) -> nn.Module:
+    def network(self, name: str, seed: int | None = None) -> nn.Module:
         """The network that another recipe trained; see :meth:`Plan.network`."""
         self.teachers.append((name, seed))
+        seed = self.seed if seed is None else seed
         split = self.split or _planned(find(name), seed).trained[-1].split
         return _network(name, split, seed, self.validate, self.runs)
 
