@@ -177,7 +177,7 @@ def aligned(run: Plan, form: Any, learning_rate: float, scale: float, leave_one_
     adapted(run, PreClassifierAlignment(run.network(BEST), form, learning_rate, 40, scale, leave_one_out))
 
 
-@recipe("glyphs/covariances", beta=0.01)
+@recipe("glyphs/covariances", beta=0.03)
 def covariances(run: Plan, beta: float) -> None:
     """Covariances of each support set, those of Simple CNAPS."""
     adapted(run, MahalanobisClassifier(run.network(BEST), beta))
