@@ -128,13 +128,19 @@ def _widget() -> type:
 # The questions ----------------------------------------------------------------------------------------------
 
 
-def _points(ours: str, theirs: str, **task: Any) -> tuple[float, float]:
+def _points(ours: str, theirs: str, split: str = "test", **task: Any) -> tuple[float, float]:
     """By how many points a method of glyphs leads another one on test classes, and the half-width of the interval."""
     first, second = (
-        ledger.find(dataset="glyphs", split="test", method=method, **task) for method in (ours, theirs)
+        ledger.find(dataset="glyphs", split=split, method=method, **task) for method in (ours, theirs)
     )
     lead = ledger.lead(first, second)
     return 100 * lead.mean, 100 * lead.ci95
+
+
+def _percent(method: str, split: str, **task: Any) -> tuple[float, float]:
+    """What a method of glyphs reaches, and the half-width of the interval."""
+    mean, half = ledger.over_seeds(ledger.find(dataset="glyphs", method=method, split=split, **task))
+    return 100 * mean, 100 * half
 
 
 def _best(methods: dict[str, Any], split: str = "test", **task: Any) -> str:
@@ -263,5 +269,15 @@ QUESTIONS: dict[str, Number | Choice] = {
     "best-ingredient": Choice(
         "Each of these is added by itself to a training with SupCon. Which gains most, 20-way 1-shot, in single runs?",
         lambda: _best(_INGREDIENTS, split="validation", **_HARDER), tuple(_INGREDIENTS),
+    ),
+    "face-in-embedding": Number(
+        "A linear classifier is fitted to the embeddings of training characters, to tell the family of their face, one "
+        "of three. How often is it right about new characters? Who guesses is right for 33 %.",
+        lambda: _percent("as-it-is", "test, across families", metric="family, linear"), 33, 100,
+    ),
+    "leace-across-families": Number(
+        "LEACE takes from the embedding all that a linear classifier could read of the family. By how many points does "
+        "the accuracy across families change?",
+        lambda: _points("leace", "as-it-is", "test, across families", **_HARDER), -10, 10, 0.1, "points",
     ),
 }  # fmt: skip

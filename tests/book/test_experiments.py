@@ -772,6 +772,18 @@ def test_what_is_measured_untrained_says_of_no_training(toy, recipes):
     assert toy == [("toy", "test")]
 
 
+def test_a_network_of_another_recipe_is_by_default_of_the_seed_of_the_run(toy, recipes, tmp_path):
+    def behind(run):
+        run.measure(PrototypicalNetwork(run.network("toy/prototypical")), on_tasks)
+
+    recipes(prototypical=(not_kept, TOY), behind=(behind, {}))
+    records = [experiments.run("toy/behind", seed=seed)[0] for seed in (0, 1)]
+    assert ledger.over_seeds(records)[1] > 0  # of one setting: their networks are called alike
+    assert {record["train_taught_by"] for record in records} == {"toy/prototypical"}
+    assert {record["precision"] for record in records} == {"float32"}
+    assert {path.stem for path in (tmp_path / "runs" / "toy").iterdir()} == {"prototypical-seed0", "prototypical-seed1"}
+
+
 def test_two_recipes_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two recipes glyphs/matching"):
         experiments.recipe("glyphs/matching", way=5)(kept)
