@@ -230,6 +230,41 @@ def left_out(scores=lambda a: a.log(), gone=-torch.inf, order=torch.unique):
     return votes
 
 
+def beyond(blind=lambda fitted, measured: (measured == fitted.mode().values).float().mean(), of=None):
+    of = of or (lambda right, blind: (right - blind) / (1 - blind))
+    return lambda fitted, measured, answers: of((measured == answers).float().mean(), blind(fitted, measured))
+
+
+def erasing(read=lambda x, d: x.T.cov().inverse() @ d, unit=True, center=lambda x, q: x.mean(0), factor=1):
+    def erase(x, z, q):
+        d = x[z == 1].mean(0) - x[z == 0].mean(0)
+        v = read(x, d)
+        return q - factor * torch.outer((q - center(x, q)) @ v, d) / (v @ d if unit else 1)
+
+    return erase
+
+
+def meeting(
+    q=lambda n, own, task: (n * own + task) / (n + 1), part=lambda x, y: x**0.5 / (x**0.5 + y**0.5), least=0, beta=1
+):
+    def position(a, b, added):
+        task = torch.cat([a, b]).var(correction=1 - least)
+        own = [each.var(correction=1 - least) if len(each) > 1 else 0 for each in (a, b)]
+        x, y = (q(len(each), var, task) + beta * added for each, var in zip((a, b), own))
+        return a.mean() + part(x, y) * (b.mean() - a.mean())
+
+    return position
+
+
+def taught(own=lambda square: square**0.5, query=lambda square, r: r / square**0.5, others=1, factor=1):
+    def losses(way, shots, r, scale):
+        square = 1 / shots + (1 - 1 / shots) * r
+        cosines = own(square), query(square, r)
+        return tuple(math.log(1 + (way - others) * math.exp(-factor * scale * c)) for c in cosines)
+
+    return losses
+
+
 RIGHT = [(each, answer) for each in checks.EXERCISES.values() for answer in (each.right, *each.also)]
 
 WRONG = [
@@ -533,6 +568,44 @@ WRONG = [
     (checks.soft_gradient, lambda *given: pull()(*given) / 6, "the mean over queries"),
     (checks.soft_gradient, lambda *given: pull()(*given).mean(0), "should be (6, 5), but is (5,)"),
     (checks.soft_gradient, pull(student=lambda s, t: F.softmax(s / t, 0)), "what is left of T²"),
+    (checks.beyond_chance, beyond(lambda *_: 0), "how often is who sees no embedding"),
+    (checks.beyond_chance, beyond(lambda fitted, measured: 1 / 3), "only if all values are as frequent"),
+    (checks.beyond_chance, beyond(lambda f, m: (m == m.mode().values).float().mean()), "nobody knows which value"),
+    (checks.beyond_chance, beyond(lambda f, m: (f == f.mode().values).float().mean()), "where it is measured"),
+    (checks.beyond_chance, beyond(of=lambda right, blind: right - blind), "the distance from chance"),
+    (checks.beyond_chance, beyond(of=lambda right, blind: right / blind), "how many times chance"),
+    (checks.beyond_chance, beyond(of=lambda right, blind: right / blind - 1), "what it leaves to gain"),
+    (checks.beyond_chance, lambda *given: 1 - beyond()(*given), "part of the errors"),
+    (checks.beyond_chance, lambda *given: beyond()(*given).relu(), "let the number be negative"),
+    (checks.beyond_chance, lambda *given: beyond()(*given) ** 2, "over one less the latter"),
+    (checks.least_erasure, erasing(lambda x, d: d), "the orthogonal projection"),
+    (checks.least_erasure, erasing(unit=False), "do not meet"),
+    (checks.least_erasure, erasing(lambda x, d: x.T.cov() @ d), "do not multiply by"),
+    (checks.least_erasure, erasing(lambda x, d: d / x.std(0) ** 2), "vary together"),
+    (checks.least_erasure, erasing(center=lambda x, q: 0), "read from the origin"),
+    (checks.least_erasure, erasing(lambda x, d: (x.T @ x / 60).inverse() @ d), "about the mean"),
+    (checks.least_erasure, erasing(center=lambda x, q: q.mean(0)), "fit it on x alone"),
+    (checks.least_erasure, erasing(factor=-1), "move apart"),
+    (checks.least_erasure, erasing(factor=0.5), "with Σ v in the direction of d"),
+    (checks.least_erasure, lambda x, z, q: erasing()(x, z, x), "should be (9, 4), but is (60, 4)"),
+    (checks.scores_meet, meeting(part=lambda x, y: 1 / 2), "that is half-way"),
+    (checks.scores_meet, meeting(q=lambda n, own, task: task), "that is half-way"),
+    (checks.scores_meet, meeting(part=lambda x, y: x / (x + y)), "is a square"),
+    (checks.scores_meet, meeting(part=lambda x, y: y**0.5 / (x**0.5 + y**0.5)), "reaches less far"),
+    (checks.scores_meet, meeting(part=lambda x, y: 1 / (1 - (y / x) ** 0.5)), "beyond one of the prototypes"),
+    (checks.scores_meet, meeting(q=lambda n, own, task: own), "leave out the variance of all"),
+    (checks.scores_meet, meeting(q=lambda n, own, task: (own + n * task) / (n + 1)), "yours counts less"),
+    (checks.scores_meet, meeting(least=1), "one less than the number of examples"),
+    (checks.scores_meet, meeting(beta=0), "you leave out β"),
+    (checks.scores_meet, meeting(beta=2), "the ratio of the roots"),
+    (checks.scores_meet, lambda a, b, t: meeting()(a, b, t) * (1 if len(a) > 1 else math.nan), "0 / 0"),
+    (checks.support_and_query_loss, lambda *given: taught()(*given)[0], "return two things"),
+    (checks.support_and_query_loss, lambda *given: taught()(*given)[::-1], "of the query the loss is larger"),
+    (checks.support_and_query_loss, taught(query=lambda square, r: square**0.5), "no part of the mean"),
+    (checks.support_and_query_loss, taught(others=0), "one fewer than all"),
+    (checks.support_and_query_loss, taught(lambda square: square, lambda square, r: r), "divide by its length"),
+    (checks.support_and_query_loss, taught(lambda square: 1, lambda square, r: r / square), "take its root"),
+    (checks.support_and_query_loss, taught(factor=2), "a mean that is shorter than one"),
 ]
 
 
