@@ -1,15 +1,14 @@
 // The first page: an embedding while it is learned. Each point is an image of a character that is not trained on.
 
-import { ARROWS, COLORS, PAPER, button, mark, slider, svg, tag, themed } from "./element.mjs";
+import { DOTS, HEIGHT, WIDTH, album, dots } from "./dots.mjs";
+import { COLORS, PAPER, button, mark, slider, svg, tag, themed } from "./element.mjs";
 import data from "./learning_data.mjs";
 import { playground } from "./playground.mjs";
 
-const { names, each, steps, nearest, dimensions, sprite } = data;
+const { names, each, steps, nearest, dimensions } = data;
 const COUNT = names.length * each;
 const PLACES = Int8Array.from(atob(data.places), (byte) => byte.charCodeAt(0)); // hundredths: moment, image, x and y
-const WIDTH = 480, HEIGHT = 460, UNIT = 2; // of a hundredth, in the drawing
-const SIDE = 28, SHOWN = 60; // of an image, in its pixels and in the drawing
-const NEAR = 20; // the farthest from a mark, in the drawing, at which a pointer means it
+const UNIT = 2; // of a hundredth, in the drawing
 const PACE = 380; // milliseconds from moment to moment; a screen reader is told where it stops
 const MORE = ["#EE7733", "#332288", "#44AA99", "#555555", "#33BBEE"].map((hue, i) => themed(COLORS.length + i, hue)); // for the hollow marks; of the same author as COLORS
 export const DEFAULTS = { step: 0 };
@@ -41,17 +40,12 @@ function sign(c, attributes = {}) {
   return svg("path", { d: mark(c, 0, 0, hollow ? 4.6 : 5.4), ...look, ...attributes });
 }
 
-/** The part of the sprite that is an image, but for the half pixel around it in which its neighbours shine through. */
-const cut = (i) => `${SIDE * (i % each) + 0.5} ${SIDE * character(i) + 0.5} ${SIDE - 1} ${SIDE - 1}`;
-
-/** An image, cut out of the sprite. */
-const image = (i, attributes) =>
-  svg("svg", { viewBox: cut(i), ...attributes }, svg("image", { href: sprite, width: SIDE * each, height: SIDE * names.length }));
+const images = album(data);
 
 /** The first image of each character, beside its mark. */
 const legend = () => tag("div", { className: "plane legend" }, ...names.map((name, c) =>
   svg("svg", { viewBox: "0 0 64 42", role: "img", "aria-label": name },
-    sign(c, { transform: "translate(11 21) scale(1.2)" }), image(c * each, { x: 22, y: 1, width: 40, height: 40, style: "height: 40px" }))));
+    sign(c, { transform: "translate(11 21) scale(1.2)" }), images.picture(c * each, { x: 22, y: 1, width: 40, height: 40, style: "height: 40px" }))));
 
 function build(figure) {
   const { said } = figure;
@@ -96,66 +90,15 @@ function player(input) {
   return start;
 }
 
-/** The drawing: a mark for each image, of which one may be chosen, and then shows its image. */
-function points() {
-  const dots = Array.from({ length: COUNT }, (_, i) => sign(character(i), {
-    tabindex: i ? -1 : 0, role: "option", "aria-selected": "false", "aria-label": `${names[character(i)]}, image ${(i % each) + 1} of ${each}`,
-  }));
-  const picture = image(0, { x: 0, y: 0, width: SHOWN, height: SHOWN, style: `height: ${SHOWN}px` });
-  const frame = svg("rect", { x: -3, y: -3, width: SHOWN + 6, height: SHOWN + 6, rx: 4, fill: PAPER, "stroke-width": 2 });
-  const shown = svg("g", { "pointer-events": "none", "aria-hidden": "true", visibility: "hidden" }, frame, picture);
-  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "listbox", "aria-label": `The ${COUNT} images in the plane`, class: "dots" }, ...dots, shown);
-  let spots = [], chosen = null;
+/** The drawing: a mark for each image. */
+const points = () => dots(`The ${COUNT} images in the plane`, images, Array.from({ length: COUNT }, (_, i) => {
+  const c = character(i);
+  return { sign: sign(c), color: color(c), name: `${names[c]}, image ${(i % each) + 1} of ${each}` };
+}));
 
-  const choose = (i) => {
-    if (chosen !== null) dots[chosen].setAttribute("aria-selected", "false");
-    chosen = i;
-    shown.setAttribute("visibility", i === null ? "hidden" : "visible");
-    if (i === null) return;
-    dots.forEach((dot, j) => dot.setAttribute("tabindex", i === j ? 0 : -1));
-    dots[i].setAttribute("aria-selected", "true");
-    picture.setAttribute("viewBox", cut(i));
-    frame.setAttribute("stroke", color(character(i)));
-    const [x, y] = spots[i], above = y - SHOWN - 16;
-    shown.setAttribute("transform", `translate(${Math.min(WIDTH - SHOWN - 5, Math.max(5, x - SHOWN / 2))} ${above < 5 ? y + 16 : above})`);
-  };
-  const focused = () => {
-    const i = dots.indexOf(drawing.getRootNode().activeElement);
-    return i < 0 ? null : i;
-  };
-  const under = (event) => {
-    const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(drawing.getScreenCTM().inverse());
-    const far = spots.map((spot) => Math.hypot(spot[0] - x, spot[1] - y)), least = Math.min(...far);
-    return least < NEAR ? far.indexOf(least) : focused();
-  };
-  for (const kind of ["pointermove", "pointerdown"]) drawing.addEventListener(kind, (event) => choose(under(event)));
-  drawing.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && choose(focused()));
-  drawing.addEventListener("focusin", () => choose(focused()));
-  drawing.addEventListener("focusout", () => choose(null));
-  drawing.addEventListener("keydown", (event) => {
-    const direction = ARROWS[event.key];
-    if (!direction || focused() === null) return;
-    event.preventDefault();
-    dots[(focused() + direction[0] + each * direction[1] + COUNT) % COUNT].focus();
-  });
-  return {
-    drawing,
-    move(to) {
-      spots = to;
-      dots.forEach((dot, i) => (dot.style.transform = `translate(${spots[i].map((v) => `${v.toFixed(1)}px`).join(",")})`));
-      if (chosen !== null) choose(chosen);
-    },
-  };
-}
-
-const STYLE = `
-  .parts { display: flex; flex-wrap: wrap; gap: 0.75rem; align-items: stretch; }
-  .parts > :first-child { flex: 4 1 18rem; }
+const STYLE = `${DOTS}
   .legend { flex: 1 1 9rem; display: grid; grid-template-columns: repeat(auto-fit, minmax(3.6rem, 1fr)); align-content: space-evenly; gap: 0.2rem; padding: 0.3rem; }
   .bar input { width: 9.5rem; }
-  .plane image { filter: invert(calc(0.93 * var(--ltc-dark, 0))); }
-  .dots [role="option"] { cursor: default; }
-  .dots [aria-selected="true"] { stroke: currentColor; stroke-width: 2; }
   @media (prefers-reduced-motion: no-preference) { .dots [role="option"] { transition: transform ${PACE}ms linear; } }
 `;
 
