@@ -718,7 +718,7 @@ def test_a_failed_download_can_be_tried_again(visit):
     scroll_to(page, "few-shot-pad")
     alert = page.locator("few-shot-pad [role=alert]")
     alert.wait_for()
-    said = "The network (220\u00a0kB) could not be loaded. Are you offline? Try again"
+    said = "What this figure needs could not be loaded. Are you offline? Try again"
     assert alert.inner_text() == said and page.locator("few-shot-pad > img").is_visible()
     assert page.locator("few-shot-pad > p").count() == 1  # no word of JavaScript, which there is
     alert.evaluate("one => one.dataset.first = ''")

@@ -176,7 +176,7 @@ class Figure {
     if (given) return given.buffer.slice(given.byteOffset, given.byteOffset + given.byteLength);
     const response = await fetch(new URL(name, import.meta.url)).catch(() => null);
     const bytes = response?.ok ? await response.arrayBuffer().catch(() => null) : null;
-    if (!bytes) throw new Error("The network (220\u00a0kB) could not be loaded. Are you offline?");
+    if (!bytes) throw new Error("What this figure needs could not be loaded. Are you offline?");
     return bytes;
   }
 }
