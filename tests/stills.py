@@ -35,6 +35,7 @@ PARTS = {  # figure → page, element, and what to do first: buttons to press, o
         "augmentation-player",
         [("Turn", "ArrowRight")] * 10,
     ),
+    "nuisance-slider": ("chapters/12_what_to_ignore_and_what_to_adapt", "nuisance-slider", []),
 }
 
 # Wherever on its page a part stands, its picture comes out in one size.

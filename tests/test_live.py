@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import io
 import json
 import re
 import runpy
@@ -12,10 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from fslib import augmentation, load, losses, methods, metrics, mining
+from fslib import augmentation, data, load, losses, methods, metrics, mining
 from fslib.book import figures, guesses, ledger
 from fslib.book.figures import FIGURES
-from fslib.evaluation import ci95
+from fslib.data.glyphs import attributes, balanced
+from fslib.evaluation import ci95, embed_all
+from fslib.nuisances import leace
 from tests.page import LIVE, ROOT, chromium, served
 
 MODULES = sorted(path.name for path in LIVE.glob("*.mjs"))
@@ -582,6 +585,178 @@ def test_the_part_of_a_ring_that_a_class_gets(page, rings, far):
     assert above > 0.95 if far == 1 else above < 0.8
 
 
+# What is turned down -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """The names of the script that wrote the data of the figure, its pictures, and what each network makes of them."""
+    script = runpy.run_path(str(ROOT / "book" / "_tools" / "make_nuisances.py"))
+    train, shown = script["pictures"]()
+    models = script["networks"]()
+    return script, shown, {name: Seen(model, train) for name, model in models.items()}
+
+
+class Seen:
+    """What the figure does with the embeddings of a network, with fslib and in its own space."""
+
+    def __init__(self, model, train):
+        self.model, self.of, self.x = model, attributes(train.domains), embed_all(model, train, "cpu").double()
+        self.removals = {}
+
+    def less(self, turned, y, labels):
+        """What is taken away at level 0 from embeddings: a nuisance, or the classes of y."""
+        if turned == "character":
+            centred = torch.stack([y[labels == label].mean(0) for label in labels.unique()]) - y.mean(0)
+            directions = torch.linalg.qr(centred[1:].mT).Q
+            return lambda part: part @ directions @ directions.mT
+        if turned not in self.removals:
+            self.removals[turned] = leace(self.x, self.of[turned])
+        return lambda part: part - self.removals[turned](part)
+
+    def counts(self, shown, turned, level):
+        """How many find theirs in another face, find it across values, and let their value be read."""
+        attribute = "weight" if turned == "character" else turned
+        asked, y = attributes(shown.domains)[attribute], embed_all(self.model, shown, "cpu").double()
+        less, down = self.less(turned, y, shown.labels), 1 - max(level, 1e-4)  # so that means of values do not meet
+        x, y = self.x - down * less(self.x), y - down * less(y)
+        apart, found = metrics.euclidean(y, y), [0, 0]
+        for i, label in enumerate(shown.labels):
+            own, alike = shown.labels == label, asked == asked[i]
+            for which, offered in enumerate((shown.domains != shown.domains[i], own != alike)):
+                found[which] += (shown.labels[apart[i].masked_fill(~offered, torch.inf).argmin()] == label).item()
+        means = torch.stack([x[self.of[attribute] == value].mean(0) for value in asked.unique()])
+        return [*found, (metrics.squared_euclidean(y, means).argmin(1) == asked).sum().item()]
+
+
+SCENES = "m.readScenes(await (await fetch('nuisances.f16.bin')).arrayBuffer())"
+
+
+def test_the_scenes_are_those_of_the_networks(page, seen):
+    """All rows of a network have the lengths and the angles that they have when they are made again."""
+    script, shown, networks = seen
+    written = np.fromfile(script["NUMBERS"], "<f2").astype(float).reshape(4, -1, 64)
+    train, _ = script["pictures"]()
+    for theirs, network in zip(written, networks.values(), strict=True):
+        ours = script["scene"](network.model, train, shown).numpy()
+        np.testing.assert_allclose(theirs @ theirs.T, ours @ ours.T, atol=2e-3 * np.square(ours).sum(1).max())
+    text = script["ABOUT"].read_text("utf8").partition("export default")[2]
+    told, about = json.loads(text.rstrip(";\n")), script["about"](shown)
+    pictures = [Image.open(io.BytesIO(base64.b64decode(one.pop("sprite").partition(",")[2]))) for one in (told, about)]
+    assert told == json.loads(json.dumps(about))
+    np.testing.assert_array_equal(*[np.asarray(picture.convert("L")) for picture in pictures])
+    refused = "(() => { try { m.readScenes(new ArrayBuffer(100)); } catch (e) { return e.message; } })()"
+    assert "not the pictures of five characters" in call(page, "nuisances", refused)
+
+
+@pytest.mark.parametrize("turned", ["weight", "family", "slant", "character"])
+def test_what_is_turned_down_is_found_and_read_as_with_fslib(page, seen, turned):
+    """In the space of each network, by LEACE. The page has numbers of 16 bits; a picture may lie on the border."""
+    _, shown, networks = seen
+    levels = [0, 0.5, 1, 1.5]
+    code = f"(({{ scenes }}) => a[0].map((n) => a[2].map((l) => m.counts(scenes[n], a[1], l))))({{ scenes: {SCENES} }})"
+    theirs = call(page, "nuisances", code, list(networks), turned, levels)
+    for (name, network), counts in zip(networks.items(), theirs, strict=True):
+        for level, count in zip(levels, counts, strict=True):
+            assert list(count) == ["face", "across", "read"]
+            ours = network.counts(shown, turned, level)
+            np.testing.assert_allclose(list(count.values()), ours, atol=1, err_msg=f"{name} {level}")
+
+
+def test_the_characters_of_the_figure_are_like_others(seen):
+    """Its counts lie within 7 of 60 of their means over other choices of five test characters."""
+    _, shown, networks = seen
+    test = balanced(data.load("glyphs", "test"))
+    random = torch.Generator().manual_seed(1)
+    choices = [test.select(torch.randperm(len(test.class_names), generator=random)[:5].tolist()) for _ in range(30)]
+    for network in networks.values():
+        for level in (0, 1):
+            usual = np.mean([network.counts(choice, "weight", level) for choice in choices], 0)
+            np.testing.assert_allclose(network.counts(shown, "weight", level), usual, atol=7)
+
+
+def test_what_chapter_12_lets_find(page):
+    """Weight has a direction, which training leaves behind; family and slant hardly have one; a character is lost."""
+    code = f"""(({{ scenes }}) => Object.fromEntries(Object.entries(scenes).map(([name, scene]) => [name,
+        Object.fromEntries(["weight", "family", "slant", "character"].map((turned) =>
+            [turned, [1, 0].map((level) => m.counts(scene, turned, level))]))])))({{ scenes: {SCENES} }})"""
+    networks = call(page, "nuisances", code)
+    for name, turned in networks.items():
+        whole, without = turned["weight"]
+        assert abs(without["read"] - 30) < 8 and abs(without["face"] - whole["face"]) < 4
+        assert (whole["read"] > 45) == (name != "supcon")
+        for attribute, chance in (("family", 20), ("slant", 30)):
+            whole, without = turned[attribute]
+            assert whole["read"] - chance < 10 and abs(without["across"] - whole["across"]) < 4
+        whole, without = turned["character"]
+        assert without["face"] < 20 and without["across"] < 15 and without["read"] >= whole["read"] - 4
+    gain = {name: turned["weight"][1]["across"] - turned["weight"][0]["across"] for name, turned in networks.items()}
+    assert min(gain["untrained"], gain["pixels"]) > 5 > gain["prototypical"] > gain["supcon"]
+    chances = [call(page, "nuisances", "m.chances(a[0])", turned) for turned in ("weight", "family")]
+    assert [list(chance.values()) for chance in chances] == [[12, 12, 30], [12, 20, 20]]
+
+
+@pytest.fixture
+def nuisances(page):
+    """The figure, at its start, and a function that gives the columns of its table once they show."""
+    call(page, "nuisances", "void document.body.replaceChildren(document.createElement('nuisance-slider'))")
+    page.wait_for_selector("nuisance-slider[data-ready]")
+
+    def columns():
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        cells = [cell.inner_text() for cell in page.locator("nuisance-slider td").all()]
+        return [list(map(int, cells[column::3])) for column in range(3)]
+
+    return columns
+
+
+def test_a_nuisance_is_turned_by_keys(page, nuisances):
+    """Its words and its table say the same; what was at 100 % stays there, and no mark leaves the drawing."""
+    level, said = page.get_by_role("slider", name="Level"), page.locator("nuisance-slider .live > div > div > p")
+    assert nuisances()[0] == nuisances()[1]
+    whole = nuisances()[1]
+    level.press("Home")
+    now, still, chance = nuisances()
+    assert still == whole and chance == [12, 12, 30] and now != whole
+    assert said.inner_text().replace("\xa0", " ") == (
+        f"The weight at 0 %: it can be read from {now[2]} of 60 pictures, by chance from 30. "
+        f"{now[1]} find their character across weights; at 100 % it was {whole[1]}."
+    )
+    assert level.get_attribute("aria-valuetext") == "0\xa0%"
+    code = "figure => [...figure.shadowRoot.querySelectorAll('[role=option]')].map((dot) => dot.style.transform)"
+    for network in ("raw pixels", "untrained Conv-4", "Prototypical Network", "SupCon network"):
+        page.get_by_label("Seen by").select_option(network)
+        for turned in ("weight", "family", "slant", "the character"):
+            page.get_by_role("combobox", name="Turn").select_option(turned)
+            for key in ("Home", "End"):
+                level.press(key)
+                nuisances()
+                drawn = page.locator("nuisance-slider").evaluate(code)
+                places = [[float(v) for v in re.findall(r"-?[\d.]+", one)] for one in drawn]
+                assert np.min(places) >= 8 and (np.max(places, 0) <= [472, 372]).all()
+    page.get_by_role("button", name="Reset").click()
+    assert nuisances()[0] == whole
+
+
+def test_marks_show_values_and_pictures(page, nuisances):
+    """Hollow, pale and full, as the legend has them; a mark that is chosen shows its picture and says its face."""
+    marks = page.locator("nuisance-slider .dots [role=option]")
+    for turned, values, named in (("weight", 2, "bold"), ("family", 3, "DejaVu Serif"), ("the character", 2, "bold")):
+        page.get_by_role("combobox", name="Turn").select_option(turned)
+        nuisances()
+        looks = {(one.get_attribute("fill"), one.get_attribute("fill-opacity")) for one in marks.all()[:12]}
+        legend = page.locator("nuisance-slider .legend")
+        assert len(looks) == values and legend.locator("svg[role=img]").count() == 5 * values
+        assert legend.get_by_text(named, exact=True).count() == 1
+    marks.first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    chosen = page.locator("nuisance-slider [aria-selected=true]")
+    assert chosen.get_attribute("aria-label") == "Armenian small letter ja, bold, DejaVu Sans, upright"
+    box = page.locator("nuisance-slider .dots g svg").get_attribute("viewBox")
+    assert [float(v) for v in box.split()] == [28.5, 28.5, 27, 27]
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_keep_to_the_contract_of_anywidget(page, name):
     """A default export whose `render({ model, el })` fills the element and gives back a way to stop; joined, too."""
@@ -665,6 +840,10 @@ STATES = {  # of a figure, by its link; and what no link should do
     ),
     "rings-plane": ("ruler=distance&support=1,1,-1,1,0,2", "ruler=x&support=,,,,,"),
     "votes-plane": ("scale=2&method=mean&query=0,0", "scale=-5&method=x"),
+    "nuisance-slider": (
+        "network=untrained&turned=character&level=0.35",
+        "network=constructor&turned=toString&level=-7",
+    ),
     "noise-plane": (
         "clumps=two&number=7&method=nearest",
         "clumps=constructor&number=Infinity&labels=9,9,9,9,9,9,9,9,9,9,9,9,9,9,9",

@@ -4,7 +4,7 @@
 // Each method gives one score a class, higher is closer.
 
 const sum = (values) => values.reduce((a, b) => a + b, 0);
-const dot = (a, b) => a.reduce((total, value, i) => total + value * b[i], 0);
+export const dot = (a, b) => a.reduce((total, value, i) => total + value * b[i], 0);
 const difference = (a, b) => a.map((value, i) => value - b[i]);
 
 export const squaredEuclidean = (a, b) => difference(a, b).reduce((total, d) => total + d * d, 0);
