@@ -280,6 +280,139 @@ def test_11_ensemble():
     assert 2.4 < on_validation("teacher") - on_validation("augmented", train_by="nothing") < 3
 
 
+def lead(ours, theirs, split, shot=1, of_ours=""):
+    """Points by which one method leads another, 20-way, over the trainings of both, and the half-width of 95 %."""
+    task = dict(dataset="glyphs", metric="accuracy", way=20, shot=shot)
+    sides = [
+        {tuple(record["seeds"]): record for record in ledger.find(**task, method=method, split=f"test, {of}{split}")}
+        for method, of in ((ours, of_ours), (theirs, ""))
+    ]
+    both = sides[0].keys() & sides[1].keys()
+    gain = ledger.lead(*([side[seeds] for seeds in sorted(both)] for side in sides))
+    return 100 * gain.mean, 100 * gain.ci95
+
+
+def helps(points_and_half):
+    points, half = points_and_half
+    return points > half
+
+
+def hurts(points_and_half):
+    points, half = points_and_half
+    return points < -half
+
+
+def probed(attribute, method="as-it-is", of="", probe="linear"):
+    """How often a probe is right, %, and its interval over trainings."""
+    split = f"test, {of}across families"
+    found = ledger.find(dataset="glyphs", method=method, split=split, metric=f"{attribute}, {probe}")
+    return [100 * x for x in ledger.over_seeds(found)]
+
+
+def test_12_probes():
+    """The family can be read more often than by guessing, though less than half of the time. The weight is easier, and
+    of the slant there is little left."""
+    family, weight, slant = (probed(name) for name in ("family", "weight", "slant"))
+    assert 100 / 3 + family[1] < family[0] < 50 - family[1] and 50 + 10 < weight[0]
+    assert 50 + slant[1] < slant[0] < 60
+
+
+def test_12_parts():
+    """The weight is read nearly always from its own subspace. The slant, too, is read best from its own, but not well,
+    and the family stays hard even there:"""
+    parts = "character", "family", "weight", "slant"
+    known = {a: {part: probed(a, "subspaces", f"{part}, ") for part in parts} for a in parts[1:]}
+    assert known["weight"]["weight"][0] > 95 and known["family"]["family"][0] < 60 and known["slant"]["slant"][0] < 70
+    for attribute, of in known.items():
+        own = of.pop(attribute)
+        assert all(own[0] > other[0] for other in of.values())
+
+
+def test_12_subspaces():
+    """A place of its own for the face does not help the character; it costs several points. Forty coordinates instead
+    of 64 explain little of that."""
+    own = lead("subspaces", "as-it-is", "across families", of_ours="character, ")
+    fewer = lead("fewer-coordinates", "as-it-is", "across families")
+    assert own[0] + own[1] < -3 and fewer[0] > -1.5
+
+
+def test_12_lightly():
+    """If the terms of the face count a tenth, the character loses far less, and the weight can still be read from its
+    subspace in most cases."""
+    alike, lightly = (
+        lead(name, "as-it-is", "across families", of_ours="character, ")
+        for name in ("subspaces", "subspaces-lightly")
+    )
+    assert lightly[0] > alike[0] / 2 and probed("weight", "subspaces-lightly", "weight, ")[0] > 80
+
+
+def test_12_all_coordinates():
+    """*All coordinates* is worst:"""
+    everything = lead("subspaces", "as-it-is", "across families", of_ours="all coordinates, ")
+    assert everything[0] + everything[1] < lead("subspaces", "as-it-is", "across families", of_ours="character, ")[0]
+
+
+def test_12_erased():
+    """And the task gains nothing. It even loses a little by the family,"""
+    splits = "across families", "within families"
+    assert all(hurts(lead("leace", "as-it-is", split)) for split in splits)
+    assert all(abs(lead("leace-of-weight", "as-it-is", split)[0]) < 0.3 for split in splits)
+    assert probed("family", "leace")[0] == pytest.approx(100 / 3, abs=1e-3)
+    assert probed("family", "leace", probe="neighbours")[0] > 35
+
+
+def test_12_erased_where_it_counts():
+    """The weight was in every distance, and erasing it brings points back; erasing the family does not."""
+    for split in ("across families", "within families"):
+        leads = {}
+        for name in ("weight", "family"):
+            task = dict(dataset="glyphs", metric="accuracy", way=20, method="subspaces")
+            erased, kept = (
+                ledger.find(**task, split=f"test, {of}, {split}") for of in (f"{name} erased", "all coordinates")
+            )
+            leads[name] = ledger.lead(erased, kept)
+        assert leads["weight"].mean > leads["weight"].ci95 and leads["family"].mean < 0
+
+
+PLACES = "by shots", "on Omniglot"
+
+
+def test_12_covariances():
+    """Covariances help from five shots on, in both places, with no step of gradient descent; with one shot they do
+    not."""
+    for place in PLACES:
+        assert all(helps(lead("covariances", "prototypes", place, shot)) for shot in (5, 10))
+        assert not helps(lead("covariances", "prototypes", place))
+
+
+def test_12_alignment():
+    """Alignment helps nowhere here, and the fuller the map, the more it costs at five shots."""
+    for place in PLACES:
+        full, diagonal = (
+            [lead(name, "prototypes", place, shot) for shot in (1, 5, 10)] for name in ("aligned-fully", "aligned")
+        )
+        assert not any(map(helps, full + diagonal)) and full[1][0] < diagonal[1][0] < 0
+
+
+def test_12_weaker_network():
+    """covariances help there, too."""
+    assert helps(lead("own-loss-covariances", "own-loss-prototypes", "by shots", 5))
+
+
+def test_12_others():
+    """LEACE of all twelve faces, whitening and the projection cost points: what a class varies in is what tells classes
+    apart, too. Two directions drawn at random cost next to nothing, so it is not their number."""
+    cost = [lead(name, "as-it-is", "across families") for name in ("leace-of-faces", "whitened", "projected")]
+    assert all(points + half < -1 for points, half in cost)
+    assert abs(lead("projected-at-random", "as-it-is", "across families")[0]) < 0.5
+
+
+def test_12_flats():
+    """The flats gain nothing sure on `glyphs`; attention and factors lose."""
+    assert not helps(lead("flats", "prototypes", "by shots", 5))
+    assert all(hurts(lead(name, "prototypes", "by shots")) for name in ("feat", "film"))
+
+
 CLAIMS = [
     function
     for name, function in inspect.getmembers(sys.modules[__name__], inspect.isfunction)

@@ -42,6 +42,17 @@ def test_it_is_the_mean_of_the_losses_of_the_parts(tiny, batch, loss):
     assert step.coordinates == {"class": (0, 5), "parity": (5, 8)}
 
 
+def test_weights_say_how_much_a_part_counts(tiny, batch):
+    model, drawn = network(), torch.cat([batch.episode.support, batch.episode.query])
+    parts = {"class": (None, 5), "parity": (parity(tiny), 3)}
+    x = model.embed(batch.images)
+    of_class, of_parity = LOSS(x[:, :5], tiny.labels[drawn]), LOSS(x[:, 5:], parity(tiny)[drawn])
+    quarter = Subspaces(parts, LOSS, {"parity": 0.25})
+    torch.testing.assert_close(quarter.step(model, batch), (of_class + of_parity / 4) / 1.25)
+    alone = Subspaces(parts, LOSS, {"parity": 0})
+    torch.testing.assert_close(alone.step(model, batch), of_class)
+
+
 def test_no_label_pulls_at_the_coordinates_of_another(tiny, batch):
     step = Subspaces({"class": (None, 5), "parity": (parity(tiny), 3)}, LOSS)
     other = Subspaces({"class": (None, 5), "parity": (tiny.domains // 4, 3)}, LOSS)
@@ -87,6 +98,9 @@ def test_a_part_is_a_network_like_any_other(tmp_path):
     [
         (lambda: Subspaces({"one": (None, 8)}, LOSS), "two or more, with names"),
         (lambda: Subspaces([(None, 4), (None, 4)], LOSS), "two or more, with names"),
+        (lambda: Subspaces({"a": (None, 4), "b": (None, 4)}, LOSS, {"c": 1}), "for 'c', but the subspaces are a, b"),
+        (lambda: Subspaces({"a": (None, 4), "b": (None, 4)}, LOSS, {"b": -1}), "0 or more, but that of b is -1"),
+        (lambda: Subspaces({"a": (None, 4), "b": (None, 4)}, LOSS, {"a": 0, "b": 0}), "are 0, so there is nothing"),
         (lambda: Subspaces({"a": (None, 0), "b": (None, 8)}, LOSS), "The dimension of a must be a whole number"),
         (lambda: Subspaces({"a": ([0.5], 4), "b": (None, 4)}, LOSS), "must be integers"),
         (lambda: Subspaces({"a": (None, 4), "b": (None, 4)}, losses.TripletLoss()), "but this is a TripletLoss"),

@@ -43,12 +43,14 @@ from fslib.methods import (
 from fslib.training import Objective, Subspaces
 
 BEST = "glyphs/loss-supcon"
+OWN_LOSS = "glyphs/loss-prototypical"
 
 # Subspaces: coordinates for the character, and others for what face it is in -------------------------------------
 
 
-@recipe("glyphs/subspaces", each=8, balanced=False, **SUPCON)
-def subspaces(run: Plan, each: int, balanced: bool, temperature: float, **fit: Any) -> None:
+@recipe("glyphs/subspaces", each=8, weight=1.0, balanced=False, **SUPCON)
+@recipe("glyphs/subspaces-lightly", each=8, weight=0.1, balanced=False, **SUPCON)
+def subspaces(run: Plan, each: int, weight: float, balanced: bool, temperature: float, **fit: Any) -> None:
     """Of 64 coordinates some for the family, the weight and the slant of the face, the others for the character."""
 
     def load(split: str) -> ImageSet:
@@ -58,16 +60,17 @@ def subspaces(run: Plan, each: int, balanced: bool, temperature: float, **fit: A
     def objective(_: int) -> Objective:
         of = glyphs.attributes(load("train").domains)
         parts = {"character": (None, 64 - 3 * each)} | {name: (of[name], each) for name in glyphs.ATTRIBUTES}
-        return Subspaces(parts, SupConLoss(temperature))
+        return Subspaces(parts, SupConLoss(temperature), dict.fromkeys(glyphs.ATTRIBUTES, weight))
 
     model = PrototypicalNetwork(Conv4())
     run.train(model, "train", objective=objective, load=load, **fit)
-    run.save_weights(model)
+    run.save_weights(model, seeds=(0,) if weight == 1 else ())
     parts = {name: coordinates(model, *ends) for name, ends in ends_of_parts(each).items()}
     run.measure(parts["character"], on_tasks)
     measure_faces(run, parts["all coordinates"], "all coordinates")
     measure_faces(run, parts["character"], "character")
-    measure_faces(run, parts["all coordinates"], "erased", removing("leace"))
+    measure_faces(run, parts["all coordinates"], "family erased", removing("leace"))
+    measure_faces(run, parts["all coordinates"], "weight erased", removing("leace-of-weight"))
     for name in glyphs.ATTRIBUTES:
         measure_faces(run, parts[name], name, within=False)
 
@@ -98,6 +101,7 @@ def coordinates(model: FewShotClassifier, start: int, stop: int) -> FewShotClass
 
 @recipe("glyphs/as-it-is", by="nothing")
 @recipe("glyphs/leace", by="leace")
+@recipe("glyphs/leace-of-weight", by="leace-of-weight")
 @recipe("glyphs/leace-of-faces", by="leace-of-faces")
 @recipe("glyphs/whitened", by="whitening")
 @recipe("glyphs/projected", by="projection")
@@ -115,6 +119,7 @@ Removal = Callable[[Tensor, ImageSet], nuisances.AffineMap]
 REMOVALS: dict[str, Removal] = {
     "nothing": lambda x, images: nuisances.AffineMap(x.shape[1]),
     "leace": lambda x, images: nuisances.leace(x, glyphs.attributes(images.domains)["family"]),
+    "leace-of-weight": lambda x, images: nuisances.leace(x, glyphs.attributes(images.domains)["weight"]),
     "leace-of-faces": lambda x, images: nuisances.leace(x, images.domains),
     "whitening": lambda x, images: nuisances.within_class_whitening(x, images.labels),
     "projection": lambda x, images: nuisances.nuisance_projection(x, images.labels, directions=2),
@@ -183,13 +188,25 @@ def covariances(run: Plan, beta: float) -> None:
     adapted(run, MahalanobisClassifier(run.network(BEST), beta))
 
 
+@recipe("glyphs/own-loss-prototypes", **{})
+def own_loss_prototypes(run: Plan) -> None:
+    """Prototypes over the weaker network, trained by a Prototypical Network's own loss."""
+    adapted(run, PrototypicalNetwork(run.network(OWN_LOSS)))
+
+
+@recipe("glyphs/own-loss-covariances", beta=1.0)
+def own_loss_covariances(run: Plan, beta: float) -> None:
+    """Covariances over that network, whose embeddings are of any length."""
+    adapted(run, MahalanobisClassifier(run.network(OWN_LOSS), beta))
+
+
 @recipe("glyphs/flats", **{})
 def flats(run: Plan) -> None:
     """The flat through the examples of each class, that of Deep Subspace Networks."""
     adapted(run, SubspaceNetwork(run.network(BEST)))
 
 
-@recipe("glyphs/feat", temperature=0.5, **BATCHES)
+@recipe("glyphs/feat", temperature=0.5, **BATCHES | dict(learning_rate=3e-4))
 def feat(run: Plan, temperature: float, **fit: Any) -> None:
     """Self-attention over the prototypes, trained in episodes over the frozen network."""
     model = FEAT(FrozenConv4(normalize=True), temperature=temperature)
@@ -197,7 +214,7 @@ def feat(run: Plan, temperature: float, **fit: Any) -> None:
     adapted(run, model)
 
 
-@recipe("glyphs/film", temperature=16.0, **BATCHES)
+@recipe("glyphs/film", temperature=16.0, **BATCHES | dict(learning_rate=3e-4))
 def film(run: Plan, temperature: float, **fit: Any) -> None:
     """FiLM by the mean of the prototypes, trained in episodes over the frozen network; its embeddings of any length."""
     model = FiLMNetwork(FrozenConv4(pools=3, pooling="none"), temperature=temperature)

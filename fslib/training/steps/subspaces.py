@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ class Subspaces(nn.Module):
         parts: by name, the labels and how many coordinates they train. Labels are those of all images of the data set,
             (n,), integers or names, or ``None`` for its classes.
         loss: of embeddings (m, d) and labels (m,), the same for every part.
+        weights: by name, how much the loss of a part counts; 1 where nothing is said.
 
     Example:
         >>> from fslib import data
@@ -42,7 +44,9 @@ class Subspaces(nn.Module):
         (48, 64)
     """
 
-    def __init__(self, parts: Mapping[str, tuple[Any, int]], loss: Loss):
+    def __init__(
+        self, parts: Mapping[str, tuple[Any, int]], loss: Loss, weights: Mapping[str, float] | None = None
+    ):
         super().__init__()
         if not isinstance(parts, Mapping) or len(parts) < 2:
             raise ValueError('Subspaces are two or more, with names: {"character": (None, 48), "family": (…, 16)}.')
@@ -54,6 +58,7 @@ class Subspaces(nn.Module):
         self.loss = loss
         self.labels = {name: None if of is None else as_labels(of).cpu() for name, (of, _) in parts.items()}
         self.dims = {name: whole(f"The dimension of {name}", dim) for name, (_, dim) in parts.items()}
+        self.weights = _weights(weights or {}, parts)
 
     @property
     def coordinates(self) -> dict[str, tuple[int, int]]:
@@ -62,7 +67,7 @@ class Subspaces(nn.Module):
         return {name: (end - dim, end) for (name, dim), end in zip(self.dims.items(), ends)}
 
     def step(self, model: FewShotClassifier, batch: Batch) -> Tensor:
-        """The mean of the losses of all parts of a batch."""
+        """The mean of the losses of all parts of a batch, by their weights."""
         embeddings = batch.embed(model)
         if embeddings.shape[1] != sum(self.dims.values()):
             raise ValueError(
@@ -71,10 +76,10 @@ class Subspaces(nn.Module):
             )
         parts = embeddings.split([*self.dims.values()], 1)
         costs = [
-            self.loss(part, upload(self._of(name, batch), part.device))
+            self.weights[name] * self.loss(part, upload(self._of(name, batch), part.device))
             for name, part in zip(self.dims, parts)
         ]
-        return torch.stack(costs).mean()
+        return torch.stack(costs).sum() / sum(self.weights.values())
 
     def _of(self, name: str, batch: Batch) -> Tensor:
         """What a part is trained to tell of each image of a batch."""
@@ -88,3 +93,16 @@ class Subspaces(nn.Module):
                 "all images of the data set."
             )
         return labels[drawn]
+
+
+def _weights(given: Mapping[str, float], parts: Mapping[str, Any]) -> dict[str, float]:
+    """Of each part its weight."""
+    for name, weight in given.items():
+        if name not in parts:
+            raise ValueError(f"A weight is given for {name!r}, but the subspaces are {', '.join(parts)}.")
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"A weight is a number, 0 or more, but that of {name} is {weight}.")
+    found = {name: float(given.get(name, 1.0)) for name in parts}
+    if not sum(found.values()):
+        raise ValueError("The weights of all subspaces are 0, so there is nothing to learn.")
+    return found
