@@ -46,8 +46,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Recognise characters, or other things, from a few pictures of each.",
     )
     commands = parser.add_subparsers(dest="do", required=True, metavar="fit | predict")
-    fit = commands.add_parser("fit", help="learn classes from a folder that holds a folder for each")
-    fit.add_argument("folder", help="holds a folder for each class, as letters/alpha/1.png")
+    fit = commands.add_parser("fit", help="learn classes from a folder for each, or a drawn alphabet")
+    fit.add_argument(
+        "folder", help="holds a folder for each class, as letters/alpha/1.png; or a .json file of the drawing pad"
+    )
     fit.add_argument("-o", "--output", required=True, metavar="MODEL", help="file to write")
     fit.add_argument(
         "--photographs",

@@ -658,9 +658,13 @@ def test_on_a_phone_the_new_drawing_is_near_the_controls(pad):
 def test_the_pad_is_nowhere_cut_off(pad, width):
     page = pad(viewport={"width": width, "height": 844})
     page.get_by_role("button", name="Draw one for me").click()
+    page.locator("few-shot-pad summary").click()
+    page.get_by_label("Names of the letters").fill("a very long name of a character, b")
+    page.get_by_label("Names of the letters").press("Tab")
+    page.get_by_role("button", name="Save alphabet").click()
     painted(page)
     right = page.locator("few-shot-pad .live").evaluate("one => one.getBoundingClientRect().right")
-    for box in page.locator("few-shot-pad .live :is(svg, canvas, button, select, td > *, p)").all():
+    for box in page.locator("few-shot-pad .live :is(svg, canvas, button, select, input, td > *, p)").all():
         if box.is_visible():
             place = box.bounding_box()
             assert place["x"] + place["width"] <= right

@@ -14,6 +14,7 @@ from PIL import Image
 
 import fslib
 from fslib import backbones, command
+from fslib.data.alphabets import Alphabet
 from fslib.predictor import FewShotPredictor
 from tests.test_predictor import STROKES, drawn
 
@@ -53,6 +54,16 @@ def test_from_a_folder_to_answers(desk, capsys):
     assert re.fullmatch(r"cross   +\d+ %  new/cross\.png", lines[0])
     assert re.fullmatch(r"vee     +\d+ %  new/vee\.png", lines[1])
     assert lines[2].endswith("letters/vee/0.png  (nearly the same picture as letters/vee/0.png)")
+
+
+def test_from_an_alphabet_of_the_pad_to_answers(desk, capsys):
+    drawn_once = {name: [[12 + 80 * np.array(stroke) for stroke in STROKES[name]]] for name in ("cross", "vee")}
+    Alphabet(drawn_once).save("mine.json")
+    status, out, err = run(capsys, "fit", "mine.json", "-o", "my.model")
+    assert status == 0 and out.splitlines()[:2] == ["cross: 1", "vee: 1"] and "single picture" in err
+    assert [line.split()[0] for line in run(capsys, "predict", "my.model", "new")[1].splitlines()] == ["cross", "vee"]
+    with pytest.raises(SystemExit, match=r"^fslib fit: There is no alphabet none\.json"):
+        command.main(["fit", "none.json", "-o", "other.model"])
 
 
 def test_json(desk, capsys):

@@ -14,9 +14,12 @@ import torch
 from PIL import Image
 
 from fslib import augmentation, data, load, losses, methods, metrics, mining
-from fslib.book import figures, guesses, ledger
+from fslib.backbones import Conv4
+from fslib.book import export, figures, guesses, ledger
 from fslib.book.figures import FIGURES
+from fslib.data import alphabets
 from fslib.data.glyphs import attributes, balanced
+from fslib.data.strokes import centred, rasterize
 from fslib.evaluation import ci95, embed_all
 from fslib.nuisances import leace
 from tests.page import LIVE, ROOT, chromium, served
@@ -67,30 +70,8 @@ def scribbles(count, seed):
 # From strokes to pixels --------------------------------------------------------------------------
 
 
-def rasterize(strokes, pen=5, frame=105):
-    """The twin of raster.mjs: distance to each piece of each stroke, then Pillow's triangle filter."""
-    y, x = np.mgrid[:frame, :frame].astype(float)
-    picture = np.zeros((frame, frame))
-    for stroke in map(np.array, strokes):
-        for a, b in zip(stroke, stroke[1:] if len(stroke) > 1 else stroke):
-            d = b - a
-            along = np.clip(((x - a[0]) * d[0] + (y - a[1]) * d[1]) / max(d @ d, 1e-300), 0, 1)
-            distance = np.hypot(x - a[0] - along * d[0], y - a[1] - along * d[1])
-            picture = np.maximum(picture, np.clip(pen / 2 + 0.5 - distance, 0, 1))
-    return FILTER @ picture @ FILTER.T
-
-
-def triangle_filter(frame=105, side=28):
-    scale = frame / side
-    centres = (np.arange(side)[:, None] + 0.5) * scale
-    weights = np.clip(1 - abs(np.arange(frame) + 0.5 - centres) / scale, 0, None)
-    return weights / weights.sum(1, keepdims=True)
-
-
-FILTER = triangle_filter()
-
-
 def test_the_rasteriser_agrees_with_its_twin(page):
+    """Which is fslib.data.strokes; off the frame, too, and for a dot."""
     drawings = [*scribbles(20, seed=0), [[[50, 50]]], [[[10, 10], [10, 10], [90, 30]]]]
     for strokes in drawings:
         theirs = call(page, "raster", "Array.from(m.rasterize(a[0]))", strokes)
@@ -113,6 +94,8 @@ def test_centring_moves_and_scales(page):
     assert right - left == pytest.approx(70) and bottom - top == pytest.approx(35)
     assert (left + right) / 2 == pytest.approx(52) and (top + bottom) / 2 == pytest.approx(52)
     assert call(page, "raster", "m.centred(a[0])", [[[3, 4]]]) == [[[52, 52]]]
+    for drawing in scribbles(5, seed=1):
+        np.testing.assert_allclose(call(page, "raster", "m.centred(a[0])", drawing), centred(drawing), atol=1e-9)
 
 
 # The network -------------------------------------------------------------------------------------
@@ -1331,6 +1314,14 @@ def test_a_long_stroke_fits_into_a_link(page):
     assert abs(rasterize([spiral]) - rasterize(got["support"][0][0])).mean() < 0.05
 
 
+def test_a_pen_that_turns_back_on_its_line_keeps_where_it_turned(page):
+    """A link leaves out what lies on a line, and this lies on it, but beyond its end."""
+    down_and_up, there_and_back = [[50, 20], [50, 90], [50, 30]], [[20, 50], [60, 50], [20, 50]]
+    for stroke in (down_and_up, there_and_back):
+        assert call(page, "share", "m.thinned(a[0])", stroke) == stroke
+    assert call(page, "share", "m.thinned(a[0])", [[0, 0], [5, 0.2], [9, 0]]) == [[0, 0], [9, 0]]
+
+
 def test_each_hand_draws_a_little_differently_and_always_the_same(page):
     first, again, other = (call(page, "alphabet", "m.draw(a[0], a[1])", 3, hand) for hand in (1, 1, 2))
     assert first == again != other
@@ -1355,6 +1346,206 @@ def test_relation(page, glyphs):
     theirs = call(page, "relation", code, prototypes.tolist(), query.tolist())
     torch.testing.assert_close(torch.tensor(theirs), ours, atol=2e-3, rtol=0)
     assert ours.std() > 0.02  # or agreeing would say little
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+def alphabet(seed=0):
+    """Characters with drawings, as the page has them before they are saved; one name is typed in two signs."""
+    support = board(seed)["support"]
+    names = ["alif", "e\u0301", "hook"]
+    classes = [{"name": name, "drawings": [d for d in drawn if d]} for name, drawn in zip(names, support)]
+    return dict(writer=" Anna ", centring=bool(seed % 2), classes=classes)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_alphabet_of_the_page_is_read_by_python(page, tmp_path, seed):
+    """Its pictures are those that both make of the strokes, which are as in the page but for a third of a pixel."""
+    sent, file = alphabet(seed), tmp_path / "anna.json"
+    file.write_text(call(page, "alphabet_file", "m.toText(a[0])", sent), encoding="utf8")
+    read = alphabets.read(file)
+    assert (read.writer, read.centred) == ("Anna", sent["centring"])
+    assert list(read.classes) == ["alif", "\u00e9", "hook"]
+    for ours, theirs in zip(read.classes.values(), sent["classes"], strict=True):
+        for drawing, drawn in zip(ours, theirs["drawings"], strict=True):
+            assert abs(rasterize(drawing) - rasterize(drawn)).max() < 0.15
+    images = data.from_alphabets(file)
+    stored = [one["picture"] for each in json.loads(file.read_text("utf8"))["classes"] for one in each["drawings"]]
+    theirs = np.stack([np.frombuffer(base64.b64decode(one), np.uint8).reshape(28, 28) for one in stored])
+    assert len(images) == len(theirs) == 5
+    ours = [images.images[images.labels == images.class_names.index(name), 0] for name in read.classes]
+    assert abs(torch.cat(ours).numpy().astype(int) - theirs).max() <= 1
+
+
+def test_an_alphabet_of_python_opens_in_the_page(page, tmp_path):
+    drawing = [[[10.5, 20], [30, 44.1]], [[50, 50]]]
+    alphabets.Alphabet({"é": [drawing], "b": []}, writer="Zoë", centred=False).save(tmp_path / "zoe.json")
+    got = call(page, "alphabet_file", "m.fromText(a[0])", (tmp_path / "zoe.json").read_text("utf8"))
+    classes = [dict(name="é", drawings=[drawing]), dict(name="b", drawings=[])]
+    assert got == dict(writer="Zoë", centring=False, classes=classes)
+
+
+def test_a_foreign_damaged_or_newer_alphabet_is_refused_in_the_page(page):
+    whole = call(page, "alphabet_file", "m.toText(a[0])", alphabet())
+
+    def changed(path, value):
+        content = place = json.loads(whole)
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        return json.dumps(content)
+
+    read = "(() => { try { return m.fromText(a[0]); } catch (e) { return e.message; } })()"
+    drawing = ("classes", 0, "drawings", 0)
+    damaged = [
+        "", "null", "{}", "[]", "no JSON", "[" * 100_000, whole[:-1], whole[:700], changed(("format",), "another"),
+        changed(("version",), "1"), changed(("version",), 0), changed(("writer",), None), changed(("centred",), 1),
+        changed(("centred",), True), changed(("classes", 0, "name"), "hook"), changed(("classes", 0, "name"), ""),
+        changed((*drawing, "strokes"), []), changed((*drawing, "strokes", 0), []),
+        changed((*drawing, "strokes", 0, 0), [40, None]), changed((*drawing, "strokes", 0, 0), [52, 3]),
+        changed((*drawing, "picture"), "AA=="),
+    ]  # fmt: skip
+    for text in damaged:
+        said = "This is not an alphabet that a drawing pad has saved, or it is damaged."
+        assert call(page, "alphabet_file", read, text) == said, text[:200]
+    newer = call(page, "alphabet_file", read, changed(("version",), 2))
+    assert newer.startswith("This was saved by a newer drawing pad; open it")
+
+
+def unfolded(page):
+    """Put the pad into the page, its files unfolded; gives a function that tells the result and what was said."""
+    shown, pad = alone(page, "few-shot-pad"), page.locator("few-shot-pad")
+    pad.locator("summary").click()
+
+    def told():
+        shown()
+        return pad.evaluate("pad => pad.result ?? null"), pad.locator("details [role=status]").inner_text()
+
+    return told
+
+
+def chosen(page, name, file):
+    """Press a button that asks for a file, and give it one; waits until something is said of it."""
+    status = page.locator("few-shot-pad details [role=status]")
+    status.evaluate("one => (one.textContent = '')")
+    with page.expect_file_chooser() as asked:
+        page.get_by_role("button", name=name).press("Enter")
+    asked.value.set_files(file)
+    status.filter(has_text=re.compile(".")).wait_for()
+
+
+def test_an_alphabet_goes_out_by_a_button_and_comes_back(page, tmp_path):
+    told, state = unfolded(page), "pad => pad.model.get('state')"
+    pad, save = page.locator("few-shot-pad"), page.get_by_role("button", name="Save alphabet")
+    page.get_by_label("Your name").fill("Anna Müller")
+    page.get_by_label("Names of the letters").fill("alif, ba, ta")
+    page.get_by_label("Names of the letters").press("Tab")
+    with page.expect_download() as download:
+        save.press("Enter")
+    assert download.value.suggested_filename == "alphabet-anna-müller.json"
+    assert told()[1].startswith("alphabet-anna-müller.json is saved")
+    download.value.save_as(tmp_path / "anna.json")
+    images = data.from_alphabets(tmp_path / "anna.json")
+    assert images.class_names == ["alif", "ba", "ta"] and len(images) == 3
+    drawn = page.evaluate("async () => (await import('./alphabet.mjs')).draw(0, 0)")
+    np.testing.assert_allclose(images.inputs([0])[0, 0], rasterize(centred(drawn)), atol=0.15)
+
+    told = unfolded(page)
+    page.get_by_label("Characters").select_option("5")
+    page.get_by_role("button", name="Clear all").click()
+    chosen(page, "Open alphabet", tmp_path / "anna.json")
+    now = pad.evaluate(state)
+    assert (now["ways"], now["shots"], now["writer"]) == (3, 1, "Anna Müller")
+    assert now["names"] == ["alif", "ba", "ta", *7 * [""]]
+    assert page.get_by_role("application", name="example 1 of character ba: one stroke").count() == 1
+    assert page.get_by_label("Your name").input_value() == "Anna Müller"
+    page.get_by_role("button", name="Draw one for me").click()
+    result, said = told()
+    assert result["names"] == ["alif", "ba", "ta"] and said.startswith("anna.json is open.")
+    for _ in range(2):
+        page.get_by_role("button", name="Undo").click()
+    assert pad.evaluate(state)["ways"] == 5 and page.get_by_label("Names of the").input_value() == "A, B, C, D, E"
+
+
+def test_what_cannot_be_saved_or_opened_is_told(page, tmp_path):
+    """In a sentence, and nothing changes; a larger alphabet than the pad opens as far as there is room."""
+    told = unfolded(page)
+    before = page.locator("few-shot-pad").evaluate("pad => JSON.stringify(pad.model.get('state'))")
+    for name, content in {"cut.json": b'{"format"', "huge.json": b" " * 5_000_001, "empty.json": b""}.items():
+        (tmp_path / name).write_bytes(content)
+        chosen(page, "Open alphabet", tmp_path / name)
+        wanted = "This is larger than 5 MB" if name == "huge.json" else "This is not an alphabet that a drawing pad has"
+        assert told()[1].startswith(f"{name}: {wanted}")
+    assert page.locator("few-shot-pad").evaluate("pad => JSON.stringify(pad.model.get('state'))") == before
+    page.get_by_label("Names of the").fill("a,b, a")
+    page.get_by_label("Names of the").press("Enter")
+    page.get_by_role("button", name="Save alphabet").click()
+    assert told()[1].startswith("Two characters are called a; give each")
+    page.get_by_role("button", name="Clear all").click()
+    page.get_by_label("Names of the").fill("")
+    page.get_by_role("button", name="Save alphabet").click()
+    assert told()[1].startswith("There is nothing to save yet")
+    dot = [[[(50, 50)]]]
+    alphabets.Alphabet({str(number): 7 * dot for number in range(12)}).save(tmp_path / "many.json")
+    chosen(page, "Open alphabet", tmp_path / "many.json")
+    assert "has room for 10 characters of 5 examples, so the others were left out" in told()[1]
+    alphabets.Alphabet({"one": dot}).save(tmp_path / "one.json")
+    chosen(page, "Open alphabet", tmp_path / "one.json")
+    assert page.get_by_role("application", name="example 1 of character one: one stroke").count() == 1
+
+
+def test_a_network_of_ones_own_answers_in_the_pad(page, tmp_path):
+    """Trained in a notebook, written by Python, opened by a button: its distances are PyTorch's, until Reset."""
+    told = unfolded(page)
+    torch.manual_seed(0)
+    model = methods.PrototypicalNetwork(Conv4()).eval()
+    export.write(model, tmp_path / "mine.f16.bin")
+    page.get_by_role("button", name="Draw one for me").click()
+    ours = told()[0]
+    assert page.get_by_text("The network of this book answers.").is_visible()
+    chosen(page, "Open network", tmp_path / "mine.f16.bin")
+    result, said = told()
+    assert said == "mine.f16.bin answers now, in place of the network of this book."
+    assert page.get_by_text("Your network answers: mine.f16.bin.").is_visible()
+    drawings = page.evaluate("""async () => {
+        const { support, query } = document.querySelector('few-shot-pad').model.get('state');
+        return [...support.slice(0, 3).map(([first]) => first), query];
+    }""")
+    pictures = torch.tensor(np.stack([rasterize(centred(each)) for each in drawings]))[:, None]
+    with torch.no_grad():
+        embeddings = model.embed(pictures)
+    wanted = metrics.squared_euclidean(embeddings[3:], embeddings[:3])[0]
+    np.testing.assert_allclose(result["measures"], wanted, rtol=2e-2, atol=1e-3)
+    page.get_by_label("Compare by").select_option("relation")
+    told()
+    assert page.get_by_text("The relation module does not know it").is_visible()
+    page.get_by_label("Compare by").select_option("prototypical")
+    page.get_by_role("button", name="The book's network").click()
+    assert told() == (ours, "The network of this book answers again.")
+    chosen(page, "Open network", tmp_path / "mine.f16.bin")
+    page.get_by_role("button", name="Reset").click()
+    told()
+    assert page.get_by_text("The network of this book answers.").is_visible()
+
+
+def test_a_network_of_another_shape_is_refused(page, tmp_path):
+    told = unfolded(page)
+    page.get_by_role("button", name="Draw one for me").click()
+    before, size = told()[0], (LIVE / "conv4.f16.bin").stat().st_size
+    found = {
+        "relation.f16.bin": ((LIVE / "relation.f16.bin").read_bytes(), "222,848 bytes, but this has 16,642."),
+        "odd.bin": (b"\0" * 777, "222,848 bytes, but this has 777."),
+        "empty.bin": (b"", "222,848 bytes, but this has 0."),
+        "noise.bin": (b"\xff" * size, "some of its weights are no numbers."),
+        "huge.bin": (b"\0" * 5_000_001, "This is larger than 5 MB, which no file for this pad is."),
+    }
+    for name, (content, said) in found.items():
+        (tmp_path / name).write_bytes(content)
+        chosen(page, "Open network", tmp_path / name)
+        result, words = told()
+        assert words.startswith(f"{name}: This is ") and words.endswith(said) and result == before
+        assert page.get_by_text("The network of this book answers.").is_visible()
 
 
 # Weight ------------------------------------------------------------------------------------------

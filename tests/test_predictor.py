@@ -21,8 +21,9 @@ from scipy.stats import chi2
 from torch import nn
 
 import fslib
-from fslib import files, storage
+from fslib import data, files, storage
 from fslib.backbones import Conv4, Pretrained
+from fslib.data.alphabets import Alphabet
 from fslib.data.transforms import drawing
 from fslib.methods import MatchingNetwork, PrototypicalNetwork
 from fslib.metrics import squared_euclidean
@@ -267,6 +268,32 @@ def test_unequal_classes_and_one_of_a_single_picture():
     assert fitted.predict([drawn("vee", 77)]).tolist() == ["vee"]
 
 
+def test_an_alphabet_of_the_pad_is_a_folder_of_pictures(tmp_path):
+    """As a file, as a set of several writers, and as classes held out; scans of the same characters are recognised."""
+    alphabet = {
+        name: [[80 * np.array(stroke) + 12 + i for stroke in STROKES[name]] for i in range(2)] for name in STROKES
+    }
+    Alphabet({"cross": alphabet["cross"], "vee": alphabet["vee"]}, writer="Anna").save(tmp_path / "anna.json")
+    Alphabet({"cross": alphabet["cross"], "box": alphabet["box"]}, writer="Ben").save(tmp_path / "ben.json")
+    fitted = FewShotPredictor(unknown="unknown").fit(tmp_path / "anna.json")
+    assert fitted.classes_.tolist() == ["cross", "vee"] and len(fitted.examples_.labels) == 4
+    both = data.from_alphabets(tmp_path)
+    fitted = FewShotPredictor(unknown="unknown").fit(both)
+    assert fitted.classes_.tolist() == ["box", "cross", "vee"] and len(fitted.examples_.labels) == 8
+    queries, right = pictures(["cross", "vee", "box"], 3, start=40)
+    assert fitted.predict(queries).tolist() == right
+    with pytest.warns(UserWarning, match="near copies"):
+        assert (fitted.predict(both) == fitted.examples_.labels).all()
+    np.testing.assert_allclose(fitted.embed(both), fitted.examples_.embeddings, atol=1e-5)
+    others = FewShotPredictor(Conv4(), held_out=both).fit([drawn("comb", 0), 255 - np.eye(30, dtype=np.uint8)], [0, 1])
+    assert others.calibration_.classes == 3
+    (tmp_path / "ben.json").write_text("{")
+    with pytest.raises(ValueError, match=r"ben\.json is not an alphabet"):
+        FewShotPredictor().fit(tmp_path / "ben.json")
+    with pytest.raises(ValueError, match="brings its classes"):
+        FewShotPredictor().fit(both, both.labels)
+
+
 def test_broken_pictures_are_left_out_and_told(letters):
     (letters / "vee" / "0.png").write_text("no picture")
     (letters / "box" / "1.png").write_bytes((letters / "box" / "2.png").read_bytes()[:-40])
@@ -290,7 +317,7 @@ def test_wrong_pictures_and_labels(letters, tmp_path):
         ((X, ["cross"] * 4), "tells classes apart, but there is one class, 'cross'; pictures of anything else"),
         ((X, [0.5, 1, 2, 3]), "Labels are integers or names, but these are continuous"),
         ((X, ["a", "b", None, "a"]), "Labels must be all names or all integers"),
-        ((letters, y), "In a folder its folders are the classes, so labels beside it are too much"),
+        ((letters, y), "A folder or an image set brings its classes, so labels beside it are too much"),
         ((tmp_path / "empty", None), "holds no folder with pictures"),
         (([], []), "Expected 2D array, got 1D"),
         (([__file__, __file__], ["a", "b"]), "There is no picture that can be read.* is not a picture"),

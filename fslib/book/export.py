@@ -7,8 +7,9 @@ Run as a command::
     python -m fslib.book.export --learning fslib/book/figures/learning_data.mjs
 
 Of a Relation Network the relation module is written, of any other classifier its Conv-4. The readers of the files are
-``conv4.mjs`` and ``relation.mjs`` beside them. With ``--learning`` a network is trained by a recipe, in a minute or
-two, and what ``learning.mjs`` shows is written: where its embeddings of some test images are, time and again.
+``conv4.mjs`` and ``relation.mjs`` beside them. The drawing pad opens a Conv-4 of one's own, too; :func:`write` makes
+its file in a notebook. With ``--learning`` a network is trained by a recipe, in a minute or two, and what
+``learning.mjs`` shows is written: where its embeddings of some test images are, time and again.
 """
 
 from __future__ import annotations
@@ -100,6 +101,20 @@ def _relation(module: VectorRelation) -> list[Tensor]:
     weights, biases = fold(module)
     last: Any = module[3]
     return [weights.flatten(), biases, last.weight.flatten(), last.bias]
+
+
+def write(model: nn.Module, file: str | Path) -> None:
+    """Write the network behind a model to a file that the drawing pad opens, under *Files*, in place of its own.
+
+    Args:
+        model: a classifier over a Conv-4 of the usual size, however it was trained, or the Conv-4 alone.
+        file: to write, ``mine.f16.bin`` say.
+
+    Raises:
+        ValueError: if the pad does not run the network, or the file is named like a model.
+        OSError: if the file cannot be written.
+    """
+    _write(to_bytes(getattr(model, "feature_extractor", model)), Path(file))
 
 
 def _of_file(path: Path) -> bytes:

@@ -6,11 +6,15 @@ import difflib
 from typing import Any
 
 from fslib.data import glyphs, omniglot
+from fslib.data.alphabets import from_alphabets
 from fslib.data.image_set import ImageSet, check_disjoint
 from fslib.data.pictures import from_folder
 from fslib.data.transforms import drawing, on_white, photograph, to_input
 
-__all__ = ["ImageSet", "check_disjoint", "drawing", "from_folder", "load", "on_white", "photograph", "to_input"]
+__all__ = [
+    "ImageSet", "check_disjoint", "drawing", "from_alphabets", "from_folder", "load", "on_white", "photograph",
+    "to_input",
+]  # fmt: skip
 
 _LOADERS = {"glyphs": glyphs.load, "omniglot": omniglot.load}
 SPLITS = ("train", "validation", "test")

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fslib.data.alphabets import from_alphabets
+from fslib.data.image_set import ImageSet
 from fslib.data.pictures import Read, in_classes, in_folder, read
 from fslib.devices import evaluation_mode
 from fslib.labels import as_labels
@@ -89,7 +92,9 @@ class Eye:
     features: int | None = None
 
     def embedded(self, X: Any) -> Iterator[Seen]:
-        """Each of some pictures, of a folder of them, or of the rows of a table; 64 are held at a time."""
+        """Each of some pictures, of a folder or set of them, or of the rows of a table; 64 are held at a time."""
+        if isinstance(X, ImageSet):
+            X = X.images
         table = table_of(X)
         found = None if table is None else table.shape[1]
         if found != self.features and self.features is None:
@@ -112,10 +117,10 @@ class Eye:
     def labelled(self, X: Any, y: Any) -> tuple[Examples, list[str]]:
         """Pictures with the class of each, and a sentence for each that was left out."""
         left_out: list[str] = []
-        if isinstance(X, str | os.PathLike):
+        if isinstance(X, str | os.PathLike | ImageSet):
             if y is not None:
-                raise ValueError("In a folder its folders are the classes, so labels beside it are too much.")
-            X, y, left_out = in_classes(X)
+                raise ValueError("A folder or an image set brings its classes, so labels beside it are too much.")
+            X, y, left_out = _with_classes(X)
         labels = labels_of(y)
         if isinstance(X, Sized):
             _check_count(len(X), labels)
@@ -134,6 +139,15 @@ class Eye:
         weight = next(self.model.parameters(), images)
         with evaluation_mode(self.model):
             return check_finite(self.model.embed(images.to(weight.dtype))).cpu()
+
+
+def _with_classes(X: str | os.PathLike | ImageSet) -> tuple[Any, list[str], list[str]]:
+    """What brings its own classes: pictures, the class of each, and a sentence for each that was left out."""
+    if not isinstance(X, ImageSet):
+        if Path(X).suffix.lower() != ".json":
+            return in_classes(X)
+        X = from_alphabets(X)
+    return X.images, [X.class_names[c] for c in X.labels.tolist()], []
 
 
 def examples_of(seen: Sequence[Seen], labels: np.ndarray, left_out: list[str]) -> Examples:
@@ -167,7 +181,7 @@ def table_of(X: Any) -> Tensor | None:
     Raises:
         ValueError: on a table that nobody can compare.
     """
-    if isinstance(X, str | os.PathLike | Iterator) or getattr(X, "ndim", 0) > 2:
+    if isinstance(X, str | os.PathLike | Iterator | ImageSet) or getattr(X, "ndim", 0) > 2:
         return None
     if hasattr(X, "toarray"):
         raise ValueError("A sparse table is not compared here; X.toarray() makes it dense.")
@@ -202,7 +216,8 @@ def labels_of(y: Any) -> np.ndarray:
     """
     if y is None:
         raise ValueError(
-            "FewShotPredictor requires y to be passed, but the target y is None; only a folder brings its own classes."
+            "FewShotPredictor requires y to be passed, but the target y is None; only a folder or an image set brings "
+            "its own classes."
         )
     labels = np.asarray(y.cpu() if isinstance(y, Tensor) else y)
     if labels.dtype.kind == "f" and np.isfinite(labels).all():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fslib import files, storage
 from fslib.backbones import Ensemble
+from fslib.data.image_set import ImageSet
 from fslib.data.pictures import warn_of
 from fslib.data.transforms import drawing, photograph
 from fslib.devices import default_device, evaluation_mode
@@ -99,8 +100,8 @@ class FewShotPredictor(Estimator):
             Default, for pictures :func:`characters`; for rows of numbers, which are features, the class means of these.
         unknown: the label to give to what is refused, such as ``"unknown"`` or −1; default, every picture gets a class.
         keep: the share of pictures of known classes that the threshold is to keep.
-        held_out: pictures of other classes: a folder of class folders, or a pair of pictures and labels. At least three
-            classes of two pictures.
+        held_out: pictures of other classes: what :meth:`fit` takes alone, or a pair of pictures and labels. At least
+            three classes of two pictures.
         prepare: from a Pillow image to network input: ``"drawing"``, ``"photograph"`` or a function. Default, what
             the network takes.
 
@@ -138,7 +139,8 @@ class FewShotPredictor(Estimator):
         """Remember some pictures of each class.
 
         Args:
-            X: a folder that holds a folder for each class; or, with ``y``, pictures: paths, Pillow images, uint8 arrays
+            X: a folder that holds a folder for each class; an :class:`fslib.data.ImageSet`; a ``.json`` file, which is
+                an alphabet that the drawing pad has saved; or, with ``y``, pictures: paths, Pillow images, uint8 arrays
                 (h, w), (c, h, w) or (h, w, c), of any sizes; or, with ``y``, rows of numbers, (n, d).
             y: the class of each, (n,), names or integers.
 
@@ -184,7 +186,7 @@ class FewShotPredictor(Estimator):
         """The class of each picture; or ``unknown``, if there is such a label, where none fits.
 
         Args:
-            X: pictures or rows as for :meth:`fit`, or a folder of pictures, at any depth, or one file.
+            X: pictures, an image set or rows as for :meth:`fit`, or a folder of pictures, at any depth, or one file.
 
         Raises:
             ValueError: if a picture cannot be read, lest an answer stand beside another picture; :meth:`recognise` goes
@@ -301,8 +303,8 @@ class FewShotPredictor(Estimator):
         if self.held_out is None:
             usual = self.model is None and self.prepare in (None, "drawing") and not self._eye.features
             return _held_out_characters() if usual else None
-        folder = isinstance(self.held_out, str | os.PathLike)
-        others, left_out = self._eye.labelled(*((self.held_out, None) if folder else self.held_out))
+        alone = isinstance(self.held_out, str | os.PathLike | ImageSet)
+        others, left_out = self._eye.labelled(*((self.held_out, None) if alone else self.held_out))
         self._left_out += left_out
         shared = set(others.labels.tolist()) & set(examples.labels.tolist())
         if shared and others.labels.dtype.kind == "U":  # numbers may count other classes there

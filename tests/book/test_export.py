@@ -199,6 +199,30 @@ def test_a_model_is_not_written_over(tmp_path):
     assert model.read_bytes() == LEDGER_MODEL.read_bytes()
 
 
+@pytest.mark.parametrize("method", [PrototypicalNetwork, lambda network: RelationNetwork(network, VectorRelation(64))])
+def test_a_network_of_a_notebook_is_written_for_the_pad(tmp_path, method):
+    """The Conv-4 of any method, or alone, in evaluation or still in training."""
+    network = lively(Conv4())
+    for number, model in enumerate((method(network), method(network).train(), network)):
+        file = tmp_path / f"{number}.f16.bin"
+        export.write(model, file)
+        assert file.read_bytes() == export.to_bytes(network)
+
+
+@pytest.mark.parametrize(
+    "model, name, says",
+    [
+        (PrototypicalNetwork(Conv4(channels=32)), "x.f16.bin", "page runs a Conv4"),
+        (nn.Flatten(), "x.f16.bin", "page runs a Conv4"),
+        (Conv4(), "x.safetensors", "named like a model"),
+    ],
+)
+def test_what_the_pad_does_not_open_is_not_written(tmp_path, model, name, says):
+    with pytest.raises(ValueError, match=says):
+        export.write(model, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 # An embedding while it is learned ----------------------------------------------------------------
 
 

@@ -6,13 +6,16 @@
 // `python -m fslib.book.export` has multiplied it into the weights.
 
 const CHANNELS = 64;
+const WEIGHTS = (9 + 1) * CHANNELS + 3 * (9 * CHANNELS + 1) * CHANNELS;
 
 /** Read what `python -m fslib.book.export` wrote: weights (3, 3, inputs, 64) and biases (64) in float16, four times. */
 export function readConv4(buffer) {
-  const numbers = floats(buffer);
-  if (numbers.length !== (9 + 1) * CHANNELS + 3 * (9 * CHANNELS + 1) * CHANNELS) {
-    throw new Error(`This is not the network: it has ${numbers.length} weights.`);
+  const [wanted, found] = [2 * WEIGHTS, buffer.byteLength].map((bytes) => bytes.toLocaleString("en-GB"));
+  if (found !== wanted) {
+    throw new Error(`This is not the network: a Conv-4 as fslib.book.export writes it has ${wanted} bytes, but this has ${found}.`);
   }
+  const numbers = floats(buffer);
+  if (!numbers.every(Number.isFinite)) throw new Error("This is not the network: some of its weights are no numbers.");
   let at = 0;
   const take = (count) => numbers.subarray(at, (at += count));
   return [1, CHANNELS, CHANNELS, CHANNELS].map((inputs) => ({

@@ -1,14 +1,17 @@
 // Draw your own alphabet: a network that has learned to compare learns it from one to five drawings.
 //
 // The pad holds a board, the drawings of a support set and a query, and shows what the network makes of it. The work is
-// done elsewhere: raster.mjs turns strokes into pictures, conv4.mjs embeds them, compare.mjs and relation.mjs compare.
+// done elsewhere: raster.mjs turns strokes into pictures, conv4.mjs embeds them, compare.mjs and relation.mjs compare, and
+// pad_files.mjs saves and opens.
 
 import { COUNT, draw } from "./alphabet.mjs";
+import { plain } from "./alphabet_file.mjs";
 import { cosineSimilarity, matching, mean, prototypical, softmax } from "./compare.mjs";
 import { embed, readConv4 } from "./conv4.mjs";
 import { ARROWS, PAUSE, allow, button, choice, pixels, shade, svg, tag, toggle } from "./element.mjs";
+import { filesOf } from "./pad_files.mjs";
 import { playground } from "./playground.mjs";
-import { FRAME, PEN, SIDE, centred, rasterize } from "./raster.mjs";
+import { FRAME, PEN, SIDE, centred, isDrawing, rasterize } from "./raster.mjs";
 import { readRelation, relate } from "./relation.mjs";
 import { fromHash, toHash } from "./share.mjs";
 
@@ -17,9 +20,9 @@ const USUAL = { ways: 3, shots: 1 };
 const MIDDLE = [52, 52]; // where the keyboard's pen begins
 const FEW = 6; // examples that leave the new drawing in sight of the controls on a phone
 const STEPS = 200; // that can be undone
-const FAR = 1e6; // where no pen goes
 const MATCHING_SCALE = 10; // as fslib.methods.MatchingNetwork has it
-const letter = (way) => String.fromCharCode(65 + way);
+/** What a character is called: as its writer says, else by a letter. */
+const nameOf = ({ names }, way) => plain(names[way]) || String.fromCharCode(65 + way);
 const percent = (share) => (share > 0.995 ? ">\u00a099\u00a0%" : share < 0.005 ? "<\u00a01\u00a0%" : `${(100 * share).toFixed(0)}\u00a0%`);
 const list = (names) => new Intl.ListFormat("en-GB").format(names);
 
@@ -69,7 +72,7 @@ const filled = ({ ways, shots, support = empty() }) =>
   places((way, shot) => (way < ways && shot < shots ? draw(way % COUNT, shot) : support[way][shot]));
 
 /** The state, from whatever is asked for: what is not a board, or not a setting, is replaced by the usual. */
-export function defaults({ ways, shots, support, query, method, centring } = {}) {
+export function defaults({ ways, shots, support, query, method, centring, names, writer } = {}) {
   const count = (value, key) => (Number.isInteger(value) && value >= FEWEST[key] && value <= MOST[key] ? value : USUAL[key]);
   const size = { ways: count(ways, "ways"), shots: count(shots, "shots") };
   const drawn = Array.isArray(support) && support.every((drawings) => Array.isArray(drawings) && drawings.every(isDrawing));
@@ -79,16 +82,12 @@ export function defaults({ ways, shots, support, query, method, centring } = {})
     query: isDrawing(query) ? query : [],
     method: Object.keys(METHODS).includes(method) ? method : "prototypical",
     centring: centring !== false,
+    names: Array.from({ length: MOST.ways }, (_, way) => (typeof names?.[way] === "string" ? names[way] : "")),
+    writer: typeof writer === "string" ? writer : "",
   };
 }
 
-const board = ({ ways, shots, support, query }) => ({ ways, shots, support, query });
-
-/** Whether something is a drawing: a list of strokes, each of at least one point. */
-function isDrawing(drawing) {
-  const isPoint = (point) => Array.isArray(point) && point.length === 2 && point.every((value) => Number.isFinite(value) && Math.abs(value) < FAR);
-  return Array.isArray(drawing) && drawing.every((stroke) => Array.isArray(stroke) && stroke.length && stroke.every(isPoint));
-}
+const board = ({ ways, shots, support, query, names }) => ({ ways, shots, support, query, names });
 
 /** The examples on a board, class by class, as far as there are any. */
 const examples = ({ ways, shots, support }) =>
@@ -151,14 +150,17 @@ class Pad {
     this.said = tag("output", { className: "hidden", attributes: { "aria-live": "polite" } });
     this.told = tag("output", { className: "hidden", attributes: { "aria-live": "polite" } });
     this.remark = tag("p", { className: "quiet help" });
+    this.answering = tag("p", { className: "quiet help" });
+    this.files = filesOf(this);
     this.figure.body.append(tag("section", { attributes: { "aria-label": "Draw your own alphabet" } },
       this.alert, this.settings(), this.tools(), this.note,
       this.columns = tag("div", { className: "columns" }, this.alphabet(), this.newDrawing()),
       this.comparison(),
-      this.remark, this.said, this.told,
-      tag("p", { id: "keys", className: "quiet help", textContent: "Draw with mouse, finger or pen. With the keyboard: arrow keys move, Space lowers and lifts the pen, Delete wipes a drawing, Ctrl+Z takes back." })));
+      this.remark, this.answering, this.said, this.told,
+      tag("p", { id: "keys", className: "quiet help", textContent: "Draw with mouse, finger or pen. With the keyboard: arrow keys move, Space lowers and lifts the pen, Delete wipes a drawing, Ctrl+Z takes back." }),
+      this.files.element));
     this.figure.body.onkeydown = (event) => {
-      if (event.key !== "z" || !(event.ctrlKey || event.metaKey)) return;
+      if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || event.target.type === "text") return;
       event.preventDefault();
       this.undo();
     };
@@ -177,29 +179,29 @@ class Pad {
 
   tools() {
     this.undoButton = button("Undo", () => this.undo());
-    const centring = toggle("Centre and scale", this.state.centring, (centring) => this.set({ centring }));
-    centring.title = "Move each drawing to the middle and give it the usual size";
+    this.centring = toggle("Centre and scale", this.state.centring, (centring) => this.set({ centring }));
+    this.centring.title = "Move each drawing to the middle and give it the usual size";
     return tag("div", { className: "bar" },
       button("Ready-made characters", () => this.change({ support: filled(this.state) })),
       button("Draw one for me", () => this.drawOne()),
       this.undoButton,
       button("Clear all", () => this.change({ support: empty(), query: [] })),
-      centring);
+      this.centring);
   }
 
   alphabet() {
     const put = (way, shot, drawing) => ({ support: this.state.support.map((drawings, w) => (w === way ? drawings.map((old, s) => (s === shot ? drawing : old)) : drawings)) });
-    this.surfaces = places((way, shot) => this.surface(`example ${shot + 1} of character ${letter(way)}`,
+    this.surfaces = places((way, shot) => this.surface((state) => `example ${shot + 1} of character ${nameOf(state, way)}`,
       (state) => state.support[way][shot], (drawing) => put(way, shot, drawing)));
-    this.classes = this.surfaces.map((surfaces, way) =>
-      tag("div", { className: "class", attributes: { role: "group", "aria-label": `Character ${letter(way)}` } },
-        tag("span", { className: "letter", textContent: letter(way), attributes: { "aria-hidden": "true" } }),
+    this.classes = this.surfaces.map((surfaces) =>
+      tag("div", { className: "class", attributes: { role: "group" } },
+        tag("span", { className: "name", attributes: { "aria-hidden": "true" } }),
         ...surfaces.map(({ element }) => element)));
     return tag("div", {}, tag("h3", { textContent: "Your alphabet" }), tag("div", { className: "classes" }, ...this.classes));
   }
 
   newDrawing() {
-    this.query = this.surface("the new drawing", (state) => state.query, (query) => ({ query }));
+    this.query = this.surface(() => "the new drawing", (state) => state.query, (query) => ({ query }));
     this.query.element.classList.add("query");
     this.seen = pixels(SIDE, SIDE, { className: "seen", attributes: { role: "img", "aria-label": "The new drawing as the network sees it, 28 by 28 pixels" } });
     this.answer = tag("p", { className: "answer" });
@@ -253,6 +255,31 @@ class Pad {
     this.figure.repaint();
   }
 
+  /** What a file keeps: the writer, and of each character its name and its drawings. */
+  content() {
+    const { writer, centring } = this.state, drawn = examples(this.state);
+    return { writer, centring, classes: drawn.map((drawings, way) => ({ name: nameOf(this.state, way), drawings })) };
+  }
+
+  /** Show the alphabet of a file, and tell what of it did not fit. */
+  open({ writer, centring, classes }) {
+    const most = Math.max(...classes.map(({ drawings }) => drawings.length));
+    const between = (count, key) => Math.min(MOST[key], Math.max(FEWEST[key], count));
+    const names = Array.from({ length: MOST.ways }, (_, way) => classes[way]?.name ?? "");
+    this.set({ writer, centring });
+    this.change({
+      ways: between(classes.length, "ways"), shots: between(most, "shots"), names, query: [],
+      support: places((way, shot) => classes[way]?.drawings[shot] ?? []),
+    });
+    if (classes.length <= MOST.ways && most <= MOST.shots) return "";
+    return ` The pad has room for ${MOST.ways} characters of ${MOST.shots} examples, so the others were left out.`;
+  }
+
+  /** Give the characters names, the first one the first. */
+  rename(names) {
+    this.change({ names: Array.from({ length: MOST.ways }, (_, way) => names[way] ?? "") });
+  }
+
   /** One of the ready-made characters on the board as the new drawing, in a hand not seen before. */
   drawOne() {
     const { ways, shots } = this.state;
@@ -266,7 +293,7 @@ class Pad {
     this.change({ support, query: draw(known[this.drawn % known.length] % COUNT, MOST.shots + this.drawn) });
   }
 
-  /** A square to draw in: `get(state)` is its drawing, `put(drawing)` what changes with another one. */
+  /** A square to draw in: `label(state)` names it, `get(state)` is its drawing, `put(drawing)` what changes with another one. */
   surface(label, get, put) {
     const ink = svg("path", { fill: "none", "stroke-width": PEN, "stroke-linecap": "round", "stroke-linejoin": "round", stroke: "currentColor" });
     const cursor = svg("circle", { r: 4, "stroke-width": 2 });
@@ -376,10 +403,11 @@ class Pad {
   look(surface, now) {
     const drawing = surface.get(now);
     const key = `${now.centring}${JSON.stringify(drawing)}`;
-    if (surface.key !== key) {
-      surface.key = key;
+    const { network } = this.figure;
+    if (surface.key !== key || surface.network !== network) {
+      Object.assign(surface, { key, network });
       surface.picture = drawing.length ? rasterize(now.centring ? centred(drawing) : drawing) : null;
-      surface.embedding = surface.picture && Array.from(embed(this.figure.network, surface.picture));
+      surface.embedding = surface.picture && Array.from(embed(network, surface.picture));
     }
     return surface.embedding;
   }
@@ -388,7 +416,7 @@ class Pad {
   compare(now) {
     const embedded = this.surfaces.slice(0, now.ways).map((surfaces) =>
       surfaces.slice(0, now.shots).map((surface) => this.look(surface, now)).filter(Boolean));
-    const named = embedded.map((examples, way) => ({ way, examples })).filter(({ examples }) => examples.length);
+    const named = embedded.map((examples, way) => ({ name: nameOf(now, way), examples })).filter(({ examples }) => examples.length);
     const query = this.look(this.query, now);
     const support = named.map(({ examples }) => examples);
     if (!query || named.length < 2) return { named, query };
@@ -398,8 +426,13 @@ class Pad {
   paint() {
     const now = this.shown();
     for (const [key, label] of Object.entries(this.counts)) label.querySelector("select").value = String(now[key]);
+    this.centring.querySelector("input").checked = now.centring;
+    const names = this.classes.map((_, way) => nameOf(now, way));
+    this.files.paint(now, names.slice(0, now.ways));
     this.surfaces.forEach((surfaces, way) => {
       this.classes[way].hidden = way >= now.ways;
+      this.classes[way].setAttribute("aria-label", `Character ${names[way]}`);
+      this.classes[way].firstChild.textContent = names[way];
       surfaces.forEach((surface, shot) => {
         surface.element.style.display = shot < now.shots ? "" : "none";
         this.paintSurface(surface, now);
@@ -416,7 +449,7 @@ class Pad {
     const line = (points) => `M${points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L")}`;
     ink.setAttribute("d", drawing.map((points) => line(points.length > 1 ? points : [points[0], points[0]])).join(""));
     const strokes = drawing.length === 1 ? "one stroke" : `${drawing.length || "no"} strokes`;
-    element.setAttribute("aria-label", `Drawing area for ${label}: ${strokes}`);
+    element.setAttribute("aria-label", `Drawing area for ${label(now)}: ${strokes}`);
     cursor.style.display = pen ? "" : "none";
     if (!pen) return;
     cursor.setAttribute("cx", pen[0]);
@@ -429,11 +462,14 @@ class Pad {
     shade(this.seen, this.query.picture ?? new Float32Array(SIDE * SIDE));
     this.measure.textContent = method.measure;
     this.shareHead.textContent = method.share;
+    const { networkName } = this.figure;
     this.remark.textContent = method.remark ?? "";
+    this.answering.textContent = networkName ? `Your network answers: ${networkName}.` : "The network of this book answers.";
+    if (networkName && method.remark) this.answering.append(" The relation module does not know it, so its scores mean little.");
     this.rows.replaceChildren(...table(named, query, measures, shares));
     this.table.hidden = !this.rows.childElementCount;
     this.answer.textContent = sentence(now, named, query, measures, shares);
-    this.figure.el.result = shares && { names: named.map(({ way }) => letter(way)), measures, shares };
+    this.figure.el.result = shares && { names: named.map(({ name }) => name), measures, shares };
     clearTimeout(this.saying);
     this.saying = setTimeout(() => this.say(method, named, measures, shares), PAUSE);
   }
@@ -441,7 +477,7 @@ class Pad {
   /** Tell a screen reader the answer and the figures, once the drawing rests. */
   say(method, named, measures, shares) {
     const figures = (shares ?? []).map((share, i) =>
-      `${letter(named[i].way)}: ${method.measure} ${measures[i].toFixed(2)}, ${method.share} ${percent(share)}`);
+      `${named[i].name}: ${method.measure} ${measures[i].toFixed(2)}, ${method.share} ${percent(share)}`);
     this.said.textContent = [this.answer.textContent, ...figures].join(" ");
   }
 }
@@ -449,18 +485,18 @@ class Pad {
 /** The answer in a sentence, or what is missing for one. */
 function sentence(now, named, query, measures, shares) {
   if (!named.length) return "Draw one example of each character under “Your alphabet”, or take the ready-made ones.";
-  if (named.length === 1) return `Only ${letter(named[0].way)} has an example. Draw one of another character: there must be something to choose from.`;
+  if (named.length === 1) return `Only ${named[0].name} has an example. Draw one of another character: there must be something to choose from.`;
   if (!query) {
     return readyMade(now).length === named.length
       ? "Draw one of these characters once more, here. Then clear all, and teach it your own."
       : "Now draw one of them once more, here.";
   }
-  const best = winners(shares), names = best.map((i) => letter(named[i].way));
+  const best = winners(shares), names = best.map((i) => named[i].name);
   const answer = best.length > 1
     ? `${list(names)} are equally near (${percent(shares[best[0]])} each).`
     : METHODS[now.method].answer(names[0], measures[best[0]], percent(shares[best[0]]));
   const dotted = examples(now).findIndex((drawings) => drawings.some(isDot));
-  const dot = isDot(now.query) ? "this" : dotted >= 0 ? `an example of ${letter(dotted)}` : "";
+  const dot = isDot(now.query) ? "this" : dotted >= 0 ? `an example of ${nameOf(now, dotted)}` : "";
   return dot ? `${answer} But ${dot} is only a dot, so do not trust the answer.` : answer;
 }
 
@@ -484,9 +520,9 @@ function table(named, query, measures, shares) {
   const strip = (numbers, label) =>
     shade(pixels(numbers.length, 1, { className: "strip", attributes: { role: "img", "aria-label": label } }), numbers, most);
   const head = (text) => tag("th", { textContent: text, attributes: { scope: "row" } });
-  const rows = named.map(({ way }, i) => tag("tr", { className: best.includes(i) ? "best" : "" },
-    head(letter(way)),
-    tag("td", {}, strip(prototypes[i], `The prototype of ${letter(way)}, 64 numbers as shades`)),
+  const rows = named.map(({ name }, i) => tag("tr", { className: best.includes(i) ? "best" : "" },
+    head(name),
+    tag("td", {}, strip(prototypes[i], `The prototype of ${name}, 64 numbers as shades`)),
     tag("td", { className: "number", textContent: measures ? measures[i].toFixed(2) : "" }),
     tag("td", {}, ...(shares ? [
       tag("span", { className: "track" }, tag("span", { className: "fill", style: { width: `${100 * shares[i]}%` } })),
@@ -505,7 +541,8 @@ const PAD_STYLE = `
   .classes { display: flex; flex-wrap: wrap; gap: 0.6rem 0.9rem; }
   .class { display: flex; flex-wrap: wrap; gap: 0.4rem; align-items: center; }
   .class[hidden] { display: none; }
-  .letter { font-weight: 650; width: 0.9rem; }
+  .name { font-weight: 650; flex: none; min-width: 0.9rem; }
+  .name, tbody th { max-width: 5rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
   .paper {
     width: 4.75rem; height: 4.75rem; flex: none; background: var(--pst-color-background, #fff);
     border: 1px solid var(--ltc-quiet, #777); border-radius: 0.4rem; touch-action: none; cursor: crosshair;
@@ -528,6 +565,14 @@ const PAD_STYLE = `
   .track { display: inline-block; width: 4.5rem; height: 0.75em; margin-right: 0.5rem; border-radius: 0.2rem; background: var(--ltc-line, #ddd); overflow: hidden; }
   .fill { display: block; height: 100%; background: var(--ltc-accent, #14715c); }
   .help { font-size: 0.85em; margin: 0.5rem 0 0; }
+  details { margin-top: 0.75rem; }
+  summary { cursor: pointer; }
+  details > .bar { margin: 0.5rem 0; }
+  input[type="text"] {
+    font: inherit; color: inherit; min-width: 0; min-height: 2.2rem; padding: 0.15rem 0.5rem; border-radius: 0.4rem;
+    border: 1px solid var(--ltc-quiet, #777); background: var(--pst-color-background, #fff);
+  }
+  @media print { details { display: none; } }
   @media (max-width: 480px) {
     td:nth-child(2) { width: 30%; } .track { width: 2.5rem; } td:last-child { min-width: 5.5rem; }
     .many > .new { order: -1; }
@@ -541,6 +586,7 @@ const PAD_STYLE = `
 function prepare(figure) {
   if (!("structuredClone" in window)) throw new Error("This browser is too old for the pad. Take one of 2022 or later.");
   figure.network = readConv4(figure.bytes["conv4.f16.bin"]);
+  figure.networkName = ""; // of one that the reader brings
   figure.relation = readRelation(figure.bytes["relation.f16.bin"]);
 }
 

@@ -142,6 +142,7 @@ class Figure {
   /** Back to where it began. */
   reset() {
     this.forget();
+    this.prepare(this); // or what the reader brought would stay
     this.rebuild(structuredClone(this.began));
     this.note.textContent = "As it began.";
   }

@@ -10,6 +10,14 @@ export const SIDE = 28;
 export const PEN = 5; // how wide it draws
 const USUAL_SIZE = 70; // the longer side of most drawings in Omniglot, or a little more
 
+const FAR = 1e6; // where no pen goes
+
+/** Whether something is a drawing: a list of strokes, each of at least one point. */
+export function isDrawing(drawing) {
+  const isPoint = (point) => Array.isArray(point) && point.length === 2 && point.every((value) => Number.isFinite(value) && Math.abs(value) < FAR);
+  return Array.isArray(drawing) && drawing.every((stroke) => Array.isArray(stroke) && stroke.length > 0 && stroke.every(isPoint));
+}
+
 /** What the network sees of a drawing: 28 × 28 numbers, row by row, ink = 1 and paper = 0. */
 export const rasterize = (strokes, pen = PEN) => shrink(ink(strokes, pen));
 

@@ -54,16 +54,15 @@ function checksum(bytes) {
   return [first, second];
 }
 
-/** Leave out points that lie within a third of a pixel of the line between their neighbours. */
-function thinned(stroke) {
+/** Leave out points that lie within a third of a pixel of the line from one that stays to the next that does. */
+export function thinned(stroke) {
   if (stroke.length < 3) return stroke;
-  const [ax, ay] = stroke[0], [bx, by] = stroke.at(-1), length = Math.hypot(bx - ax, by - ay);
+  const [ax, ay] = stroke[0], [dx, dy] = [0, 1].map((axis) => stroke.at(-1)[axis] - stroke[0][axis]);
   let farthest = 0, at = 0;
   for (let i = 1; i < stroke.length - 1; i++) {
     const [x, y] = stroke[i];
-    const away = length
-      ? Math.abs((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / length
-      : Math.hypot(x - ax, y - ay);
+    const along = Math.min(1, Math.max(0, ((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy || 1)));
+    const away = Math.hypot(x - ax - along * dx, y - ay - along * dy); // beyond an end, from that end: a pen may turn back
     if (away > farthest) [farthest, at] = [away, i];
   }
   if (farthest < 1 / 3) return [stroke[0], stroke.at(-1)];
