@@ -26,9 +26,9 @@ def trained(name: str, seed: int = 0, again: bool = False, runs: str | Path = "r
         again: train it anew, here, at the recipe's own settings: none is cut short. A bar tells the time left. Then it
             is measured as the book measured it, and both are printed side by side. Another machine rounds otherwise,
             so another network comes out, as good as the first one but for chance. The ledger is left alone.
-        runs: folder to which a training anew is saved as it goes. Called again, after whatever stopped it, it takes up
-            from there, and ends with the weights that it would have had without a stop; a training that is finished is
-            not repeated. In Colab, a folder of your Drive outlives the machine.
+        runs: folder to which a training anew is saved as it goes. Called again, after whatever stopped it, it goes on
+            from there as if it had not been stopped; one that is finished is not repeated. In Colab, a folder of your
+            Drive outlives the machine.
 
     Returns:
         The network in evaluation mode, on a GPU if there is one.
@@ -46,7 +46,7 @@ def trained(name: str, seed: int = 0, again: bool = False, runs: str | Path = "r
     if again:
         training = Again(recipe, seed, Path(runs))
         training.carry_out()
-        return training.outcome.eval()
+        return training.outcome.to(default_device()).eval()
     weights = kept_weights(name, seed)
     if not weights.exists():
         kept = [other for other in RECIPES if kept_weights(other, seed).exists()]
