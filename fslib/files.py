@@ -53,11 +53,25 @@ def data_dir() -> Path:
     return _chosen("FSLIB_DATA") or cache_dir() / "data"
 
 
+def results_dir() -> Path:
+    """The folder of records and trained weights: ``$FSLIB_RESULTS``, else that which came with the package.
+
+    Raises:
+        ValueError: if ``$FSLIB_RESULTS`` names the home folder of nobody.
+    """
+    return (_chosen("FSLIB_RESULTS") or came_with("")).absolute()
+
+
 def came_with(name: str) -> Path:
     """A file of ``results/`` that came with the package: beside it in a checkout, in it where it is installed."""
-    package = Path(__file__).parent
-    inside = package / "results"
-    return (inside if inside.is_dir() else package.parent / "results") / name
+    package = package_dir()
+    in_checkout = not (package / "results").is_dir() and (package.parent / "pyproject.toml").is_file()
+    return (package.parent if in_checkout else package) / "results" / name
+
+
+def package_dir() -> Path:
+    """The folder of the package itself."""
+    return Path(__file__).parent
 
 
 def _chosen(variable: str) -> Path | None:

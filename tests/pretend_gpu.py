@@ -283,6 +283,8 @@ class SaysCUDA(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if func is torch.device:  # which has this name wherever the program asks for it
+            return func(*args, **kwargs)
         if isinstance(generator := kwargs.get("generator"), torch.Generator):
             _check_generator(generator, args, kwargs)
         if func == Tensor.data.__set__ and isinstance(args[0], OnGPU):

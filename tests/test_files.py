@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from fslib import files
+from fslib.book import ledger
 
 
 def test_writes_a_file_and_the_folders_above_it(tmp_path):
@@ -140,10 +141,22 @@ def nobody(monkeypatch):
 
 
 def test_what_came_with_the_package_is_beside_it_or_in_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("FSLIB_RESULTS", raising=False)
     monkeypatch.setattr(files, "__file__", str(tmp_path / "fslib" / "files.py"))
+    (tmp_path / "results").mkdir()  # somebody else's, where packages lie side by side
+    assert files.came_with("a/b.npy") == tmp_path / "fslib" / "results" / "a" / "b.npy"
+    (tmp_path / "pyproject.toml").touch()  # a checkout
     assert files.came_with("a/b.npy") == tmp_path / "results" / "a" / "b.npy"
+    assert files.results_dir() == ledger.folder() == tmp_path / "results"
     (tmp_path / "fslib" / "results").mkdir(parents=True)
     assert files.came_with("a/b.npy") == tmp_path / "fslib" / "results" / "a" / "b.npy"
+    assert files.results_dir() == ledger.folder() == tmp_path / "fslib" / "results"
+
+
+def test_what_came_with_the_package_stays_there_when_records_lie_elsewhere(monkeypatch, tmp_path):
+    came = files.came_with("a/b.npy")
+    monkeypatch.setenv("FSLIB_RESULTS", str(tmp_path))
+    assert files.results_dir() == tmp_path and files.came_with("a/b.npy") == came
 
 
 def test_without_a_home_folder_the_cache_is_temporary(nobody, monkeypatch, tmp_path):
@@ -153,7 +166,10 @@ def test_without_a_home_folder_the_cache_is_temporary(nobody, monkeypatch, tmp_p
             assert where().parent == tmp_path
 
 
-@pytest.mark.parametrize("name, folder", [("FSLIB_CACHE", files.cache_dir), ("FSLIB_DATA", files.data_dir)])
+@pytest.mark.parametrize(
+    "name, folder",
+    [("FSLIB_CACHE", files.cache_dir), ("FSLIB_DATA", files.data_dir), ("FSLIB_RESULTS", files.results_dir)],
+)
 def test_the_home_folder_of_nobody_is_refused(monkeypatch, name, folder):
     monkeypatch.setenv(name, "~nosuchuser/x")
     with pytest.raises(ValueError, match=f"{name} is ~nosuchuser/x, but there is no such home folder"):

@@ -99,6 +99,7 @@ def test_it_says_that_it_is_cuda(gpu):
     )
     assert f"{x.sum():.1f} {x}" == "2.0 tensor([1., 1.], device='cuda:0')"
     assert x.tolist() == [1, 1] and x.cpu().device.type == "cpu"
+    assert torch.device("cuda").type == "cuda" and torch.device("cuda", 0) == torch.device("cuda:0") == CUDA
 
 
 def test_a_module_that_moves_keeps_its_parameters(gpu):

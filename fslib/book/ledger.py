@@ -49,25 +49,7 @@ _known: dict[str, tuple[tuple[int, ...], dict[str, Record]]] = {}
 
 def folder() -> Path:
     """The folder of the records: ``$FSLIB_RESULTS``, else ``results/`` of a checkout, else the copy in the package."""
-    if chosen := os.environ.get("FSLIB_RESULTS"):
-        try:
-            return Path(chosen).expanduser().absolute()
-        except RuntimeError as error:
-            raise ValueError(
-                f"FSLIB_RESULTS is {chosen!r}, and there is no such home folder."
-            ) from error
-    package = _package()
-    return package / "results" if _is_installed(package) else package.parent / "results"
-
-
-def _package() -> Path:
-    """The folder of the package, of which this module is a part."""
-    return Path(__file__).parents[1]
-
-
-def _is_installed(package: Path) -> bool:
-    """Whether the package lies among other packages, and not in a checkout."""
-    return (package / "results").is_dir() or not (package.parent / "pyproject.toml").is_file()
+    return files.results_dir()
 
 
 def writable_folder(dataset: str) -> Path:
@@ -78,7 +60,7 @@ def writable_folder(dataset: str) -> Path:
         OSError: if nothing can be written there.
     """
     place = folder()
-    if place == _package() / "results":
+    if files.package_dir().absolute() in place.parents:
         raise ValueError(
             "An installed package keeps the records that came with it; name a folder for yours by FSLIB_RESULTS."
         )
@@ -437,7 +419,7 @@ def _commit() -> str:
     A package that is installed, or copied, may lie somewhere below another repository, whose commit says nothing of
     it. So only a repository counts that has the package at its top and its files under version control.
     """
-    package = _package().resolve()
+    package = files.package_dir().resolve()
     if _git("rev-parse", "--show-prefix") != f"{package.name}/":
         return ""
     head = _git("rev-parse", "--short", "HEAD") if _git("ls-files", "book") else ""
@@ -451,7 +433,7 @@ def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(
             ["git", *arguments],
-            cwd=_package().resolve(),
+            cwd=files.package_dir().resolve(),
             env={key: value for key, value in os.environ.items() if key not in others},
             capture_output=True,
             text=True,

@@ -13,12 +13,14 @@ import torch
 
 from fslib.book import ledger
 from fslib.book.address import project_address
-from fslib.book.experiments.kept import ANEW
 from fslib.devices import default_device
 from fslib.evaluation import Accuracy, ci95
 
 #: Where the weights are the book's, all that is left between two machines is rounding.
 SAME = 0.001
+#: Recipes whose network was trained anew in this process: what comes out of it need not be what the ledger says.
+ANEW: set[str] = set()
+BEYOND, UNTOLD = "differs beyond chance", "differs; by chance or not, the book's one training cannot tell"
 _began = time.time(), time.process_time()
 
 
@@ -43,23 +45,24 @@ def agrees(accuracy: Accuracy, id: str) -> bool:
         id: of the record, as in ``"glyphs/prototypical-5way-1shot-seed0"``.
     """
     record = ledger.read(id)
-    anew = f"{record['dataset']}/{record['method']}" in ANEW
-    if anew or abs(accuracy.mean - record["mean"]) <= SAME:
+    if _is_anew(record) or abs(accuracy.mean - record["mean"]) <= SAME:
         return True
     yours, books = _printed(accuracy.mean, accuracy.ci95), _printed(record["mean"], record["ci95"])
     print(f"{id}: yours {yours}, the book's {books}. {_please_tell()}")
     return False
 
 
-def report(chapter: str, numbers: Mapping[str, tuple[Accuracy, str]]) -> None:
-    """Print a run of a chapter beside the book's: each number, the time, the machine, and what differs beyond chance.
+def report(title: str, numbers: Mapping[str, tuple[Accuracy, str]], took: str = "") -> None:
+    """Print a run beside the book's: each number, the time, the machine, and what differs beyond chance.
 
     Two accuracies differ by chance if their difference lies within the 95 % interval that the episodes of both give
-    it, and, where the ledger has several trainings, the variation of one more training.
+    it, and, where the ledger has several trainings, the variation of one more training. Where it has one, nobody knows
+    how much a network that was trained anew may differ.
 
     Args:
-        chapter: its title.
+        title: of the chapter, or of the training.
         numbers: what each is called → the reader's, and the id of the record that it is compared with.
+        took: how long it took, in words; default, the time since the first cell of the chapter.
 
     Example:
         >>> report("An example", {"5-way 1-shot": (accuracy, "glyphs/matching-5way-1shot-seed0")})  # doctest: +SKIP
@@ -67,35 +70,40 @@ def report(chapter: str, numbers: Mapping[str, tuple[Accuracy, str]]) -> None:
           5-way 1-shot  yours 90.65 % ± 0.15  the book's 90.65 % ± 0.15  the same
         ...
     """
-    print(f"Your run against the book: {chapter}")
-    wide, beyond = max(map(len, numbers), default=0), []
+    print(f"Your run against the book: {title}")
+    wide, verdicts = max(map(len, numbers), default=0), {}
     for name, (yours, id) in numbers.items():
         record = ledger.read(id)
-        verdict = _verdict(yours, record)
-        if verdict == "differs beyond chance":
-            beyond.append(name)
+        verdicts[name] = _verdict(yours, record)
         print(f"  {name:{wide}}  yours {_printed(yours.mean, yours.ci95)}", end="  ")
-        print(f"the book's {_printed(record['mean'], record['ci95'])}  {verdict}")
+        print(f"the book's {_printed(record['mean'], record['ci95'])}  {verdicts[name]}")
     wall, cpu = time.time() - _began[0], time.process_time() - _began[1]
     here = ledger.circumstances(default_device())
-    print(f"  it took {wall:.0f} seconds, {cpu:.0f} of processor time, on {here['device']}")
+    took = took or f"{wall:.0f} seconds, {cpu:.0f} of processor time"
+    print(f"  it took {took}, on {here['device']}")
     print(f"  {here['versions']}")
-    if beyond:
+    if beyond := [name for name, verdict in verdicts.items() if verdict == BEYOND]:
         print(f"Beyond chance: {', '.join(beyond)}. {_please_tell()}")
     else:
-        print("Nothing differs beyond chance.")
+        told = ", as far as can be told" if UNTOLD in verdicts.values() else ""
+        print(f"Nothing differs beyond chance{told}.")
 
 
 def _please_tell() -> str:
     return f"If you changed nothing, please tell us, with these lines: {project_address('Repository')}/issues"
 
 
+def _is_anew(record: ledger.Record) -> bool:
+    return f"{record['dataset']}/{record['method']}" in ANEW
+
+
 def _verdict(yours: Accuracy, record: ledger.Record) -> str:
-    apart = abs(yours.mean - record["mean"])
+    apart, luck = abs(yours.mean - record["mean"]), _luck(record)
     if apart <= SAME:
         return "the same"
-    chance = math.hypot(yours.ci95, record["ci95"], _luck(record))
-    return "differs by chance" if apart <= chance else "differs beyond chance"
+    if apart <= math.hypot(yours.ci95, record["ci95"], luck):
+        return "differs by chance"
+    return UNTOLD if _is_anew(record) and not luck else BEYOND
 
 
 def _luck(record: ledger.Record) -> float:

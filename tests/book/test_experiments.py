@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from fslib import data, losses, metrics, storage
+from fslib import data, losses, metrics, storage, training
 from fslib.augmentation import TestTimeAugmentation
 from fslib.backbones import Conv4, Ensemble
-from fslib.book import experiments, ledger
+from fslib.book import experiments, ledger, your_run
 from fslib.book.experiments import (
     RECIPES,
     Plan,
@@ -25,7 +25,6 @@ from fslib.book.experiments import (
     results_page,
     running,
 )
-from fslib.book.experiments import kept as kept_networks
 from fslib.book.experiments.measures import on_tasks, with_test_time_augmentation
 from fslib.book.experiments.networks import prototypical_conv4
 from fslib.episodes import within_groups
@@ -862,14 +861,86 @@ def test_trained_gives_the_network_whose_records_there_are(toy, monkeypatch):
     assert not model.training and all(torch.equal(a, b) for a, b in zip(model.parameters(), stored.parameters()))
 
 
-def test_trained_again_is_trained_here_and_leaves_the_ledger_alone(toy, tmp_path, monkeypatch):
+@pytest.fixture
+def anew(monkeypatch):
+    """What this process has trained anew."""
+    names = set()
+    monkeypatch.setattr(your_run, "ANEW", names)
+    return names
+
+
+def test_trained_again_is_trained_here_and_leaves_the_ledger_alone(toy, tmp_path, anew):
     experiments.run("toy/prototypical")
     before = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.*")}
-    monkeypatch.setattr(kept_networks, "ANEW", set())
     model = experiments.trained("toy/prototypical", seed=4, again=True)
-    assert kept_networks.ANEW == {"toy/prototypical"} and not model.training
+    assert anew == {"toy/prototypical"} and not model.training
     assert (tmp_path / "runs" / "toy" / "prototypical-seed4.pt").exists()
     assert before == {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.*")}
+
+
+def test_trained_again_is_compared_with_the_record_of_its_seed_or_of_another(toy, tmp_path, anew, capsys):
+    for seed in (1, 2):
+        experiments.run("toy/prototypical", seed=seed, runs=tmp_path / "ours")
+    capsys.readouterr()
+    for seed, books in {2: 2, 5: 1}.items():
+        experiments.trained("toy/prototypical", seed=seed, again=True)
+        said = capsys.readouterr().out
+        record = ledger.read(f"toy/prototypical-5way-1shot-seed{books}")
+        assert "the book trained for" in said
+        title, line = re.findall(r".*against the book.*|  5way.*yours.*", said)
+        assert title == f"Your run against the book: toy/prototypical, seed {seed}"
+        assert f"the book's {100 * record['mean']:.2f} %" in line
+        assert line.endswith("the same") or seed == 5
+
+
+def test_trained_again_takes_up_where_it_stopped(toy, tmp_path, anew, monkeypatch):
+    first = experiments.trained("toy/prototypical", again=True, runs=tmp_path / "drive")
+    assert (tmp_path / "drive" / "toy" / "prototypical-seed0.pt").exists() and not (tmp_path / "runs").exists()
+    monkeypatch.setattr(PrototypicalNetwork, "episode_loss", lambda *_: pytest.fail("it was trained again"))
+    again = experiments.trained("toy/prototypical", again=True, runs=tmp_path / "drive")
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters()))
+
+
+def test_trained_again_without_a_record_to_compare_with_says_so(toy, anew, capsys):
+    experiments.trained("toy/prototypical", again=True)
+    assert "has no record to compare it with" in capsys.readouterr().out
+    assert toy == [("toy", "train+validation")]  # so nothing was measured
+
+
+def test_trained_again_gives_what_the_recipe_keeps_or_else_measures(toy, recipes, anew):
+    def behind(run):
+        run.measure(PrototypicalNetwork(run.network("toy/prototypical"), temperature=2.0), on_tasks)
+
+    recipes(prototypical=(not_kept, TOY), ensemble=(ensemble, TOY), behind=(behind, {}))
+    assert isinstance(experiments.trained("toy/ensemble", again=True).feature_extractor, Ensemble)
+    assert experiments.trained("toy/behind", again=True).temperature == 2.0
+
+
+def test_trained_again_is_not_lost_where_another_data_set_is_missing(toy, recipes, anew, capsys):
+    def elsewhere(run, metric, warp, **fit):
+        def missing(split):
+            raise FileNotFoundError("Omniglot is not here.")
+
+        model = prototypical_conv4(metric)
+        run.train(model, "train", **fit)
+        run.measure(model, on_tasks)
+        run.measure(model, on_tasks, load=missing, how="on Omniglot")
+
+    recipes(prototypical=(elsewhere, TOY))
+    with pytest.raises(FileNotFoundError):
+        experiments.run("toy/prototypical")
+    assert experiments.trained("toy/prototypical", again=True)
+    assert "on Omniglot, is not measured: Omniglot is not here." in capsys.readouterr().out
+
+
+def test_all_networks_of_a_run_are_trained_in_the_precision_of_the_first(toy, recipes, tmp_path, monkeypatch):
+    """A processor is asked how fast it is once in a process, and the second network may be trained in another."""
+    answers = iter([True, False])
+    monkeypatch.setattr(training.loop, "has_fast_bfloat16", lambda device: next(answers))
+    recipes(prototypical=(ensemble, TOY))
+    experiments.run("toy/prototypical")
+    saved = [torch.load(path)["history"]["precision"] for path in (tmp_path / "runs").rglob("*.pt")]
+    assert saved == ["bfloat16", "bfloat16"]
 
 
 def test_weights_that_are_not_there_are_missed_with_what_there_is(toy):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from scipy import stats
 
+from fslib import files
 from fslib.book import ledger
 
 FILES = sorted(ledger.folder().glob("*/*.jsonl"))
@@ -419,7 +420,7 @@ def repository(monkeypatch, tmp_path):
     (tmp_path / "fslib" / "book").mkdir(parents=True)
     (tmp_path / "fslib" / "book" / "ledger.py").write_text("old")
     git("init"), git("add", "."), git("commit", "-m", "first")
-    monkeypatch.setattr(ledger, "__file__", str(tmp_path / "fslib" / "book" / "ledger.py"))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "fslib" / "files.py"))
     return tmp_path
 
 
@@ -449,7 +450,7 @@ def test_the_commit_of_a_repository_around_the_package_is_not_its_own(repository
     (inside / "ledger.py").write_text("installed")
     if tracked:
         subprocess.run(["git", "add", "-f", "."], cwd=repository, check=True)
-    monkeypatch.setattr(ledger, "__file__", str(inside / "ledger.py"))
+    monkeypatch.setattr(files, "__file__", str(inside.parent / "files.py"))
     assert ledger.circumstances(torch.device("cpu"))["commit"] == ""
 
 
@@ -457,7 +458,7 @@ def test_the_commit_of_a_repository_that_ignores_the_package_is_not_its_own(repo
     installed = repository / "fslib2" / "book"  # as `pip install --target .` does
     installed.mkdir(parents=True)
     (installed / "ledger.py").write_text("installed")
-    monkeypatch.setattr(ledger, "__file__", str(installed / "ledger.py"))
+    monkeypatch.setattr(files, "__file__", str(installed.parent / "files.py"))
     assert ledger.circumstances(torch.device("cpu"))["commit"] == ""
 
 
@@ -474,13 +475,13 @@ def test_a_repository_without_a_commit_has_none(monkeypatch, tmp_path):
     (tmp_path / "fslib" / "book" / "ledger.py").write_text("new")
     for command in (["init"], ["add", "."]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
-    monkeypatch.setattr(ledger, "__file__", str(tmp_path / "fslib" / "book" / "ledger.py"))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "fslib" / "files.py"))
     assert ledger.circumstances(torch.device("cpu"))["commit"] == ""
 
 
 def test_outside_a_repository_there_is_no_commit(monkeypatch, tmp_path):
     (tmp_path / "fslib" / "book").mkdir(parents=True)
-    monkeypatch.setattr(ledger, "__file__", str(tmp_path / "fslib" / "book" / "ledger.py"))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "fslib" / "files.py"))
     assert ledger.circumstances(torch.device("cpu"))["commit"] == ""
 
 
@@ -498,7 +499,7 @@ def site_packages(monkeypatch, tmp_path):
     package = tmp_path / "site-packages" / "fslib"
     for name in (package / "results", tmp_path / "site-packages" / "results"):
         name.mkdir(parents=True)
-    monkeypatch.setattr(ledger, "__file__", str(package / "book" / "ledger.py"))
+    monkeypatch.setattr(files, "__file__", str(package / "files.py"))
     monkeypatch.delenv("FSLIB_RESULTS", raising=False)
     return package
 
@@ -524,7 +525,7 @@ def test_records_can_be_put_elsewhere(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert ledger.write(record()) == tmp_path / "ours" / "toy" / "text.jsonl"
     monkeypatch.setenv("FSLIB_RESULTS", "~nosuchuser/ours")
-    with pytest.raises(ValueError, match="FSLIB_RESULTS is '~nosuchuser/ours'"):
+    with pytest.raises(ValueError, match="FSLIB_RESULTS is ~nosuchuser/ours, but"):
         ledger.folder()
 
 
@@ -542,7 +543,7 @@ def test_a_folder_that_cannot_be_written_is_named(folder, monkeypatch):
 def test_a_package_that_is_installed_indeed(tmp_path):
     """What pip unpacks of a wheel, in a repository of somebody else: its commit is none, its copy is read and kept."""
     site = tmp_path / "venv" / "site-packages"
-    shutil.copytree(Path(ledger.__file__).parents[1], site / "fslib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(files.package_dir(), site / "fslib", ignore=shutil.ignore_patterns("__pycache__"))
     (site / "fslib" / "results" / "toy").mkdir(parents=True)
     (site / "fslib" / "results" / "toy" / "text.jsonl").write_text(json.dumps(record(id="toy/a")))
     who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]

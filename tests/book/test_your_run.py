@@ -69,6 +69,20 @@ def test_a_network_trained_anew_need_not_agree(records, monkeypatch):
     assert your_run.agrees(measured(0.8), "toy/toy-seed0")
 
 
+def test_one_training_of_the_book_tells_nothing_of_the_luck_of_another(records, capsys, monkeypatch):
+    records(0.9)
+    monkeypatch.setattr(your_run, "ANEW", {"toy/toy"})
+    numbers = {"far": (measured(0.92), "toy/toy-seed0"), "near": (measured(0.902), "toy/toy-seed0")}
+    your_run.report("toy/toy, seed 0", numbers, "3 seconds of training")
+    _, far, near, took, _, last = capsys.readouterr().out.splitlines()
+    assert far.endswith("the book's one training cannot tell") and near.endswith("differs by chance")
+    assert took.startswith("  it took 3 seconds of training, on ")
+    assert last == "Nothing differs beyond chance, as far as can be told."
+    records(0.9, 0.901)
+    your_run.report("toy/toy, seed 0", numbers)
+    assert "Beyond chance: far. If you changed nothing" in capsys.readouterr().out
+
+
 def test_runs_of_other_settings_tell_nothing(records):
     records(0.90)
     ledger.write(RECORD | {"id": "toy/other", "mean": 0.5, "seeds": [1], "train_way": 3})

@@ -229,7 +229,9 @@ class Training(Plan):
         super().train(
             model, split, objective=objective, warp=warp, augment=augment, init_from=init_from, seed=seed
         )
-        now = self.trained[-1]
+        first, now = self.trained[0], self.trained[-1]
+        if now is not first:  # a processor is asked anew after a stop, and if it is busy, it may answer otherwise
+            settings["bfloat16"] = first.history.precision == "bfloat16"
         images = (load or self.load)(now.split)
         loss = objective(len(images.class_names)) if objective else None
         parts = [self.label, f"seed{now.seed}"]
@@ -246,6 +248,10 @@ class Training(Plan):
             seed=now.seed,
             checkpoint=self.runs / f"{'-'.join(parts)}.pt",
         )
+
+    def record_id(self, task: str) -> str:
+        """What a record of a task is called."""
+        return f"{self.label}-{task}-seed{self.seed}"
 
     def load(self, split: str) -> ImageSet:
         """The images of a split of the recipe's data set."""
@@ -301,7 +307,7 @@ class Run(Training):
         start = time.perf_counter()
         for task, settings, result in measure(model, images):
             record = {
-                "id": f"{self.label}-{task}-seed{self.seed}",
+                "id": self.record_id(task),
                 **settings,
                 "mean": round(result.mean, 6),
                 "ci95": round(result.ci95, 6),
