@@ -26,15 +26,22 @@ TOGETHER = {
     "relation-tuned": "relation-on-vectors",
     "distilled-small": "small",
     "distilled-own-loss": "distilled-own-loss",
+    **dict.fromkeys(
+        ("leace", "leace-of-weight", "leace-of-faces", "whitened", "projected", "projected-at-random"), "as-it-is"
+    ),
+    **dict.fromkeys(("aligned", "aligned-fully", "covariances", "flats", "feat", "film"), "prototypes"),
+    "own-loss-covariances": "own-loss-prototypes",
 }
 
 #: Experiment → its name on the results page.
 NAMES = {
+    "as-it-is": "taken from the embedding of the best loss",
     "augmented": "augmentation beside SupCon",
     "best": "more classes in a longer training",
     "decayed": "weight decay beside SupCon",
     "distilled": "a teacher beside SupCon",
     "distilled-own-loss": "a teacher beside the prototypical loss",
+    "fewer-coordinates": "fewer coordinates",
     "longer": "SupCon for longer",
     "loss-arcface": "ArcFace",
     "loss-contrastive": "contrastive loss",
@@ -48,6 +55,8 @@ NAMES = {
     "matching": "Matching Network",
     "new-classes": "mirrors and turns as new classes",
     "one-side-warped": "warps in an episode",
+    "own-loss-prototypes": "a part that knows the task, beside the prototypical loss",
+    "prototypes": "a part that knows the task, beside SupCon",
     "prototypical": "Prototypical Network",
     "prototypical-tempered": "Prototypical Network with a temperature",
     "queries-mixed": "mixtures of queries",
@@ -57,6 +66,7 @@ NAMES = {
     "relation-on-vectors": "Relation Network over vectors",
     "small": "a student of sixteen channels",
     "softmax": "a classifier",
+    "subspaces": "subspaces for faces",
     "supcon": "SupCon",
     "teacher": "teachers",
     "within-alphabet-local": "local matching within an alphabet",

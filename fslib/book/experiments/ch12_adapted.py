@@ -66,9 +66,10 @@ def subspaces(run: Plan, each: int, weight: float, balanced: bool, temperature: 
     run.train(model, "train", objective=objective, load=load, **fit)
     run.save_weights(model, seeds=(0,) if weight == 1 else ())
     parts = {name: coordinates(model, *ends) for name, ends in ends_of_parts(each).items()}
-    run.measure(parts["character"], on_tasks)
-    measure_faces(run, parts["all coordinates"], "all coordinates")
-    measure_faces(run, parts["character"], "character")
+    run.measure(model, on_tasks)
+    for name in ("all coordinates", "character"):
+        run.measure(parts[name], named(name, on_tasks), how=name)
+        measure_faces(run, parts[name], name)
     measure_faces(run, parts["all coordinates"], "family erased", removing("leace"))
     measure_faces(run, parts["all coordinates"], "weight erased", removing("leace-of-weight"))
     for name in glyphs.ATTRIBUTES:
