@@ -113,7 +113,6 @@ GROUPS: dict[str, Any] = dict(way=30, shot=1, query=3, episodes=7000, learning_r
 LOCAL: dict[str, Any] = dict(
     width=16, metric="local_distance", temperature=0.03, similarity="local_similarity", warp=0.5, **GROUPS
 )
-BEST_LOCAL = LOCAL | dict(by="mirrors")
 IN_PLACE = LOCAL | dict(metric="cosine_distance", similarity="cosine_similarity")
 
 
@@ -126,18 +125,18 @@ def local(
     model = over_maps(width, metric)
     fit |= dict(objective=lambda _: loss_by(similarity, temperature), warp=warp, load=turned)
     run.train(model, "train+validation", **fit)
+    run.save_weights(model, seeds=(0,) if metric == "local_distance" else ())
     measure_within(run, model)
 
 
-@recipe("omniglot/within-alphabet-best", **BEST_LOCAL)
-def best_local(
+@recipe("omniglot/within-alphabet-mirrors", **LOCAL | dict(by="mirrors"))
+def local_with_mirrors(
     run: Plan, width: int, metric: str, by: str, temperature: float, similarity: str, warp: float, **fit: Any
 ) -> None:
     """Location by location, with more classes."""
     model = over_maps(width, metric)
     fit |= dict(objective=lambda _: loss_by(similarity, temperature), warp=warp, load=more_classes(by, turned))
     run.train(model, "train+validation", **fit)
-    run.save_weights(model)
     measure_within(run, model)
 
 
