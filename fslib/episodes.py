@@ -324,8 +324,8 @@ def across_domains(
 ) -> Episode:
     """Episodes whose support is of one domain and whose queries are of another: one face, writer or camera each.
 
-    What tells domains apart cannot help here, and may mislead. What a domain adds to all classes alike moves all queries
-    alike, and changes few answers; what it does to each class alone draws queries to wrong ones.
+    What tells domains apart cannot help here, and may mislead. What a domain adds to all classes alike moves all
+    queries alike, and changes few answers; what it does to each class alone draws queries to wrong ones.
 
     The rule: from the seed and i come two different domains, then ``way`` different classes of those that have
     ``shot`` examples in the first and ``query`` in the second, then these examples; all equally likely. Pairs of

@@ -48,10 +48,13 @@ OWN_LOSS = "glyphs/loss-prototypical"
 # Subspaces: coordinates for the character, and others for what face it is in -------------------------------------
 
 
-@recipe("glyphs/subspaces", each=8, weight=1.0, balanced=False, **SUPCON)
-@recipe("glyphs/subspaces-lightly", each=8, weight=0.1, balanced=False, **SUPCON)
-def subspaces(run: Plan, each: int, weight: float, balanced: bool, temperature: float, **fit: Any) -> None:
-    """Of 64 coordinates some for the family, the weight and the slant of the face, the others for the character."""
+@recipe("glyphs/subspaces", each=8, faces=1.0, balanced=False, **SUPCON)
+@recipe("glyphs/subspaces-lightly", each=8, faces=0.1, balanced=False, **SUPCON)
+def subspaces(run: Plan, each: int, faces: float, balanced: bool, temperature: float, **fit: Any) -> None:
+    """Of 64 coordinates some for the family, the weight and the slant of the face, the others for the character.
+
+    ``each`` says how many, and ``faces`` how much the loss of each of the three counts beside that of the character.
+    """
 
     def load(split: str) -> ImageSet:
         images = data.load("glyphs", split)
@@ -60,11 +63,11 @@ def subspaces(run: Plan, each: int, weight: float, balanced: bool, temperature: 
     def objective(_: int) -> Objective:
         of = glyphs.attributes(load("train").domains)
         parts = {"character": (None, 64 - 3 * each)} | {name: (of[name], each) for name in glyphs.ATTRIBUTES}
-        return Subspaces(parts, SupConLoss(temperature), dict.fromkeys(glyphs.ATTRIBUTES, weight))
+        return Subspaces(parts, SupConLoss(temperature), dict.fromkeys(glyphs.ATTRIBUTES, faces))
 
     model = PrototypicalNetwork(Conv4())
     run.train(model, "train", objective=objective, load=load, **fit)
-    run.save_weights(model, seeds=(0,) if weight == 1 else ())
+    run.save_weights(model, seeds=(0,) if faces == 1 else ())
     parts = {name: coordinates(model, *ends) for name, ends in ends_of_parts(each).items()}
     run.measure(model, on_tasks)
     for name in ("all coordinates", "character"):
