@@ -52,7 +52,6 @@ def best(run: Plan, channels: int, by: str, temperature: float, warp: float, **f
     model = on_unit_vectors(Conv4(channels, normalize=True))
     fit |= dict(objective=lambda _: SupConLoss(temperature), warp=warp)
     run.train(model, "train+validation", load=more_classes(by, whole_omniglot), **fit)
-    run.save_weights(model)
     run.measure(model, with_test_time_augmentation(on_tasks, *COPIES))
 
 
