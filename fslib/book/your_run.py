@@ -18,7 +18,7 @@ from fslib.evaluation import Accuracy, ci95
 
 #: Where the weights are the book's, all that is left between two machines is rounding.
 SAME = 0.001
-#: Recipes whose network was trained anew in this process: what comes out of it need not be what the ledger says.
+#: Recipes whose network was trained anew in this process, so that it need not give what the ledger says.
 ANEW: set[str] = set()
 BEYOND, UNTOLD = "differs beyond chance", "differs; by chance or not, the book's one training cannot tell"
 _began = time.time(), time.process_time()

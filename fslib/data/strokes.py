@@ -28,7 +28,7 @@ def rasterize(drawing: Drawing, pen: float = PEN) -> np.ndarray:
         pen: how wide it draws.
 
     Returns:
-        Network input, float32 (28, 28): ink = 1, paper = 0.
+        Network input, float32 (28, 28), ink = 1 and paper = 0.
     """
     ink = np.zeros((FRAME, FRAME))
     for stroke in drawing:
