@@ -1,7 +1,8 @@
 """Embed the classes that are held out to calibrate the default predictor: ``python book/_tools/held_out.py``.
 
-They are those of the validation set of Glyphs, on which no network of the predictor was trained. To be run anew when
-its networks change, or what becomes of a picture before they see it.
+They are those of the validation set of Glyphs. The network of printed characters has not seen them; that of pens was
+trained on handwriting of two of their scripts, Greek and N'Ko. To be run anew when its networks change, or what becomes
+of a picture before they see it.
 """
 
 import numpy as np

@@ -90,10 +90,11 @@ class FewShotPredictor(Estimator):
     predictor fitted, by :func:`calibrate`: tasks like the one at hand are drawn from them, and the threshold lies where
     ``keep`` of their further pictures are still accepted. The few pictures at hand could not tell how far others of
     their classes may lie. For the default network the held-out classes are the 164 of the validation set of Glyphs
-    (Greek, N'Ko, Ogham and Old Italic, printed and warped), twelve embeddings each, which come with the package. They
-    are compared with one another alone, so a class of one's own among them does no harm. For other networks
-    ``held_out`` gives them. Pictures of another kind than these may be kept and refused at other rates than
-    ``calibration_`` says. The temperature of the probabilities comes from the same tasks.
+    (Greek, N'Ko, Ogham and Old Italic, printed and warped), twelve embeddings each, which come with the package. No
+    network has seen these pictures, but one of the two was trained on handwriting of Greek and N'Ko. They are compared
+    with one another alone, so a class of one's own among them does no harm. For other networks ``held_out`` gives them.
+    Pictures of another kind than these may be kept and refused at other rates than ``calibration_`` says. The
+    temperature of the probabilities comes from the same tasks.
 
     Args:
         model: a method of :mod:`fslib.methods`, the file of one, or a network, of which the class means are compared.

@@ -26,7 +26,7 @@ from fslib.backbones import Conv4, Ensemble
 from fslib.book.experiments.measures import on_tasks, with_test_time_augmentation
 from fslib.book.experiments.networks import BATCHES, prototypical_conv4
 from fslib.book.experiments.registry import recipe
-from fslib.book.experiments.running import Plan, warps
+from fslib.book.experiments.running import Load, Plan, warps
 from fslib.data import ImageSet, glyphs
 from fslib.losses import SoftmaxLoss, SupConLoss
 from fslib.methods import FewShotClassifier, PrototypicalNetwork
@@ -50,6 +50,7 @@ def on_unit_vectors(extractor: nn.Module) -> FewShotClassifier:
 
 #: Maps of which each makes a new class of every class.
 NEW_CLASSES: dict[str, dict[str, Callable]] = {
+    "nothing": {},
     "mirrors": {"mirrored": mirrored},
     "turns": {f"turned {90 * k}°": functools.partial(turned, quarters=k) for k in (1, 2, 3)},
 }
@@ -243,14 +244,14 @@ def longer(run: Plan, temperature: float, **fit: Any) -> None:
 @recipe("glyphs/best", by="mirrors", warp=0.5, **SUPCON | dict(episodes=2000))
 def best(run: Plan, by: str, warp: float, temperature: float, **fit: Any) -> None:
     """What helps, together: more classes, warps, and time for them; with one look and with sixteen."""
-    model, load = network(), with_new_classes(chosen({"nothing": {}} | NEW_CLASSES, by))
+    model, load = network(), with_new_classes(chosen(NEW_CLASSES, by))
     fit |= dict(objective=lambda _: SupConLoss(temperature), warp=warp, load=load)
     run.train(model, "train", **fit)
     run.save_weights(model)
     run.measure(model, with_test_time_augmentation(on_tasks, 0, 16))
 
 
-def with_new_classes(maps: dict[str, Callable], but_existing: bool = True) -> Callable[[str], ImageSet]:
+def with_new_classes(maps: dict[str, Callable], but_existing: bool = True) -> Load:
     """What loads a split with new classes; none that looks like a class of a split, lest a test class be trained on."""
 
     def load(split: str) -> ImageSet:

@@ -1,9 +1,9 @@
 """Chapter 12: what a comparison should ignore, and what it should adapt to its task.
 
-The plan of compute, at most 30 trainings. Most arms train nothing: they put a fitted map or another comparison behind
-the network of the best loss of chapter 4, from five seeds. What trains is the network of subspaces and its control,
-and two small parts over a frozen network. One training of each setting on validation classes chooses; three trainings
-of each of these four are measured on test classes.
+The plan of compute, at most 40 trainings. Most arms train nothing: they put a fitted map or another comparison behind
+a network of chapter 4, that of the best loss or a weaker one. What trains is the network of subspaces, its control, and
+two small parts over a frozen network. A single training of each setting is measured on validation classes; three or
+five of each arm on test classes.
 """
 
 from __future__ import annotations

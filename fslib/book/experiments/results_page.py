@@ -51,7 +51,7 @@ def best(run: Plan, channels: int, by: str, temperature: float, warp: float, **f
     """The recipe with more classes, as chapter 11 stacks what helps on Glyphs; wider, it is another network."""
     model = on_unit_vectors(Conv4(channels, normalize=True))
     fit |= dict(objective=lambda _: SupConLoss(temperature), warp=warp)
-    run.train(model, "train+validation", load=more_classes(by, whole_omniglot), **fit)
+    run.train(model, "train+validation", load=more_classes(by, lambda split: data.load("omniglot", split)), **fit)
     run.measure(model, with_test_time_augmentation(on_tasks, *COPIES))
 
 
@@ -117,25 +117,22 @@ IN_PLACE = LOCAL | dict(metric="cosine_distance", similarity="cosine_similarity"
 
 @recipe("omniglot/within-alphabet-local", **LOCAL)
 @recipe("omniglot/within-alphabet-in-place", **IN_PLACE)
-def local(
-    run: Plan, width: int, metric: str, temperature: float, similarity: str, warp: float, **fit: Any
-) -> None:
-    """Compared location by location, and what is left when nothing may move."""
-    model = over_maps(width, metric)
-    fit |= dict(objective=lambda _: loss_by(similarity, temperature), warp=warp, load=turned)
-    run.train(model, "train+validation", **fit)
-    run.save_weights(model, seeds=(0,) if metric == "local_distance" else ())
-    measure_within(run, model)
-
-
 @recipe("omniglot/within-alphabet-mirrors", **LOCAL | dict(by="mirrors"))
-def local_with_mirrors(
-    run: Plan, width: int, metric: str, by: str, temperature: float, similarity: str, warp: float, **fit: Any
+def local(
+    run: Plan,
+    width: int,
+    metric: str,
+    temperature: float,
+    similarity: str,
+    warp: float,
+    by: str = "nothing",
+    **fit: Any,
 ) -> None:
-    """Location by location, with more classes."""
+    """Compared location by location, what is left when nothing may move, and what more classes bring."""
     model = over_maps(width, metric)
     fit |= dict(objective=lambda _: loss_by(similarity, temperature), warp=warp, load=more_classes(by, turned))
     run.train(model, "train+validation", **fit)
+    run.save_weights(model, seeds=(0,) if (metric, by) == ("local_distance", "nothing") else ())
     measure_within(run, model)
 
 
@@ -165,12 +162,7 @@ def loss_by(similarity: str, temperature: float) -> Objective:
     return SupConLoss(temperature=temperature, similarity=metric_by_name(similarity))
 
 
-def whole_omniglot(split: str) -> ImageSet:
-    """Rotations as classes, as the protocol has them."""
-    return data.load("omniglot", split)
-
-
 def more_classes(by: str, load: Load) -> Load:
     """What loads a split with mirrors as new classes; of Omniglot nobody knows which mirror is which letter."""
-    maps = chosen({"nothing": {}} | NEW_CLASSES, by)
-    return lambda split: load(split).with_new_classes(maps)
+    maps = chosen(NEW_CLASSES, by)
+    return lambda split: load(split).with_new_classes(maps) if maps else load(split)
