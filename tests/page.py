@@ -98,3 +98,8 @@ def drag(page, surface, strokes) -> None:
         for place in places[1:]:
             page.mouse.move(*place)
         page.mouse.up()
+
+
+def painted(page) -> None:
+    """Wait until what was done shows, in the frame after the next."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from fslib.book.figures import FIGURES
-from tests.page import LIVE, SITE, chromium, drag, served
+from tests.page import LIVE, SITE, chromium, drag, painted, served
 
 if not (SITE / "index.html").exists():
     pytest.skip("no site is built: `make book` first", allow_module_level=True)
@@ -84,11 +84,6 @@ def pad(visit):
 
 def scroll_to(page, selector):
     page.locator(selector).first.evaluate("element => element.scrollIntoView({ block: 'center', behavior: 'instant' })")
-
-
-def painted(page):
-    """Wait until what was done shows, in the frame after the next."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def wake(page):

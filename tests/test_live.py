@@ -22,7 +22,7 @@ from fslib.data.glyphs import attributes, balanced
 from fslib.data.strokes import centred, rasterize
 from fslib.evaluation import ci95, embed_all
 from fslib.nuisances import leace
-from tests.page import LIVE, ROOT, chromium, served
+from tests.page import LIVE, ROOT, chromium, painted, served
 
 MODULES = sorted(path.name for path in LIVE.glob("*.mjs"))
 
@@ -686,7 +686,7 @@ def nuisances(page):
     page.wait_for_selector("nuisance-slider[data-ready]")
 
     def columns():
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        painted(page)
         cells = [cell.inner_text() for cell in page.locator("nuisance-slider td").all()]
         return [list(map(int, cells[column::3])) for column in range(3)]
 
@@ -881,7 +881,7 @@ def noise(page):
     page.wait_for_selector("noise-plane[data-ready]")
 
     def state(key):
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        painted(page)
         return page.locator("noise-plane").evaluate("(element, key) => element.model.get('state')[key]", key)
 
     return state
@@ -933,7 +933,7 @@ def test_a_finger_drags_a_mark_and_does_not_scroll(page):
             points = [{"x": x - 5 * step, "y": y - 6 * step}]
             fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
         fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-        touched.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        painted(touched)
         after = mark.bounding_box()
         assert touched.evaluate("scrollY") == 0
         assert after["x"] - before["x"] == pytest.approx(-35, abs=2)
@@ -951,7 +951,7 @@ def test_every_query_that_is_asked_about_is_a_star(page):
 
 
 def margin_state(page):
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    painted(page)
     state = page.locator("margin-plane").evaluate("part => part.model.get('state')")
     return state["anchor"], state["points"]
 
@@ -996,7 +996,7 @@ def test_an_interval_is_held_against_the_one_before(page):
     assert "it was" not in said.inner_text()
     for _ in range(3):
         noise.press("ArrowRight")
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        painted(page)
     assert "Mean of 101 episodes" in said.inner_text() and f"With noise 0.4 it was {first}." in said.inner_text()
     bars, lines = (page.locator(f"episode-player .histogram {part}").count() for part in ("rect", "path"))
     assert bars == 26 + 1 and lines == 1 + 2  # the stripe; the axis and two intervals
@@ -1033,7 +1033,7 @@ def alone(page, name):
     page.wait_for_selector(f"{name}[data-ready]")
 
     def shown():
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        painted(page)
         figure = page.locator(name)
         return figure.evaluate("figure => figure.model.get('state')"), figure.locator("p").first.inner_text()
 
@@ -1426,13 +1426,14 @@ def unfolded(page):
 
 
 def chosen(page, name, file):
-    """Press a button that asks for a file, and give it one; waits until something is said of it."""
+    """Press a button that asks for a file, and give it one; waits until something is said of it, and shows."""
     status = page.locator("few-shot-pad details [role=status]")
     status.evaluate("one => (one.textContent = '')")
     with page.expect_file_chooser() as asked:
         page.get_by_role("button", name=name).press("Enter")
     asked.value.set_files(file)
     status.filter(has_text=re.compile(".")).wait_for()
+    painted(page)
 
 
 def test_an_alphabet_goes_out_by_a_button_and_comes_back(page, tmp_path):
