@@ -269,24 +269,26 @@ def passing(let_in=lambda k, r, p: p * (1 - r), known=lambda k, r, p: (1 - p) * 
     return lambda *given: of(let_in(*given), known(*given))
 
 
-def without_itself(center=lambda others, all_of_class: others.mean(0), length=lambda v: v @ v, keep=lambda own, same: own):
+def without_itself(length=lambda v: v @ v, itself=False, of_class=True):
     def distances(support, labels):
-        rows = range(len(labels))
-        return torch.stack([
-            length(support[i] - center(
-                support[[j for j in rows if j != i and keep(labels[j], labels[i]) == labels[i]]], support[labels == labels[i]]
-            ))
-            for i in rows
-        ])  # fmt: skip
+        n, found = range(len(labels)), []
+        for i in n:
+            others = [j for j in n if (j != i or itself) and (labels[j] == labels[i] or not of_class)]
+            found.append(length(support[i] - support[others].mean(0)))
+        return torch.stack(found)
 
     return distances
 
 
-def costing(cost=lambda let_in, lost, p, c: c * p * let_in + (1 - p) * lost, also=(-1.0,), best=min, ends=operator.le):
+def in_class_order(support, labels):
+    return without_itself()(support, labels)[labels.argsort(stable=True)]
+
+
+def costing(cost=lambda let_in, lost, p, c: c * p * let_in + (1 - p) * lost, also=(-99.0,), best=min):
     def least(known, unknown, p, c):
-        shares = lambda d, t: sum(ends(each, t) for each in d.tolist()) / len(d)  # noqa: E731
-        at = [*also, *known.tolist(), *unknown.tolist()]
-        return best(cost(shares(unknown, t), 1 - shares(known, t), p, c) for t in at)
+        tried = [*also, *known.tolist(), *unknown.tolist()]
+        shares = [[(d <= t).double().mean().item() for d in (unknown, known)] for t in tried]
+        return best(cost(let_in, 1 - kept, p, c) for let_in, kept in shares)
 
     return least
 
@@ -643,19 +645,19 @@ WRONG = [
     (checks.strangers_among_kept, passing(known=lambda k, r, p: (1 - p) * (1 - k)), "the known that are lost"),
     (checks.strangers_among_kept, lambda k, r, p: passing()(1 - k, 1 - r, p), "among the refused"),
     (checks.strangers_among_kept, lambda k, r, p: passing()(k, r, 1 - p), "not that of the known"),
-    (checks.left_out_distances, without_itself(lambda others, of_class: of_class.mean(0)), "is in its mean"),
+    (checks.left_out_distances, without_itself(itself=True), "is in its mean"),
     (checks.left_out_distances, without_itself(length=torch.norm), "their squares are asked for"),
     (checks.left_out_distances, without_itself(length=lambda v: v.square().mean()), "not their mean"),
-    (checks.left_out_distances, without_itself(keep=lambda own, same: same), "its own class alone"),
-    (checks.left_out_distances, lambda s, y: without_itself()(s, y)[y.argsort(stable=True)], "in the order of the examples"),
+    (checks.left_out_distances, without_itself(of_class=False), "its own class alone"),
+    (checks.left_out_distances, in_class_order, "in the order of the examples"),
     (checks.left_out_distances, lambda s, y: without_itself()(s, y).mean(), "should be (10,), but is ()"),
     (checks.cheapest_threshold, costing(lambda a, b, p, c: p * a + c * (1 - p) * b), "refusing a known one costs 1"),
     (checks.cheapest_threshold, costing(lambda a, b, p, c: p * a + (1 - p) * b), "cost differently"),
     (checks.cheapest_threshold, costing(lambda a, b, p, c: c * a + b), "weigh both shares"),
     (checks.cheapest_threshold, costing(lambda a, b, p, c: c * (1 - p) * a + p * b), "that of the known"),
     (checks.cheapest_threshold, costing(also=()), "cheapest to accept nothing"),
-    (checks.cheapest_threshold, lambda k, u, p, c: costing()(k, u, len(u) / (len(k) + len(u)), c), "the third argument"),
-    (checks.cheapest_threshold, lambda k, u, p, c: costing(also=(-99.0,))(-k, -u, p, c), "what is far refused"),
+    (checks.cheapest_threshold, lambda k, u, p, c: costing()(k, u, len(u) / len([*k, *u]), c), "the third argument"),
+    (checks.cheapest_threshold, lambda k, u, p, c: costing()(-k, -u, p, c), "what is far refused"),
     (checks.cheapest_threshold, costing(best=max), "the least"),
 ]
 

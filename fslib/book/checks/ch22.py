@@ -269,7 +269,7 @@ def _distances() -> list[tuple[Tensor, Tensor, float, float]]:
     rare = torch.tensor([0.5, 0.6, 0.7, 0.9]), torch.tensor([0.1, 0.4, 0.8]), 0.8, 5.0
     while True:
         known, unknown = (10 * torch.rand(30)).round() / 10, (4 + 10 * torch.rand(18)).round() / 10
-        cases = [(known, unknown, 0.2, 2.0), rare]
+        cases = [(known, unknown, 0.25, 2.0), rare]
         if _told_apart(cases):
             return cases
 
