@@ -1,4 +1,4 @@
-"""Random warps, as if another writer had drawn the character."""
+"""Random warps, as if another writer had drawn the character, and random crops."""
 
 from __future__ import annotations
 
@@ -45,27 +45,53 @@ def random_warp(
     Raises:
         ValueError: if the images are no tensor of floats of that shape, or a bound or the generator makes no sense.
     """
-    check_images(images)
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise ValueError(
-            f"The generator is one of PyTorch's, as torch.Generator().manual_seed(3), but is {generator!r}."
-        )
+    shape, device = _asked(images, size, generator)
     check_bounds(rotation=rotation, scale=scale, shear=shear, shift=shift, elastic=elastic)
-    if size is not None:
-        size = whole("size", size)
     if not (n := len(images)):
-        return images if size is None else images.new_empty(0, images.shape[1], size, size)
-    shape = images.shape[-2:] if size is None else torch.Size([size, size])
-    device = images.device if generator is None else generator.device
+        return images.new_empty(0, images.shape[1], *shape)
     maps = affine_maps(n, rotation, scale, shear, shift, generator, device)
-    grid = F.affine_grid(upload(maps, images.device), [n, 1, *shape], align_corners=False)
+    grid = _grid(maps, images, shape)
     if elastic:
         knots = elastic * torch.randn(n, 2, 5, 5, generator=generator, device=device)
         knots = upload(knots, images.device)
         field = F.interpolate(knots, size=shape, mode="bicubic", align_corners=True)
         grid = grid + field.permute(0, 2, 3, 1)
-    exact = torch.promote_types(images.dtype, torch.float32)  # few devices sample in half precision
-    return sample(images.to(exact), grid.to(exact)).to(images.dtype)
+    return _looked_up(images, grid)
+
+
+def random_crop(
+    images: Tensor,
+    least: float = 0.6,
+    size: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Cut a random part out of each image, of the same proportions, and enlarge it to the whole.
+
+    Its share of the area is uniform from ``least`` to 1, and its place uniform among those inside the image: the random
+    resized crop of Szegedy et al. (2015, section 6), but for the proportions, which theirs varies too.
+
+    Args:
+        images: (n, c, h, w), network input.
+        least: share of the area that is kept at least, above 0 and at most 1.
+        size: side of the result; that of the images if None.
+        generator: as for :func:`random_warp`.
+
+    Returns:
+        The enlarged parts, (n, c, size, size), or (n, c, h, w) if ``size`` is None.
+
+    Raises:
+        ValueError: as :func:`random_warp` does, or if ``least`` is no such share.
+    """
+    shape, device = _asked(images, size, generator)
+    if not isinstance(least, Real) or not 0 < least <= 1:
+        raise ValueError(f"least is a share of the area, above 0 and at most 1, but is {least}.")
+    if not (n := len(images)):
+        return images.new_empty(0, images.shape[1], *shape)
+    draws = torch.rand(n, 3, 1, generator=generator, device=device)
+    side = (1 - (1 - least) * draws[:, :1]).sqrt()
+    place = (1 - side) * (2 * draws[:, 1:] - 1)  # of the part's middle, in half-widths
+    maps = torch.cat([side * torch.eye(2, device=device), place], 2)
+    return _looked_up(images, _grid(maps, images, shape))
 
 
 def check_images(images: Tensor, who: str = "Warps take") -> None:
@@ -76,6 +102,30 @@ def check_images(images: Tensor, who: str = "Warps take") -> None:
             f"{who} network input, a tensor of floats of shape (n, c, h, w), as to_input gives it, "
             f"but this is {type(images).__name__}{of}."
         )
+
+
+def _asked(
+    images: Tensor, size: int | None, generator: torch.Generator | None
+) -> tuple[torch.Size, torch.device]:
+    """Height and width of the result, and the device to draw on; raises if what is asked makes no sense."""
+    check_images(images)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ValueError(
+            f"The generator is one of PyTorch's, as torch.Generator().manual_seed(3), but is {generator!r}."
+        )
+    shape = images.shape[-2:] if size is None else torch.Size(2 * [whole("size", size)])
+    return shape, images.device if generator is None else generator.device
+
+
+def _grid(maps: Tensor, images: Tensor, shape: torch.Size) -> Tensor:
+    """Where each pixel of the result looks, (n, height, width, 2), after affine maps (n, 2, 3)."""
+    return F.affine_grid(upload(maps, images.device), [len(images), 1, *shape], align_corners=False)
+
+
+def _looked_up(images: Tensor, grid: Tensor) -> Tensor:
+    """The images there, sampled in single precision at least, as few devices do in half."""
+    exact = torch.promote_types(images.dtype, torch.float32)
+    return sample(images.to(exact), grid.to(exact)).to(images.dtype)
 
 
 def affine_maps(

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torchvision.transforms.v2.functional import resized_crop
 
-from fslib.augmentation import random_warp
+from fslib.augmentation import random_crop, random_warp
 from fslib.augmentation.warps import affine_maps
 
 STILL = dict(rotation=0, scale=0, shear=0, shift=0)
@@ -173,3 +175,51 @@ def test_only_network_input_is_warped(images):
 def test_a_number_is_no_generator():
     with pytest.raises(ValueError, match=r"The generator is one of PyTorch's, .* but is 3"):
         random_warp(torch.zeros(2, 1, 28, 28), generator=3)
+
+
+# Crops -------------------------------------------------------------------------------------------
+
+
+def test_a_crop_of_all_is_the_image():
+    images = torch.rand(4, 3, 28, 20)
+    torch.testing.assert_close(random_crop(images, 1), images, rtol=0, atol=1e-5)
+
+
+def test_crops_are_parts_of_the_image():
+    """Each shows places inside the image, the same share along both axes; all shares and places come up."""
+    down, across = torch.meshgrid(2 * [(torch.arange(400) + 0.5) / 400], indexing="ij")
+    images = torch.stack([across, down]).expand(500, 2, 400, 400)
+    crops = random_crop(images, 0.25, size=2, generator=generator())  # which looks at a quarter and at three
+    across, down = crops[:, 0].mean(1), crops[:, 1].mean(2)
+    side = 2 * (across[:, 1] - across[:, 0])
+    torch.testing.assert_close(side, 2 * (down[:, 1] - down[:, 0]), rtol=0, atol=1e-3)
+    area = side.square().sort().values
+    torch.testing.assert_close(area, torch.linspace(0.25, 1, 500), rtol=0, atol=0.06)
+    for middle in (across.mean(1), down.mean(1)):
+        where = ((middle - side / 2) / (1 - side))[side < 0.95].sort().values
+        torch.testing.assert_close(where, torch.linspace(0, 1, len(where)), rtol=0, atol=0.1)
+
+
+def test_a_crop_is_that_of_torchvision():
+    """Cut where ours is cut, to whole pixels, and enlarged by the library."""
+    images = F.interpolate(torch.rand(6, 1, 4, 4, generator=generator(1)), size=256, mode="bilinear")
+    ours = random_crop(images, 0.25, generator=generator(3))
+    for image, crop, (share, x, y) in zip(images, ours, torch.rand(6, 3, generator=generator(3)).tolist()):
+        side = 256 * (1 - 0.75 * share) ** 0.5
+        left, top = ((256 - side) * p for p in (x, y))
+        theirs = resized_crop(image, round(top), round(left), round(side), round(side), [256, 256], antialias=False)
+        torch.testing.assert_close(crop, theirs, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("least", [0, -0.5, 1.5, math.nan, "half"])
+def test_a_share_is_above_0_and_at_most_1(least):
+    with pytest.raises(
+        ValueError, match="least is a share of the area, above 0 and at most 1, but is"
+    ):
+        random_crop(torch.rand(2, 1, 8, 8), least)
+
+
+def test_no_images_make_no_crops():
+    assert random_crop(torch.rand(0, 3, 8, 8), size=5).shape == (0, 3, 5, 5)
+    with pytest.raises(ValueError, match="The generator is one of PyTorch's"):
+        random_crop(torch.rand(2, 1, 8, 8), generator=3)

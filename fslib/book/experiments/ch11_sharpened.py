@@ -17,9 +17,11 @@ from fslib import data
 from fslib.augmentation import (
     TestTimeAugmentation,
     mirrored,
+    random_crop,
     random_mirror,
     random_thickness,
     random_turn,
+    random_warp,
     turned,
 )
 from fslib.backbones import Conv4, Ensemble
@@ -62,6 +64,8 @@ def augmentation(by: str) -> Any:
         "nothing": None,
         "half-warps": warps(0.5),
         "warps": warps(1.0),
+        "elastic": functools.partial(random_warp, rotation=0, scale=0, shear=0, shift=0, elastic=0.05),
+        "crops": random_crop,
         "mirrors": random_mirror,
         "turns": random_turn,
         "thickness": random_thickness,
@@ -153,7 +157,7 @@ def distilled(
 ) -> None:
     """The best loss beside a teacher."""
     model = network(channels)
-    _teach(run, model, lambda _: SupConLoss(temperature), teacher, by, weight, fit)
+    _teach(run, model, lambda _: SupConLoss(temperature), teachers(run, teacher), by, weight, fit)
     run.save_weights(model, seeds=(0,) if channels < 64 else ())
     run.measure(model, on_tasks)
 
@@ -164,7 +168,8 @@ def distilled_warped(
 ) -> None:
     """One look taught by many: the student sees a warped image, and is asked for what the teacher made of the image."""
     model = network()
-    _teach(run, model, lambda _: SupConLoss(temperature), teacher, by, weight, fit | dict(warp=warp))
+    its = teachers(run, teacher)
+    _teach(run, model, lambda _: SupConLoss(temperature), its, by, weight, fit | dict(warp=warp))
     run.measure(model, on_tasks)
 
 
@@ -172,7 +177,20 @@ def distilled_warped(
 def distilled_own_loss(run: Plan, teacher: str, by: Any, weight: float, **fit: Any) -> None:
     """A Prototypical Network's own loss, the weaker one, beside a teacher."""
     model = prototypical_conv4()
-    _teach(run, model, lambda _: None, teacher, by, weight, fit)
+    _teach(run, model, lambda _: None, teachers(run, teacher), by, weight, fit)
+    run.measure(model, on_tasks)
+
+
+@recipe("glyphs/generations", generations=2, by="relations", weight=0.97, **SUPCON)
+def of_generations(
+    run: Plan, generations: int, by: Any, weight: float, temperature: float, **fit: Any
+) -> None:
+    """The best loss, each network taught by the one before, as a born-again network is; the first had no teacher."""
+    model = on_unit_vectors(run.network("glyphs/loss-supcon"))
+    for seed in run.members(generations):
+        its, model = model, network()
+        fit |= dict(seed=seed)
+        _teach(run, model, lambda _: SupConLoss(temperature), its, by, weight, fit)
     run.measure(model, on_tasks)
 
 
@@ -189,13 +207,12 @@ def _teach(
     run: Plan,
     model: FewShotClassifier,
     loss: Callable[[int], Any],
-    name: str,
+    its: FewShotClassifier,
     by: Any,
     weight: float,
     fit: dict[str, Any],
 ) -> None:
-    its = teachers(run, name)
-    remembered = run.embedded(its, "train")
+    remembered = run.embedded(its, "train", fit.get("load"))
 
     def objective(classes: int) -> Objective:
         return Distilled(loss(classes), its, by, weight, remembered=remembered)
@@ -249,6 +266,20 @@ def best(run: Plan, by: str, warp: float, temperature: float, **fit: Any) -> Non
     run.train(model, "train", **fit)
     run.save_weights(model)
     run.measure(model, with_test_time_augmentation(on_tasks, 0, 16))
+
+
+TAUGHT: dict[str, Any] = dict(teacher="warped-ensemble", by="relations", weight=0.97)
+
+
+@recipe("glyphs/best-distilled", **TAUGHT, warp=0.5, **SUPCON | dict(episodes=2000))
+def best_distilled(
+    run: Plan, teacher: str, by: Any, weight: float, warp: float, temperature: float, **fit: Any
+) -> None:
+    """The same beside a teacher, mirrors as new classes."""
+    model, load = network(), with_new_classes(NEW_CLASSES["mirrors"])
+    its, fit = teachers(run, teacher), fit | dict(warp=warp, load=load)
+    _teach(run, model, lambda _: SupConLoss(temperature), its, by, weight, fit)
+    run.measure(model, on_tasks)
 
 
 def with_new_classes(maps: dict[str, Callable], but_existing: bool = True) -> Load:

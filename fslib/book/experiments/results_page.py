@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fslib import data
+from fslib.augmentation import TestTimeAugmentation
 from fslib.backbones import Conv4, Ensemble, ResNet12
 from fslib.book.experiments.ch11_sharpened import NEW_CLASSES, chosen, on_unit_vectors
 from fslib.book.experiments.measures import on_tasks, with_test_time_augmentation, within_alphabets
@@ -17,7 +18,7 @@ from fslib.book.experiments.running import Load, Plan
 from fslib.data import ImageSet
 from fslib.losses import SupConLoss
 from fslib.methods import FewShotClassifier, PrototypicalNetwork
-from fslib.training import Objective
+from fslib.training import Distilled, Objective
 
 COPIES = (0, 16)
 UNIT: dict[str, Any] = dict(unit=True, pools=4)
@@ -46,12 +47,31 @@ def whole(
     run.measure(model, with_test_time_augmentation(on_tasks, *COPIES))
 
 
-@recipe("omniglot/best", channels=64, by="mirrors", temperature=0.03, warp=0.5, **OMNIGLOT | dict(episodes=6000))
+BEST: dict[str, Any] = dict(by="mirrors", temperature=0.03, warp=0.5)
+
+
+@recipe("omniglot/best", channels=64, **BEST, **OMNIGLOT | dict(episodes=6000))
+@recipe("omniglot/best-wide", channels=128, **BEST, **OMNIGLOT)
 def best(run: Plan, channels: int, by: str, temperature: float, warp: float, **fit: Any) -> None:
     """The recipe with more classes, as chapter 11 stacks what helps on Glyphs; wider, it is another network."""
     model = on_unit_vectors(Conv4(channels, normalize=True))
     fit |= dict(objective=lambda _: SupConLoss(temperature), warp=warp)
     run.train(model, "train+validation", load=more_classes(by, lambda split: data.load("omniglot", split)), **fit)
+    run.measure(model, with_test_time_augmentation(on_tasks, *COPIES))
+
+
+@recipe("omniglot/best-distilled", by="embeddings", weight=0.9, temperature=0.03, warp=0.5, **OMNIGLOT)
+def best_distilled(run: Plan, by: Any, weight: float, temperature: float, warp: float, **fit: Any) -> None:
+    """The same network, one look taught by sixteen of a network like it."""
+    model = on_unit_vectors(Conv4(64, normalize=True))
+    its = on_unit_vectors(TestTimeAugmentation(run.network("omniglot/best"), 16))
+    load = more_classes("mirrors", lambda split: data.load("omniglot", split))
+    remembered = run.embedded(its, "train+validation", load)
+
+    def objective(_: int) -> Objective:
+        return Distilled(SupConLoss(temperature), its, by, weight, remembered=remembered)
+
+    run.train(model, "train+validation", load=load, objective=objective, warp=warp, **fit)
     run.measure(model, with_test_time_augmentation(on_tasks, *COPIES))
 
 

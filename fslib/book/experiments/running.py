@@ -90,8 +90,8 @@ class Plan:
         self.teachers.append((name, seed))
         return _planned(find(name), self.seed if seed is None else seed).models[-1].feature_extractor
 
-    def embedded(self, model: FewShotClassifier, split: str) -> Tensor:
-        """What a trained model makes of each image that is trained on, (images, d)."""
+    def embedded(self, model: FewShotClassifier, split: str, load: Load | None = None) -> Tensor:
+        """What a trained model makes of each image that is trained on, (images, d); loaded as for :meth:`train`."""
         return torch.zeros(1, 1)
 
     def train(
@@ -200,9 +200,9 @@ class Training(Plan):
         split = self.split or _planned(find(name), seed).trained[-1].split
         return _network(name, split, seed, self.validate, self.runs)
 
-    def embedded(self, model: FewShotClassifier, split: str) -> Tensor:
+    def embedded(self, model: FewShotClassifier, split: str, load: Load | None = None) -> Tensor:
         """What a trained model makes of each image, once for all its students; see :meth:`Plan.embedded`."""
-        images = self.load(self.split or split)
+        images = (load or self.load)(self.split or split)
         teacher = described("teacher", model) | {"weights": weights_digest(model), "images": images.digest}
         name = hashlib.sha256(repr(teacher).encode()).hexdigest()[:12]
         kept = self.runs / self.recipe.dataset / f"embedded-{name}.pt"
