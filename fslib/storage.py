@@ -116,11 +116,11 @@ def load(path: str | Path) -> methods.FewShotClassifier:
     return read(path)[0]
 
 
-def read(path: str | Path) -> tuple[methods.FewShotClassifier, dict[str, Any]]:
-    """Load a classifier, and what :func:`save` was given beside it; see :func:`load`."""
+def read(path: str | Path, what: str = "classifier") -> tuple[methods.FewShotClassifier, dict[str, Any]]:
+    """Load a classifier, and what :func:`save` was given beside it; see :func:`load`. Errors call it ``what``."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no saved classifier {path}.")
+        raise FileNotFoundError(f"There is no saved {what} {path}.")
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
@@ -132,9 +132,7 @@ def read(path: str | Path) -> tuple[methods.FewShotClassifier, dict[str, Any]]:
                 model = _read_model(stored, content["model"] if version else content, version)
                 beside = _read_beside(stored, metadata, content.get("beside"))
     except Exception as error:  # whatever a damaged or tampered file leads to
-        raise ValueError(
-            f"{path} is not a classifier that fslib.save has written, or it is damaged."
-        ) from error
+        raise ValueError(f"{path} is not a {what} that fslib has saved, or it is damaged.") from error
     check_version(path, version, FORMAT)
     return model.to("cpu", torch.float32).eval(), beside
 

@@ -45,7 +45,7 @@ def test_from_a_folder_to_answers(desk, capsys):
     assert status == 0 and err == ""
     assert out.splitlines()[:4] == ["bøx: 3", "cross: 3", "vee: 3", "3 classes, 9 pictures: my.model"]
     assert re.fullmatch(
-        r"On 164 classes held out, 9\d % of the pictures of known classes are kept, \d\d % of others refused\.",
+        r"On 164 held-out classes: of known ones 9\d % of the pictures are kept, of the others \d\d % are refused\.",
         out.splitlines()[4],
     )
     status, out, err = run(capsys, "predict", "my.model", "new", "letters/vee/0.png")
@@ -117,8 +117,8 @@ def test_mistakes_are_told_in_a_sentence(desk, capsys):
         ("fit", "letters", "-o", "m", "--keep", "2"): "keep is a share between 0 and 1",
         ("fit", "letters", "-o", "m", "--photographs", "resnet17"): "torchvision has no model 'resnet17'",
         ("fit", "letters", "-o", "m", "--held-out", "letters"): "Held-out classes are other ones",
-        ("predict", "half.model", "new"): "half.model is not a classifier",
-        ("predict", "gone.model", "new"): "There is no saved classifier gone.model",
+        ("predict", "half.model", "new"): "half.model is not a predictor",
+        ("predict", "gone.model", "new"): "There is no saved predictor gone.model",
     }
     for arguments, message in wrong.items():
         with pytest.raises(SystemExit) as refused:

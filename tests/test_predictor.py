@@ -163,9 +163,8 @@ def test_what_is_of_no_class_is_refused():
     strangers = table(30, seed=2)[0]
     assert (fitted.predict(strangers) == -1).mean() > 0.9
     assert (fitted.predict(table(3)[0]) == y).mean() > 0.9
-    assert "On 40 classes held out, 95 % of the pictures of known classes are kept, 100 % of others refused." == str(
-        fitted.calibration_
-    )
+    wanted = "On 40 held-out classes: of known ones 95 % of the pictures are kept, of the others 100 % are refused."
+    assert str(fitted.calibration_) == wanted
 
 
 def identity():
@@ -505,7 +504,7 @@ TAMPERED = {
 @pytest.mark.parametrize("what", TAMPERED)
 def test_a_tampered_file_is_refused_in_a_sentence(what, saved):
     rewritten(saved, TAMPERED[what])
-    with pytest.raises(ValueError, match=r"m\.model is not a predictor that was saved, or it is damaged\.$"):
+    with pytest.raises(ValueError, match=r"m\.model is not a predictor that fslib has saved, or it is damaged\.$"):
         FewShotPredictor.load(saved)
 
 
@@ -517,7 +516,7 @@ def test_a_changed_byte_or_a_missing_half_is_noticed(saved):
             FewShotPredictor.load(saved)
     for length in (0, 7, len(whole) // 2, len(whole) - 1):
         saved.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"m\.model is not a classifier that fslib.save has written, or it is dam"):
+        with pytest.raises(ValueError, match=r"m\.model is not a predictor that fslib has saved, or it is dam"):
             FewShotPredictor.load(saved)
 
 
@@ -528,7 +527,7 @@ def test_other_files_are_refused_in_a_sentence(saved, tmp_path):
     storage.save(PrototypicalNetwork(Conv4(4)), tmp_path / "c.safetensors")
     with pytest.raises(ValueError, match=r"holds a classifier and no predictor; FewShotPredictor.* makes one of it"):
         FewShotPredictor.load(tmp_path / "c.safetensors")
-    with pytest.raises(FileNotFoundError, match=r"There is no saved classifier .*gone"):
+    with pytest.raises(FileNotFoundError, match=r"There is no saved predictor .*gone"):
         FewShotPredictor.load(tmp_path / "gone")
 
 

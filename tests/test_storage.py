@@ -123,7 +123,7 @@ def test_damaged_file_is_named(model, tmp_path, content):
         save_file(model.state_dict(), path)
     else:
         path.write_bytes({"": b"", "junk": b"junk" * 100, "half": whole[: len(whole) // 2]}[content])
-    with pytest.raises(ValueError, match=r"model\.safetensors is not a classifier that fslib\.save"):
+    with pytest.raises(ValueError, match=r"model\.safetensors is not a classifier that fslib has saved"):
         fslib.load(path)
 
 
@@ -201,7 +201,7 @@ def test_a_tampered_file_is_named(tmp_path, what, wrapped):
     path, plan = tmp_path / "model.safetensors", TAMPERED[what]
     wrap = wrapped and not (isinstance(plan, dict) and "format" in plan)
     written(path, PrototypicalNetwork(Conv4(8)), {"format": 1, "model": plan} if wrap else plan)
-    with pytest.raises(ValueError, match=r"model\.safetensors is not a classifier that fslib\.save"):
+    with pytest.raises(ValueError, match=r"model\.safetensors is not a classifier that fslib has saved"):
         fslib.load(path)
 
 

@@ -280,4 +280,14 @@ QUESTIONS: dict[str, Number | Choice] = {
         "the accuracy across families change?",
         lambda: _points("leace", "as-it-is", "test, across families", **_HARDER), -10, 10, 0.1, "points",
     ),
+    "sure-strangers": Number(
+        "None of these letters is among the eight classes of the predictor. How many of its answers have a probability "
+        "above 0.9?",
+        "of the strangers' answers {} are surer than 0.9", 0, 100,
+    ),
+    "strangers-refused": Number(
+        "The threshold refuses most strangers among the held-out classes, letters of four scripts. How many of the "
+        "pictures of eight other letters of our own script does it refuse?",
+        "strangers refused {}", 0, 100,
+    ),
 }  # fmt: skip

@@ -40,8 +40,8 @@ class Calibration:
 
     def __str__(self) -> str:
         return (
-            f"On {self.classes} classes held out, {100 * self.kept:.0f} % of the pictures of known classes are kept, "
-            f"{100 * self.refused:.0f} % of others refused."
+            f"On {self.classes} held-out classes: of known ones {100 * self.kept:.0f} % of the pictures are kept, "
+            f"of the others {100 * self.refused:.0f} % are refused."
         )
 
 

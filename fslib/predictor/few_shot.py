@@ -258,7 +258,7 @@ class FewShotPredictor(Estimator):
             FileNotFoundError: if there is no such file.
             ValueError: if it holds no predictor, is damaged, or comes from a newer version.
         """
-        model, stored = storage.read(path)
+        model, stored = storage.read(path, "predictor")
         version = stored.get("predictor")
         if type(version) is not int:
             raise ValueError(
@@ -279,7 +279,7 @@ class FewShotPredictor(Estimator):
             for embeddings in (examples.embeddings, *(predictor._others or ())[:1]):
                 predictor._compared(check_finite(embeddings))
         except Exception as error:  # whatever a tampered file leads to
-            raise ValueError(f"{path} is not a predictor that was saved, or it is damaged.") from error
+            raise ValueError(f"{path} is not a predictor that fslib has saved, or it is damaged.") from error
         return predictor
 
     # What it is built of ------------------------------------------------------------------------------------------
