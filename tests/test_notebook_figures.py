@@ -1,4 +1,5 @@
-"""The figures in JupyterLab, from an installed wheel, with the ipywidgets of Colab and today's, and no network.
+"""The figures, and the button for files of one's own, in JupyterLab: from an installed wheel, with the ipywidgets of
+Colab and today's, and no network.
 
 `make browser` puts the wheel, and the older ipywidgets, where this test looks for them.
 """
@@ -11,10 +12,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 from fslib.book.figures import FIGURES
 from tests.page import LIVE, ROOT, chromium, served
@@ -40,28 +44,9 @@ NAME_OUTPUTS = """(names) => jupyterapp.shell.currentWidget.content.widgets.forE
 })"""
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(number, marks=pytest.mark.xdist_group(f"lab{number}")) for number in "78"],
-)
-def version(request):
-    """Of ipywidgets."""
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def lab(version, tmp_path_factory):
-    """The address of a JupyterLab that has the wheel, over a folder with a notebook of all figures."""
-    folder = tmp_path_factory.mktemp(f"lab{version}")
-    cells = [
-        "import fslib, ipywidgets\nfrom fslib import figures\n\nshown = {}",
-        *(
-            f'shown["{n}"] = figures.show("{n}", link="{link}")\nshown["{n}"]'
-            for n, link in LINKS.items()
-        ),
-        'set_later = figures.show("metric-plane")\nset_later',
-    ]
-    notebook = {
+def notebook_of(cells):
+    """A notebook of these cells of code."""
+    return {
         "cells": [
             {
                 "cell_type": "code",
@@ -79,7 +64,36 @@ def lab(version, tmp_path_factory):
         "nbformat": 4,
         "nbformat_minor": 5,
     }
-    (folder / "figures.ipynb").write_text(json.dumps(notebook), encoding="utf8")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(number, marks=pytest.mark.xdist_group(f"lab{number}")) for number in "78"],
+)
+def version(request):
+    """Of ipywidgets."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def lab(version, tmp_path_factory):
+    """The address of a JupyterLab that has the wheel, over a folder with a notebook of all figures, and one of the
+    cells of chapter 22 that take files."""
+    folder = tmp_path_factory.mktemp(f"lab{version}")
+    figures = [
+        "import fslib, ipywidgets\nfrom fslib import figures\n\nshown = {}",
+        *(
+            f'shown["{n}"] = figures.show("{n}", link="{link}")\nshown["{n}"]'
+            for n, link in LINKS.items()
+        ),
+        'set_later = figures.show("metric-plane")\nset_later',
+    ]
+    chapter = json.loads((ROOT / "chapters/22_your_own_images.ipynb").read_text(encoding="utf8"))
+    source = {cell["id"]: "".join(cell["source"]) for cell in chapter["cells"]}
+    files = [source["imports"], f"folder = Path({str(folder)!r})"]
+    files += [source[name] for name in ("receive", "upload", "yours")]
+    for name, cells in {"figures": figures, "files": files}.items():
+        (folder / f"{name}.ipynb").write_text(json.dumps(notebook_of(cells)), encoding="utf8")
     older = [OLDER] if version == "7" else []
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, [*older, WHEEL])),
@@ -120,13 +134,9 @@ def browser():
         yield browser
 
 
-@pytest.fixture(scope="module")
-def notebook(lab, browser):
-    """The notebook, run, and a list of what was asked of elsewhere."""
-    page, elsewhere = browser.new_page(viewport={"width": 1200, "height": 900}), []
-    ours = (lab, lab.replace("http", "ws"), "data:", "blob:")
-    page.on("request", lambda r: r.url.startswith(ours) or elsewhere.append(r.url))
-    page.goto(f"{lab}/lab/tree/figures.ipynb?reset")
+def run_all(page, address):
+    """Open a notebook, and run it from top to bottom."""
+    page.goto(address)
     page.wait_for_function(
         "window.jupyterapp?.shell?.currentWidget?.context?.isReady", timeout=120_000
     )
@@ -136,6 +146,15 @@ def notebook(lab, browser):
         "jupyterapp.shell.currentWidget.content.widgets.every((cell) => cell.model.executionCount)"
     )
     page.wait_for_function(has_run, timeout=120_000)
+
+
+@pytest.fixture(scope="module")
+def notebook(lab, browser):
+    """The notebook, run, and a list of what was asked of elsewhere."""
+    page, elsewhere = browser.new_page(viewport={"width": 1200, "height": 900}), []
+    ours = (lab, lab.replace("http", "ws"), "data:", "blob:")
+    page.on("request", lambda r: r.url.startswith(ours) or elsewhere.append(r.url))
+    run_all(page, f"{lab}/lab/tree/figures.ipynb?reset")
     page.evaluate(NAME_OUTPUTS, [*LINKS, "set-later"])
     yield page, elsewhere
     page.close()
@@ -238,3 +257,61 @@ def test_python_sets_what_a_figure_shows(notebook, in_a_page):
     there = in_a_page("metric-plane", "#metric-plane?metric=squared_euclidean")
     said, expected = at_last(partial(words, page, "set-later"), there)
     assert said == expected
+
+
+RUN_LAST = """async () => {
+    const { content } = jupyterapp.shell.currentWidget;
+    content.activeCellIndex = content.widgets.length - 1;
+    await jupyterapp.commands.execute("notebook:run-cell");
+    return content.activeCell.model.outputs.toJSON().flatMap((output) => output.text ?? output.evalue).join("");
+}"""
+
+
+def a_file(name, content):
+    """A file to choose, which lies nowhere."""
+    return {"name": name, "mimeType": "", "buffer": content}
+
+
+def a_picture(*stroke):
+    """A drawing of one stroke, as a file holds it."""
+    picture, content = Image.new("L", (60, 60), "white"), BytesIO()
+    ImageDraw.Draw(picture).line(stroke, fill="black", width=4)
+    picture.save(content, "PNG")
+    return content.getvalue()
+
+
+def as_a_mac_zips(pictures):
+    """A zip of a folder, with what Finder puts beside each file."""
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("letters/.DS_Store", b"Bud1")
+        for name, picture in pictures.items():
+            archive.writestr(f"letters/{name}", picture)
+            archive.writestr(f"__MACOSX/letters/{name.replace('/', '/._')}", b"AppleDouble")
+    return content.getvalue()
+
+
+def choose(page, *files):
+    """Press the button, choose files, and wait until Python has them."""
+    with page.expect_file_chooser() as chooser:
+        page.locator(".jp-OutputArea button").click()
+    chooser.value.set_files(list(files))
+    names = [each["name"] for each in files]
+    python = "print(*[name for name, _ in received(upload.value)], sep='/', end='')"
+    has, asked = at_last(lambda: page.evaluate(PRINTED, python), lambda: "/".join(names))
+    assert has == asked
+
+
+def test_files_chosen_with_the_button_are_the_classes(lab, browser):
+    """What a reader of chapter 22 does: choose, run the cell after the button, and choose something else."""
+    bar, hook = a_picture(30, 10, 30, 50), a_picture(15, 10, 45, 10, 45, 50)
+    page = browser.new_page()
+    run_all(page, f"{lab}/lab/tree/files.ipynb?reset")
+    assert "nothing to do" in page.evaluate(RUN_LAST)
+    letters = {"bär/1.png": bar, "bär/2.png": bar, "hook/1.png": hook, "../outside.png": hook}
+    choose(page, a_file("my letters.zip", as_a_mac_zips(letters)))
+    assert page.evaluate(RUN_LAST) == "pictures of bär: 2\npictures of hook: 1\n"
+    assert page.evaluate(PRINTED, "print(*folder.glob('*.png'))") == "\n", "nothing lies outside"
+    choose(page, a_file("one_1.png", bar), a_file("two_1.png", hook), a_file("two_2.png", hook))
+    assert page.evaluate(RUN_LAST) == "pictures of one: 1\npictures of two: 2\n"
+    page.close()

@@ -285,9 +285,9 @@ QUESTIONS: dict[str, Number | Choice] = {
         "above 0.9?",
         "of the strangers' answers {} are surer than 0.9", 0, 100,
     ),
-    "strangers-refused": Number(
-        "The threshold refuses most strangers among the held-out classes, letters of four scripts. How many of the "
-        "pictures of eight other letters of our own script does it refuse?",
-        "strangers refused {}", 0, 100,
+    "strangers-let-in": Number(
+        "The threshold lets in few strangers of the held-out classes, letters of four scripts. Of the pictures of eight "
+        "other letters of our own script, how many does it let in?",
+        "strangers let in {}", 0, 100,
     ),
 }  # fmt: skip

@@ -227,10 +227,7 @@ class FewShotPredictor(Estimator):
         """A sentence for each picture that was left out, and for what a class of a single picture leaves open."""
         self._check_fitted()
         alone = ", ".join(map(repr, self.classes_[self._counts == 1].tolist()))
-        said = (
-            f"Of {alone} there is a single picture: how far others of the class lie from it cannot be calibrated on "
-            "itself, so what is refused rests on other classes alone, and nothing is left to test the class with."
-        )
+        said = f"Of {alone} there is a single picture, and one does not show how pictures of a class vary; add some."
         return [*self._left_out, *([said] if alone else [])]
 
     def save(self, path: str | Path) -> None:

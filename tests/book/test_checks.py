@@ -651,14 +651,14 @@ WRONG = [
     (checks.left_out_distances, without_itself(of_class=False), "its own class alone"),
     (checks.left_out_distances, in_class_order, "in the order of the examples"),
     (checks.left_out_distances, lambda s, y: without_itself()(s, y).mean(), "should be (10,), but is ()"),
-    (checks.cheapest_threshold, costing(lambda a, b, p, c: p * a + c * (1 - p) * b), "refusing a known one costs 1"),
-    (checks.cheapest_threshold, costing(lambda a, b, p, c: p * a + (1 - p) * b), "cost differently"),
-    (checks.cheapest_threshold, costing(lambda a, b, p, c: c * a + b), "weigh both shares"),
-    (checks.cheapest_threshold, costing(lambda a, b, p, c: c * (1 - p) * a + p * b), "that of the known"),
-    (checks.cheapest_threshold, costing(also=()), "cheapest to accept nothing"),
-    (checks.cheapest_threshold, lambda k, u, p, c: costing()(k, u, len(u) / len([*k, *u]), c), "the third argument"),
-    (checks.cheapest_threshold, lambda k, u, p, c: costing()(-k, -u, p, c), "what is far refused"),
-    (checks.cheapest_threshold, costing(best=max), "the least"),
+    (checks.least_cost, costing(lambda a, b, p, c: p * a + c * (1 - p) * b), "refusing a known one costs 1"),
+    (checks.least_cost, costing(lambda a, b, p, c: p * a + (1 - p) * b), "cost differently"),
+    (checks.least_cost, costing(lambda a, b, p, c: c * a + b), "weigh both shares"),
+    (checks.least_cost, costing(lambda a, b, p, c: c * (1 - p) * a + p * b), "that of the known"),
+    (checks.least_cost, costing(also=()), "cheapest to accept nothing"),
+    (checks.least_cost, lambda k, u, p, c: costing()(k, u, len(u) / len([*k, *u]), c), "the third argument"),
+    (checks.least_cost, lambda k, u, p, c: costing()(-k, -u, p, c), "what is far refused"),
+    (checks.least_cost, costing(best=max), "the least"),
 ]
 
 

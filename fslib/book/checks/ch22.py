@@ -250,10 +250,10 @@ def _threshold(known: Tensor, unknown: Tensor, strangers: float, price: float) -
 
 def _told_apart(cases: list[tuple]) -> bool:
     """Whether each mistake is another one in the first case in which it is none by luck."""
-    right = [float(cheapest_threshold.right(*case)) for case in cases]
+    right = [float(least_cost.right(*case)) for case in cases]
     costs = {
         key: [[float(answer(*case)) for case in cases] for answer in wrong.answers]
-        for key, wrong in cheapest_threshold.wrong.items()
+        for key, wrong in least_cost.wrong.items()
     }
     for key, several in costs.items():
         for own in several:
@@ -274,7 +274,7 @@ def _distances() -> list[tuple[Tensor, Tensor, float, float]]:
             return cases
 
 
-cheapest_threshold = Exercise(
+least_cost = Exercise(
     asks="22.3: the least expected cost of a picture, over all thresholds",
     level="hard",
     minutes=15,
