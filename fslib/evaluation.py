@@ -530,7 +530,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="a file that fslib.save has written; or prototypical or matching, for an untrained Conv-4",
     )
     parser.add_argument(
-        "--data", default="glyphs", help="glyphs or omniglot (default: %(default)s)"
+        "--data", default="glyphs", help="glyphs, omniglot or digits (default: %(default)s)"
     )
     parser.add_argument("--split", default="test", help="of the data (default: %(default)s)")
     for name, default in (
