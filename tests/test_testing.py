@@ -12,6 +12,7 @@ from fslib.methods import (
     CosineClassifier,
     FewShotClassifier,
     FiLMNetwork,
+    FineTunedNetwork,
     LogisticRegression,
     MahalanobisClassifier,
     MatchingNetwork,
@@ -45,6 +46,8 @@ METHODS = {
     ),
     "FEAT": lambda: FEAT(Conv4(8), 8),
     "FiLM": lambda: FiLMNetwork(Conv4(8, pools=3, pooling="none"), 8),
+    "fine-tuned layers": lambda: FineTunedNetwork(Conv4(8), layers=2, steps=3),
+    "fine-tuned residual": lambda: FineTunedNetwork(Conv4(8), tuned="residual", steps=3),
 }
 
 

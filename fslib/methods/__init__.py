@@ -5,6 +5,7 @@ from fslib.methods.base import FewShotClassifier
 from fslib.methods.baselines import CosineClassifier, LogisticRegression
 from fslib.methods.feat import FEAT
 from fslib.methods.film import FiLMNetwork
+from fslib.methods.fine_tuned import FineTunedNetwork
 from fslib.methods.mahalanobis import MahalanobisClassifier
 from fslib.methods.matching import ContextMatchingNetwork, MatchingNetwork
 from fslib.methods.prototypical import PrototypicalNetwork, prototypes
@@ -18,6 +19,7 @@ __all__ = [
     "CosineClassifier",
     "FewShotClassifier",
     "FiLMNetwork",
+    "FineTunedNetwork",
     "LogisticRegression",
     "MahalanobisClassifier",
     "MatchingNetwork",

@@ -130,11 +130,13 @@ METHODS: dict[str, Callable[[], methods.FewShotClassifier]] = {
     "alignment": lambda: methods.PreClassifierAlignment(conv(), steps=3),
     "FEAT": lambda: methods.FEAT(conv(), 8, dropout=0.0),
     "FiLM": lambda: methods.FiLMNetwork(maps(), 8),
+    "fine-tuned layers": lambda: methods.FineTunedNetwork(conv(), steps=3),
+    "fine-tuned residual": lambda: methods.FineTunedNetwork(conv(), 2, "residual", steps=3),
 }  # fmt: skip
 TRAINED = {
     name: make
     for name, make in METHODS.items()
-    if name not in ("logistic regression", "cosine classifier", "alignment")
+    if name not in ("logistic regression", "cosine classifier", "alignment", "fine-tuned layers", "fine-tuned residual")
 }
 
 LOSSES: dict[str, Callable[[], Any]] = {
