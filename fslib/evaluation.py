@@ -474,7 +474,10 @@ def _shares_right(
     model: FewShotClassifier, embeddings: Tensor, stack: Episode, targets: Tensor
 ) -> Tensor:
     """Of each episode the share of its queries that are right, NaN if one has no answer, (episodes,)."""
-    scores = model.compare(embeddings[stack.support], stack.support_labels, embeddings[stack.query])
+    known = {"classes": stack.classes} if model.knows_classes else {}
+    scores = model.compare(
+        embeddings[stack.support], stack.support_labels, embeddings[stack.query], **known
+    )
     _check_scores(scores, (*stack.query.shape, stack.way))
     best, answers = scores.max(-1)
     right = (answers == targets).float()

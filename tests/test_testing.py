@@ -13,6 +13,7 @@ from fslib.methods import (
     FewShotClassifier,
     FiLMNetwork,
     FineTunedNetwork,
+    GuidedPrototypicalNetwork,
     LogisticRegression,
     MahalanobisClassifier,
     MatchingNetwork,
@@ -48,6 +49,7 @@ METHODS = {
     "FiLM": lambda: FiLMNetwork(Conv4(8, pools=3, pooling="none"), 8),
     "fine-tuned layers": lambda: FineTunedNetwork(Conv4(8), layers=2, steps=3),
     "fine-tuned residual": lambda: FineTunedNetwork(Conv4(8), tuned="residual", steps=3),
+    "guided": lambda: GuidedPrototypicalNetwork(Conv4(8), torch.zeros(3, 8)),
 }
 
 

@@ -46,6 +46,11 @@ def test_raw_pixels_reach_what_any_transfer_has_to_beat(digits, way, shot, expec
     assert abs(accuracy.mean - expected) < 0.025
 
 
+def test_no_picture_is_in_both_halves(digits):
+    first, second = ({picture.numpy().tobytes() for picture in half.images} for half in data.halves(digits))
+    assert not first & second and len(first | second) > 1790
+
+
 def test_there_is_no_training_split():
     assert data.load("digits", "test").digest == data.load("digits").digest
     for split in ("train", "validation", "train+test"):

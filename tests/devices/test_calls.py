@@ -130,6 +130,7 @@ METHODS: dict[str, Callable[[], methods.FewShotClassifier]] = {
     "alignment": lambda: methods.PreClassifierAlignment(conv(), steps=3),
     "FEAT": lambda: methods.FEAT(conv(), 8, dropout=0.0),
     "FiLM": lambda: methods.FiLMNetwork(maps(), 8),
+    "guided": lambda: methods.GuidedPrototypicalNetwork(conv(), EMBEDDINGS[:8]),
     "fine-tuned layers": lambda: methods.FineTunedNetwork(conv(), steps=3),
     "fine-tuned residual": lambda: methods.FineTunedNetwork(conv(), 2, "residual", steps=3),
 }  # fmt: skip

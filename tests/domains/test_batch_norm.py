@@ -138,6 +138,19 @@ def test_labels_are_not_looked_at_and_a_method_is_measured_as_ever(tiny):
         assert torch.equal(evaluate(model, tiny, way=4, query=3, episodes=20).per_episode, expected.per_episode)
 
 
+class Peeking(PrototypicalNetwork):
+    """The mistake: statistics of the very pictures that are asked about, queries among them, and nobody is told."""
+
+    def embed(self, images):
+        with adabn(self.feature_extractor, images):
+            return super().embed(images)
+
+
+def test_statistics_of_the_queries_would_be_found():
+    with pytest.raises(AssertionError, match="a query is answered as if it were alone"):
+        check_method(Peeking(networks()["Conv-4"]))
+
+
 def test_batch_norm_that_embedding_does_not_pass_is_left_alone(tiny):
     model = trained(RelationNetwork(Conv4(4), VectorRelation(4)))
     before = copy.deepcopy(model.relation_module.state_dict())
