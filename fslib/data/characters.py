@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from fslib.data.glyphs import named, script_of
 
-#: How two characters can be related, the nearest first: the same but for the modifiers, the same but for the case, of
-#: one script.
+#: How two characters can be related, the nearest first. They are the same but for the modifiers, the same but for the
+#: case, or of one script.
 RELATIONS = ("modifier", "case", "script")
 
 #: Relatives of each class, by relation.

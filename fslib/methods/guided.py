@@ -33,8 +33,8 @@ class Prior:
 def prior_means(graph: Graph, data: ImageSet, train: ImageSet, embeddings: Tensor) -> Prior:
     """Expect of each class the mean of the prototypes of its nearest relatives among the training classes.
 
-    Where a class has relatives by several relations, those by the nearest count, as :data:`RELATIONS` orders them;
-    where it has none, all training classes do.
+    Where a class has relatives by several relations, those by the nearest count, in the order of
+    :data:`fslib.data.characters.RELATIONS`; where it has none, all training classes do.
 
     Args:
         graph: relatives of the classes of ``data`` among those of ``train``, as :func:`fslib.data.characters.graph`
