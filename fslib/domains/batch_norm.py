@@ -25,7 +25,8 @@ def adabn(network: nn.Module, target: Target, batch: int = 512) -> Iterator[None
 
     Mean and variance are those of all activations together, the variance divided by their number. Statistics of a
     layer move what the next one sees, so that each pass over the target makes one more layer exact; there are as many
-    passes as layers. Batch norm that embedding does not pass, as in a relation module, is left alone.
+    passes as layers. Batch norm that embedding does not pass, as in a relation module, is left alone; of a method whose
+    last layers come after, as of :class:`fslib.methods.FineTunedNetwork`, give the ``feature_extractor``.
 
     Statistics of pictures beside the queries leave a method inductive. Taken from the queries themselves they make it
     transductive, and then a result should say so.

@@ -11,7 +11,7 @@ from torch import nn
 from fslib.backbones import Conv4, FrozenConv4, ResNet12
 from fslib.domains import adabn
 from fslib.evaluation import embed_all, evaluate
-from fslib.methods import PrototypicalNetwork, RelationNetwork, VectorRelation
+from fslib.methods import FineTunedNetwork, PrototypicalNetwork, RelationNetwork, VectorRelation
 from fslib.testing import check_method
 
 preprocessing = pytest.importorskip("sklearn.preprocessing")
@@ -157,6 +157,15 @@ def test_batch_norm_that_embedding_does_not_pass_is_left_alone(tiny):
     with adabn(model, tiny):
         assert all(torch.equal(before[name], t) for name, t in model.relation_module.state_dict().items())
         assert embed_all(model, tiny).isfinite().all()
+
+
+def test_of_layers_that_come_after_the_network_is_given(tiny):
+    model = FineTunedNetwork(networks()["Conv-4"], layers=1, steps=1)
+    before = copy.deepcopy(model.state_dict())
+    with adabn(model.feature_extractor, tiny):
+        last = model.feature_extractor[3][1].running_mean
+        assert not torch.equal(last, before["feature_extractor.3.1.running_mean"])
+        assert evaluate(model, tiny, way=3, query=2, episodes=4).mean > 0
 
 
 BATCH_NORM_THAT_IS_NONE = [
