@@ -31,7 +31,7 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
         (tensor(0.), tensor(0.5000))
     """
     check_embeddings(source, target)
-    apart = torch.cov(source.mT) - torch.cov(target.mT)
+    apart = _covariance(source) - _covariance(target)
     return apart.square().sum() / (4 * source.shape[1] ** 2)
 
 
@@ -95,6 +95,12 @@ def check_embeddings(source: Tensor, target: Tensor) -> None:
             "A distribution is of two embeddings or more, "
             f"but the source has {len(source)} and the target {len(target)}."
         )
+
+
+def _covariance(embeddings: Tensor) -> Tensor:
+    """Unbiased, (n, d) → (d, d); that of PyTorch itself keeps a GPU waiting."""
+    centred = embeddings - embeddings.mean(0)
+    return centred.mT @ centred / (len(embeddings) - 1)
 
 
 def _median(squared: Tensor) -> Tensor:
