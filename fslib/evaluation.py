@@ -474,7 +474,10 @@ def _shares_right(
     model: FewShotClassifier, embeddings: Tensor, stack: Episode, targets: Tensor
 ) -> Tensor:
     """Of each episode the share of its queries that are right, NaN if one has no answer, (episodes,)."""
-    scores = model.compare(embeddings[stack.support], stack.support_labels, embeddings[stack.query])
+    known = {"classes": stack.classes} if model.knows_classes else {}
+    scores = model.compare(
+        embeddings[stack.support], stack.support_labels, embeddings[stack.query], **known
+    )
     _check_scores(scores, (*stack.query.shape, stack.way))
     best, answers = scores.max(-1)
     right = (answers == targets).float()
@@ -530,7 +533,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="a file that fslib.save has written; or prototypical or matching, for an untrained Conv-4",
     )
     parser.add_argument(
-        "--data", default="glyphs", help="glyphs or omniglot (default: %(default)s)"
+        "--data", default="glyphs", help="glyphs, omniglot or digits (default: %(default)s)"
     )
     parser.add_argument("--split", default="test", help="of the data (default: %(default)s)")
     for name, default in (

@@ -32,6 +32,7 @@ CLASSIFIERS: dict[str, type[nn.Module]] = {
         methods.PreClassifierAlignment,
         methods.FEAT,
         methods.FiLMNetwork,
+        methods.FineTunedNetwork,
     )
 }
 #: What a classifier may be built of. Nothing else comes out of a file.

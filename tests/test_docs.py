@@ -9,6 +9,7 @@ import pytest
 
 import fslib
 from fslib import distillation, losses, metrics, objectives, storage
+from fslib.domains import moments
 
 
 class Finder(doctest.DocTestFinder):
@@ -46,7 +47,7 @@ METRICS = [
 ]
 LOSSES = [
     each
-    for module in (losses, objectives, distillation)
+    for module in (losses, objectives, distillation, moments)
     for name, each in vars(module).items()
     if callable(each) and getattr(each, "__module__", "") == module.__name__
     if not name.startswith(("_", "in_", "check_", "mined_"))

@@ -12,6 +12,8 @@ from fslib.methods import (
     CosineClassifier,
     FewShotClassifier,
     FiLMNetwork,
+    FineTunedNetwork,
+    GuidedPrototypicalNetwork,
     LogisticRegression,
     MahalanobisClassifier,
     MatchingNetwork,
@@ -45,6 +47,9 @@ METHODS = {
     ),
     "FEAT": lambda: FEAT(Conv4(8), 8),
     "FiLM": lambda: FiLMNetwork(Conv4(8, pools=3, pooling="none"), 8),
+    "fine-tuned layers": lambda: FineTunedNetwork(Conv4(8), layers=2, steps=3),
+    "fine-tuned residual": lambda: FineTunedNetwork(Conv4(8), tuned="residual", steps=3),
+    "guided": lambda: GuidedPrototypicalNetwork(Conv4(8), torch.zeros(3, 8)),
 }
 
 

@@ -88,7 +88,7 @@ def load(splits: Sequence[str]) -> ImageSet:
         images=images[kept].reshape(-1, 1, SIDE, SIDE),
         labels=torch.arange(len(kept)).repeat_interleave(EXAMPLES),
         class_names=[unicodedata.name(chr(characters[i])) for i in kept],
-        class_groups=[_NAMES.get(scripts[i], scripts[i].capitalize()) for i in kept],
+        class_groups=[named(scripts[i]) for i in kept],
         domains=faces[kept].flatten(),
     )
 
@@ -172,6 +172,11 @@ def script_of(character: str) -> str | None:
         ),
         None,
     )
+
+
+def named(script: str) -> str:
+    """A writing system as people write it: ``"Greek"`` for ``"GREEK"``."""
+    return _NAMES.get(script, script.capitalize())
 
 
 def look_alikes(change: Callable[[Tensor], Tensor]) -> list[tuple[str, str]]:

@@ -363,3 +363,37 @@ def check_disjoint(*sets: ImageSet) -> None:
                     f"{first.name} and {second.name} share {len(shared)} classes, {min(shared)} among them; "
                     "training and evaluation need different classes."
                 )
+
+
+def halves(data: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """The pictures of each class in two halves, of all classes each: one to adapt to, the other to measure on.
+
+    What looks at pictures of the classes it is measured on, with or without their labels, must not look at the
+    queries. The first half of a class are the pictures that come first; of pictures that stand in the order of their
+    writers, the halves are mostly by other people.
+
+    Raises:
+        ValueError: if a class has a single picture.
+
+    Example:
+        >>> from fslib import data
+        >>> halves(data.load("digits"))
+        (Digits test, first half: 901 images of 10 classes, Digits test, second half: 896 images of 10 classes)
+    """
+    order, sizes = data.labels.argsort(stable=True), data.labels.bincount(minlength=len(data.class_names))
+    if lone := [name for name, size in zip(data.class_names, sizes.tolist()) if size == 1]:
+        raise ValueError(f"{lone[0]} has a single picture, of which there are no two halves.")
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    first = 2 * rank < sizes[data.labels]
+    return _part(data, first, "first half"), _part(data, ~first, "second half")
+
+
+def _part(data: ImageSet, kept: Tensor, name: str) -> ImageSet:
+    """Those pictures that a mask tells, (n,), of the same classes."""
+    return data._with(
+        name=f"{data.name}, {name}",
+        images=data.images[kept.to(data.images.device)],
+        labels=data.labels[kept],
+        domains=None if data.domains is None else data.domains[kept],
+    )

@@ -5,6 +5,8 @@ from fslib.methods.base import FewShotClassifier
 from fslib.methods.baselines import CosineClassifier, LogisticRegression
 from fslib.methods.feat import FEAT
 from fslib.methods.film import FiLMNetwork
+from fslib.methods.fine_tuned import FineTunedNetwork
+from fslib.methods.guided import GuidedPrototypicalNetwork, Prior, posterior_means, prior_means
 from fslib.methods.mahalanobis import MahalanobisClassifier
 from fslib.methods.matching import ContextMatchingNetwork, MatchingNetwork
 from fslib.methods.prototypical import PrototypicalNetwork, prototypes
@@ -18,14 +20,19 @@ __all__ = [
     "CosineClassifier",
     "FewShotClassifier",
     "FiLMNetwork",
+    "FineTunedNetwork",
+    "GuidedPrototypicalNetwork",
     "LogisticRegression",
     "MahalanobisClassifier",
     "MatchingNetwork",
     "PreClassifierAlignment",
+    "Prior",
     "PrototypicalNetwork",
     "RelationModule",
     "RelationNetwork",
     "SubspaceNetwork",
     "VectorRelation",
+    "posterior_means",
+    "prior_means",
     "prototypes",
 ]

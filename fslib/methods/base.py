@@ -30,11 +30,14 @@ class FewShotClassifier(Configured, nn.Module):
         reads_in_order: whether the answer depends on the order in which the support set is given.
         compares_by_network: whether a network compares, which training may run in bfloat16; anything else that
             compares is given float32.
+        knows_classes: whether evaluation tells ``compare`` which classes of the data set its columns are, as
+            ``classes``, (..., classes), so that it finds what is known of them beforehand.
     """
 
     transductive = False
     reads_in_order = False
     compares_by_network = False
+    knows_classes = False
 
     def __init__(self, feature_extractor: nn.Module):
         super().__init__()

@@ -3,6 +3,7 @@
 from fslib.training.checkpoint import History
 from fslib.training.loop import fit, one_cycle
 from fslib.training.steps import (
+    Aligned,
     Augment,
     Augmented,
     Batch,
@@ -18,6 +19,6 @@ from fslib.training.steps import (
 Objective = Loss  # its former name
 
 __all__ = [
-    "Augment", "Augmented", "Batch", "Distilled", "Episodic", "History", "Loss", "Mixed", "Objective", "OnBatch",
-    "Step", "Subspaces", "fit", "one_cycle",
+    "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "History", "Loss", "Mixed", "Objective",
+    "OnBatch", "Step", "Subspaces", "fit", "one_cycle",
 ]  # fmt: skip

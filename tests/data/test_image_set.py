@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Subset, SubsetRandomSampler
 
 from fslib.augmentation import inverted, mirrored, turned
-from fslib.data import ImageSet, check_disjoint, to_input
+from fslib.data import ImageSet, check_disjoint, halves, to_input
 
 
 def picture(*shape):
@@ -140,7 +140,7 @@ def test_a_mask_has_one_value_an_image(tiny):
         tiny.inputs(torch.ones(95, dtype=torch.bool))
 
 
-def halves(images):
+def half_as_bright(images):
     return images.float() / 510
 
 
@@ -156,7 +156,7 @@ def in_colour(kind=ImageSet, **options):
     return kind("Colours", images, torch.arange(4).repeat(3), list("abcd"), list("xxyy"), torch.arange(12), **options)
 
 
-@pytest.mark.parametrize("kind, options, white", [(ImageSet, dict(transform=halves), 510), (Colour, {}, 255)])
+@pytest.mark.parametrize("kind, options, white", [(ImageSet, dict(transform=half_as_bright), 510), (Colour, {}, 255)])
 def test_what_a_network_sees_belongs_to_the_set(kind, options, white):
     colours = in_colour(kind, **options)
     sent = pickle.loads(pickle.dumps(colours))  # as to the workers of a loader
@@ -170,7 +170,7 @@ def test_what_a_network_sees_belongs_to_the_set(kind, options, white):
 
 
 def test_colours_that_would_be_taken_for_ink_are_told(recwarn):
-    in_colour(transform=halves), in_colour(Colour)
+    in_colour(transform=half_as_bright), in_colour(Colour)
     assert not recwarn
     with pytest.warns(UserWarning, match="taken for dark ink on white paper"):
         in_colour()
@@ -407,3 +407,22 @@ def test_new_classes_of_a_set_without_groups_and_domains(tiny):
 def test_what_makes_no_new_classes_is_said(tiny, maps, but, says):
     with pytest.raises(ValueError, match=says):
         tiny.with_new_classes(maps, but)
+
+
+def test_halves_share_no_picture_and_miss_none_and_hold_all_classes(tiny):
+    shuffled = torch.randperm(len(tiny), generator=torch.Generator().manual_seed(0))[:-1]  # one class has eleven
+    whole = replace(tiny, images=tiny.images[shuffled], labels=tiny.labels[shuffled], domains=tiny.domains[shuffled])
+    first, second = halves(whole)
+    for c in range(8):
+        of_class = whole.labels == c
+        joined = [torch.cat([getattr(half, part)[half.labels == c] for half in (first, second)])
+                  for part in ("images", "domains")]  # fmt: skip
+        assert torch.equal(joined[0], whole.images[of_class]) and torch.equal(joined[1], whole.domains[of_class])
+        assert (first.labels == c).sum() - (second.labels == c).sum() in (0, 1)
+    assert first.class_names == second.class_names == whole.class_names
+
+
+def test_of_a_single_picture_there_are_no_halves(tiny):
+    lone = ImageSet("Lone", tiny.images[:3], [0, 1, 0], ["patch", "other patch"])
+    with pytest.raises(ValueError, match="other patch has a single picture, of which there are no two halves"):
+        halves(lone)

@@ -21,6 +21,7 @@ from fslib import (
     backbones,
     data,
     distillation,
+    domains,
     episodes,
     evaluation,
     losses,
@@ -129,11 +130,14 @@ METHODS: dict[str, Callable[[], methods.FewShotClassifier]] = {
     "alignment": lambda: methods.PreClassifierAlignment(conv(), steps=3),
     "FEAT": lambda: methods.FEAT(conv(), 8, dropout=0.0),
     "FiLM": lambda: methods.FiLMNetwork(maps(), 8),
+    "guided": lambda: methods.GuidedPrototypicalNetwork(conv(), EMBEDDINGS[:8]),
+    "fine-tuned layers": lambda: methods.FineTunedNetwork(conv(), steps=3),
+    "fine-tuned residual": lambda: methods.FineTunedNetwork(conv(), 2, "residual", steps=3),
 }  # fmt: skip
 TRAINED = {
     name: make
     for name, make in METHODS.items()
-    if name not in ("logistic regression", "cosine classifier", "alignment")
+    if name not in ("logistic regression", "cosine classifier", "alignment", "fine-tuned layers", "fine-tuned residual")
 }
 
 LOSSES: dict[str, Callable[[], Any]] = {
@@ -149,6 +153,12 @@ LOSSES: dict[str, Callable[[], Any]] = {
     "losses.ArcFaceLoss": lambda: losses.ArcFaceLoss(8, 8),
 }  # fmt: skip
 
+ALIGNMENTS: dict[str, Callable[[], Any]] = {
+    "coral": lambda: domains.coral,
+    "mmd": lambda: domains.mmd,
+    "Adversary": lambda: domains.Adversary(8, 4, ramp=3),
+}  # fmt: skip
+
 STEPS: dict[str, Callable[[], Any]] = {
     **{
         f"distilled by {by}": lambda by=by: training.Distilled(
@@ -159,6 +169,10 @@ STEPS: dict[str, Callable[[], Any]] = {
     "MixUp": lambda: training.Mixed(losses.SoftmaxLoss(8, 8, label_smoothing=0.1)),
     "CutMix of queries": lambda: training.Mixed(how="cutmix"),
     "augmented support": lambda: training.Augmented(None, augmentation.mirrored, "support", but=[2, 3]),
+    **{
+        f"aligned by {name}": lambda make=make: training.Aligned(None, IMAGES, make())
+        for name, make in ALIGNMENTS.items()
+    },
     "subspaces": lambda: training.Subspaces(
         {"class": (None, 5), "place": (torch.arange(6).repeat(8) % 2, 3)}, losses.SupConLoss()
     ),
@@ -403,6 +417,23 @@ def of_classes(make: Callable[[], Any]) -> Call:
     return call
 
 
+def of_domains(make: Callable[[], Any]) -> Call:
+    """An alignment whose weights, if it has any, are where the embeddings are."""
+
+    def call(on: On) -> Any:
+        loss = built(make)
+        loss = on.model(loss) if isinstance(loss, nn.Module) else loss
+        return with_slope(lambda x: loss(x, on.model(OTHERS)), on.model(EMBEDDINGS))
+
+    return call
+
+
+def adapted(on: On) -> Tensor:
+    model = on.model(built(METHODS["prototypical"])).eval()
+    with torch.no_grad(), domains.adabn(model, on.data()):
+        return model.embed(on.pictures(IMAGES))
+
+
 CALLS: dict[str, Call] = {
     **each(
         metrics,
@@ -528,6 +559,8 @@ CALLS: dict[str, Call] = {
         )
         for loss in (distillation.soft_targets, distillation.embeddings, distillation.relations)
     },
+    **{f"domains.{name}": of_domains(make) for name, make in ALIGNMENTS.items()},
+    "domains.adabn": adapted,
     "augmentation.TestTimeAugmentation": lambda on: on.model(built(twice))(on.model(IMAGES)),
     **{
         f"backbones: {name}": lambda on, make=make: on.model(built(make))(on.model(IMAGES[:2]))

@@ -15,6 +15,7 @@ from fslib.methods import (
     ConvRelation,
     CosineClassifier,
     FiLMNetwork,
+    FineTunedNetwork,
     LogisticRegression,
     MahalanobisClassifier,
     MatchingNetwork,
@@ -39,6 +40,8 @@ METHODS = {
     "alignment": lambda: PreClassifierAlignment(Conv4(8), steps=5),
     "FEAT": lambda: FEAT(Conv4(8), dim=8),
     "FiLM": lambda: FiLMNetwork(Conv4(8, pools=3, pooling="none"), channels=8),
+    "fine-tuned layers": lambda: FineTunedNetwork(Conv4(8), layers=2, steps=3),
+    "fine-tuned residual": lambda: FineTunedNetwork(Conv4(8), tuned="residual", steps=3),
 }
 LABELS = torch.tensor([4, 9, 4, 1, 9, 1])
 
@@ -112,7 +115,7 @@ def test_evaluation_embeds_once_and_answers_as_one_episode_at_a_time(model, tiny
 
 
 def test_it_trains(model, tiny):
-    if isinstance(model, PreClassifierAlignment):
+    if isinstance(model, PreClassifierAlignment | FineTunedNetwork):
         pytest.skip("its fit gives no gradient")
     history = fit(model, tiny, way=4, shot=1, query=4, episodes=25, learning_rate=1e-2, progress=False)
     assert sum(history.loss[-5:]) < sum(history.loss[:5])

@@ -6,6 +6,7 @@ beside the model's. One that adds something to another step keeps that as its ``
 one saw, the embeddings and the scores.
 """
 
+from fslib.training.steps.aligned import Aligned
 from fslib.training.steps.augmented import Augment, Augmented
 from fslib.training.steps.batch import Batch, Loss, Step
 from fslib.training.steps.distilled import Distilled
@@ -14,6 +15,6 @@ from fslib.training.steps.plain import Episodic, OnBatch, as_step, innermost
 from fslib.training.steps.subspaces import Subspaces
 
 __all__ = [
-    "Augment", "Augmented", "Batch", "Distilled", "Episodic", "Loss", "Mixed", "OnBatch", "Step", "Subspaces",
-    "as_step", "innermost",
+    "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "Loss", "Mixed", "OnBatch", "Step",
+    "Subspaces", "as_step", "innermost",
 ]  # fmt: skip
