@@ -43,6 +43,7 @@ NAMES = {
     "distilled": "a teacher beside SupCon",
     "distilled-own-loss": "a teacher beside the prototypical loss",
     "fewer-coordinates": "fewer coordinates",
+    "generations": "an earlier self as the teacher, beside SupCon",
     "longer": "SupCon for longer",
     "loss-arcface": "ArcFace",
     "loss-contrastive": "contrastive loss",
