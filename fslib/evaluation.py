@@ -294,7 +294,6 @@ def evaluate(
     first = drawn[0]
     dim = embeddings.shape[1:].numel()
     chunk = chunk or _chunk(model, first.way, first.shot, first.n_query, dim, where)
-    targets = upload(first.query_labels, where)
     # All at once: small pieces would lie scattered in freed memory.
     accuracies = torch.empty(len(drawn), device=where)
     identity = _Identity(data)
@@ -302,7 +301,7 @@ def evaluate(
         for start in tqdm(range(0, len(drawn), chunk), disable=not progress):
             stack = drawn[start : start + chunk]
             identity.update(stack)
-            accuracies[start : start + chunk] = _shares_right(model, embeddings, stack, targets)
+            accuracies[start : start + chunk] = _shares_right(model, embeddings, stack)
         _check_answered(model, accuracies)
     return Accuracy(accuracies.cpu(), transductive=model.transductive, drawn=identity.digest())
 
@@ -437,7 +436,7 @@ def _drawn(
             "These episodes are drawn already, and a seed changes nothing; leave it out, or give their number."
         )
     stack = episodes[:] if isinstance(episodes, EpisodeSampler) else episodes
-    stack = Episode(*(part.cpu() for part in (stack.classes, stack.support, stack.query)))
+    stack = stack.to("cpu")
     check_episodes(stack, data.labels)
     _check_way(stack.way)
     has = dict(way=stack.way, shot=stack.shot, query=stack.n_query)
@@ -470,9 +469,7 @@ def _checked(embeddings: Tensor, data: ImageSet) -> Tensor:
     return check_finite(embeddings.detach())
 
 
-def _shares_right(
-    model: FewShotClassifier, embeddings: Tensor, stack: Episode, targets: Tensor
-) -> Tensor:
+def _shares_right(model: FewShotClassifier, embeddings: Tensor, stack: Episode) -> Tensor:
     """Of each episode the share of its queries that are right, NaN if one has no answer, (episodes,)."""
     known = {"classes": stack.classes} if model.knows_classes else {}
     scores = model.compare(
@@ -480,7 +477,7 @@ def _shares_right(
     )
     _check_scores(scores, (*stack.query.shape, stack.way))
     best, answers = scores.max(-1)
-    right = (answers == targets).float()
+    right = (answers == upload(stack.query_labels, answers.device)).float()
     if not best.isfinite().all():
         right.masked_fill_(_without_answer(scores, best), torch.nan)
     return right.mean(-1)

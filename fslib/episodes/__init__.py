@@ -11,6 +11,16 @@ Support and query go by these names everywhere:
 ``episode.shot, episode.n_query``   how many examples of each class they are
 ==================================  ============================================
 
+Each way of drawing is one function:
+
+========================  ===========================================================================================
+:class:`EpisodeSampler`   classes and examples from everywhere, or classes from few groups
+:func:`within_groups`     classes of one writing system, support and queries by two writers
+:func:`across_domains`    support and queries of two domains
+:func:`with_unlabelled`   beside support and queries an unlabelled set, with distractors in it
+:func:`unbalanced`        some classes with more queries than others
+========================  ===========================================================================================
+
 Within one program, then, the seed is all there is to keep. Episodes that another program drew, or that another is to
 meet, go through a file: :func:`save` and :func:`load`.
 
@@ -25,5 +35,10 @@ from fslib.episodes.episode import Episode, check_episodes
 from fslib.episodes.groups import within_groups
 from fslib.episodes.sampler import EpisodeSampler
 from fslib.episodes.stored import load, save
+from fslib.episodes.unbalanced import UnbalancedEpisode, unbalanced
+from fslib.episodes.unlabelled import SemiSupervisedEpisode, hide_labels, with_unlabelled
 
-__all__ = ["Episode", "EpisodeSampler", "across_domains", "check_episodes", "load", "save", "within_groups"]
+__all__ = [
+    "Episode", "EpisodeSampler", "SemiSupervisedEpisode", "UnbalancedEpisode", "across_domains", "check_episodes",
+    "hide_labels", "load", "save", "unbalanced", "with_unlabelled", "within_groups",
+]  # fmt: skip

@@ -133,12 +133,12 @@ class EpisodeSampler:
         )
 
 
-def random_of(seed: int, index: int) -> np.random.Generator:
-    """The random stream of one episode.
+def random_of(seed: int, index: int, stream: int = 0) -> np.random.Generator:
+    """The random stream of one episode, or another one of it.
 
     The generator is counter-based: each episode number starts its own stream, with nothing to run through first.
     """
-    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, index]))
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, stream, index]))
 
 
 def numbered_groups(groups: Any, classes: int) -> np.ndarray:

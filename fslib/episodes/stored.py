@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ from fslib import files
 from fslib.data import ImageSet
 from fslib.episodes.episode import Episode, check_episodes
 from fslib.episodes.sampler import EpisodeSampler
+from fslib.episodes.unbalanced import UnbalancedEpisode
+from fslib.episodes.unlabelled import SemiSupervisedEpisode
+
+_KINDS = SemiSupervisedEpisode, UnbalancedEpisode, Episode  # the plain one last: the others have its parts, too
 
 
 def save(episodes: Episode | EpisodeSampler, path: str | Path, data: ImageSet) -> None:
     """Store episodes in a file that any program with NumPy can read.
 
-    It is an ``.npz`` with the arrays ``classes``, ``support`` and ``query`` of :class:`Episode`, and ``about``, a
-    JSON text that says which data set they are of and how many there are of what kind.
+    It is an ``.npz`` with the arrays ``classes``, ``support`` and ``query`` of :class:`Episode`, what other kinds of
+    episodes add to these, and ``about``, a JSON text that says which data set they are of and how many there are.
 
     Args:
         episodes: a sampler, whose seed is noted too, or a stack.
@@ -70,10 +75,11 @@ def load(path: str | Path, data: ImageSet) -> Episode:
         with np.load(path) as stored:
             about = json.loads(str(stored["about"]))
             was = {key: about[key] for key in ("data", "images", "digest")}
-            arrays = [stored[name] for name in ("classes", "support", "query")]
-        if any(array.dtype.kind not in "iu" for array in arrays):
+            kind = next(kind for kind in _KINDS if _parts(kind) <= {*stored.files})
+            arrays = {name: stored[name] for name in _parts(kind)}
+        if any(array.dtype.kind not in "iu" for array in arrays.values()):
             raise ValueError("not integers")
-        stack = Episode(*(torch.from_numpy(array.astype(np.int64)) for array in arrays))
+        stack = kind(**{name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()})
     except PermissionError:  # names the file
         raise
     except Exception as error:  # zipfile, zlib, json, NumPy and Python each have their own
@@ -90,6 +96,11 @@ def load(path: str | Path, data: ImageSet) -> Episode:
     except ValueError as error:
         raise ValueError(f"{path} holds broken episodes: {error}") from error
     return stack
+
+
+def _parts(kind: type[Episode]) -> set[str]:
+    """The names of the parts of a kind of episodes."""
+    return {field.name for field in dataclasses.fields(kind)}
 
 
 def _identity(data: ImageSet) -> dict[str, Any]:

@@ -507,6 +507,10 @@ CALLS: dict[str, Call] = {
         episodes.EpisodeSampler(on.labels(LABELS), 4, 1, 2)[:3]
     ),
     "episodes.within_groups": lambda on: vars(episodes.within_groups(on.data(), way=4, episodes=3)),
+    "episodes.with_unlabelled": lambda on: vars(
+        episodes.with_unlabelled(on.data(), 4, query=2, unlabelled=2, distractors=1, episodes=3)
+    ),
+    "episodes.unbalanced": lambda on: vars(episodes.unbalanced(on.data(), 4, query=2, episodes=3)),
     "episodes.across_domains": lambda on: vars(episodes.across_domains(on.data(), way=4, episodes=3)),
     "data.to_input": lambda on: [
         data.to_input(
