@@ -33,6 +33,10 @@ CLASSIFIERS: dict[str, type[nn.Module]] = {
         methods.FEAT,
         methods.FiLMNetwork,
         methods.FineTunedNetwork,
+        methods.SoftKMeans,
+        methods.SoftKMeansWithCluster,
+        methods.MaskedSoftKMeans,
+        methods.PseudoLabels,
     )
 }
 #: What a classifier may be built of. Nothing else comes out of a file.

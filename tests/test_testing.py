@@ -16,10 +16,14 @@ from fslib.methods import (
     GuidedPrototypicalNetwork,
     LogisticRegression,
     MahalanobisClassifier,
+    MaskedSoftKMeans,
     MatchingNetwork,
     PreClassifierAlignment,
     PrototypicalNetwork,
+    PseudoLabels,
     RelationNetwork,
+    SoftKMeans,
+    SoftKMeansWithCluster,
     SubspaceNetwork,
     VectorRelation,
 )
@@ -50,6 +54,11 @@ METHODS = {
     "fine-tuned layers": lambda: FineTunedNetwork(Conv4(8), layers=2, steps=3),
     "fine-tuned residual": lambda: FineTunedNetwork(Conv4(8), tuned="residual", steps=3),
     "guided": lambda: GuidedPrototypicalNetwork(Conv4(8), torch.zeros(3, 8)),
+    "soft k-means": lambda: SoftKMeans(Conv4(8)),
+    "soft k-means of queries": lambda: SoftKMeans(Conv4(8), "queries", steps=2),
+    "with a cluster, of queries": lambda: SoftKMeansWithCluster(Conv4(8), "queries"),
+    "masked, of queries": lambda: MaskedSoftKMeans(Conv4(8), "queries"),
+    "pseudo-labels of queries": lambda: PseudoLabels(Conv4(8), "queries", threshold=0.4),
 }
 
 

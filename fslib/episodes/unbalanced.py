@@ -59,8 +59,8 @@ def unbalanced(
     """Episodes in which the shares of the classes among the queries are drawn from a Dirichlet distribution.
 
     A method that sees all queries together may count on equal shares, and lose where they are not (Veilleux, Boudiaf,
-    Piantanida and Ben Ayed, *Realistic Evaluation of Transductive Few-Shot Learning*, 2021). All episodes have ``way · query`` queries. The higher the concentration, the more equal the shares; at 1 all
-    are as likely.
+    Piantanida and Ben Ayed, *Realistic Evaluation of Transductive Few-Shot Learning*, 2021). All episodes have
+    ``way · query`` queries. The higher the concentration, the more equal the shares; at 1 all are as likely.
 
     The rule: plain episodes of that seed, with as many queries as the smallest class has beside its support; of each
     class the first few stay. Their numbers are the shares times ``way · query``, rounded down, and the rest goes to the

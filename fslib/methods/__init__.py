@@ -10,6 +10,7 @@ from fslib.methods.guided import GuidedPrototypicalNetwork, Prior, posterior_mea
 from fslib.methods.mahalanobis import MahalanobisClassifier
 from fslib.methods.matching import ContextMatchingNetwork, MatchingNetwork
 from fslib.methods.prototypical import PrototypicalNetwork, prototypes
+from fslib.methods.refined import MaskedSoftKMeans, PseudoLabels, SoftKMeans, SoftKMeansWithCluster
 from fslib.methods.relation import ConvRelation, RelationModule, RelationNetwork, VectorRelation
 from fslib.methods.subspace import SubspaceNetwork
 
@@ -24,12 +25,16 @@ __all__ = [
     "GuidedPrototypicalNetwork",
     "LogisticRegression",
     "MahalanobisClassifier",
+    "MaskedSoftKMeans",
     "MatchingNetwork",
     "PreClassifierAlignment",
     "Prior",
     "PrototypicalNetwork",
+    "PseudoLabels",
     "RelationModule",
     "RelationNetwork",
+    "SoftKMeans",
+    "SoftKMeansWithCluster",
     "SubspaceNetwork",
     "VectorRelation",
     "posterior_means",

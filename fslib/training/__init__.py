@@ -12,6 +12,7 @@ from fslib.training.steps import (
     Loss,
     Mixed,
     OnBatch,
+    SemiSupervised,
     Step,
     Subspaces,
 )
@@ -20,5 +21,5 @@ Objective = Loss  # its former name
 
 __all__ = [
     "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "History", "Loss", "Mixed", "Objective",
-    "OnBatch", "Step", "Subspaces", "fit", "one_cycle",
+    "OnBatch", "SemiSupervised", "Step", "Subspaces", "fit", "one_cycle",
 ]  # fmt: skip

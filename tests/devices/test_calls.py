@@ -133,6 +133,10 @@ METHODS: dict[str, Callable[[], methods.FewShotClassifier]] = {
     "guided": lambda: methods.GuidedPrototypicalNetwork(conv(), EMBEDDINGS[:8]),
     "fine-tuned layers": lambda: methods.FineTunedNetwork(conv(), steps=3),
     "fine-tuned residual": lambda: methods.FineTunedNetwork(conv(), 2, "residual", steps=3),
+    "soft k-means": lambda: methods.SoftKMeans(conv(), "queries", steps=2),
+    "soft k-means with a cluster": lambda: methods.SoftKMeansWithCluster(conv(), "queries"),
+    "masked soft k-means": lambda: methods.MaskedSoftKMeans(conv(), "queries"),
+    "pseudo-labels": lambda: methods.PseudoLabels(conv(), "queries", threshold=0.3),
 }  # fmt: skip
 TRAINED = {
     name: make
@@ -491,6 +495,9 @@ CALLS: dict[str, Call] = {
         for name, make in LOSSES.items()
     },
     **{f"fit: {name}": fit(METHODS["prototypical"], step=make) for name, make in STEPS.items()},
+    "fit: semi-supervised": fit(
+        lambda: methods.SoftKMeans(conv()), step=lambda: training.SemiSupervised(1, distractors=2)
+    ),
     "fit with warps": fit(METHODS["prototypical"], augment=lambda: augmentation.random_warp),
     "evaluation.embed_all": embed_all,
     **{f"evaluate: {name}": evaluate(make) for name, make in METHODS.items()},

@@ -12,9 +12,10 @@ from fslib.training.steps.batch import Batch, Loss, Step
 from fslib.training.steps.distilled import Distilled
 from fslib.training.steps.mixed import Mixed
 from fslib.training.steps.plain import Episodic, OnBatch, as_step, innermost
+from fslib.training.steps.semi_supervised import SemiSupervised
 from fslib.training.steps.subspaces import Subspaces
 
 __all__ = [
-    "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "Loss", "Mixed", "OnBatch", "Step",
-    "Subspaces", "as_step", "innermost",
+    "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "Loss", "Mixed", "OnBatch",
+    "SemiSupervised", "Step", "Subspaces", "as_step", "innermost",
 ]  # fmt: skip
