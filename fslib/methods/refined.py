@@ -159,8 +159,8 @@ class SoftKMeans(FewShotClassifier):
             return
         if (mean := shares.amax(-1).mean().item()) > _HARD:
             warnings.warn(
-                f"Of an unlabelled example one class has on average a share of {mean:.4f}, so the soft k-means is hard; "
-                "a higher temperature makes it soft.",
+                f"One class has of an unlabelled example a mean share of {mean:.4f}, so the soft k-means is hard; a "
+                "higher temperature makes it soft.",
                 stacklevel=5,
             )
 

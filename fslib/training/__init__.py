@@ -11,15 +11,17 @@ from fslib.training.steps import (
     Episodic,
     Loss,
     Mixed,
+    MoCo,
     OnBatch,
     SemiSupervised,
     Step,
     Subspaces,
+    TwoViews,
 )
 
 Objective = Loss  # its former name
 
 __all__ = [
-    "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "History", "Loss", "Mixed", "Objective",
-    "OnBatch", "SemiSupervised", "Step", "Subspaces", "fit", "one_cycle",
+    "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "History", "Loss", "Mixed", "MoCo",
+    "Objective", "OnBatch", "SemiSupervised", "Step", "Subspaces", "TwoViews", "fit", "one_cycle",
 ]  # fmt: skip

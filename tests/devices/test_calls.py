@@ -177,6 +177,8 @@ STEPS: dict[str, Callable[[], Any]] = {
         f"aligned by {name}": lambda make=make: training.Aligned(None, IMAGES, make())
         for name, make in ALIGNMENTS.items()
     },
+    "SimCLR": lambda: training.TwoViews(augmentation.random_thickness, head=nn.Linear(8, 4)),
+    "MoCo": lambda: training.MoCo(METHODS["prototypical"](), augmentation.mirrored, dim=8, queue=20),
     "subspaces": lambda: training.Subspaces(
         {"class": (None, 5), "place": (torch.arange(6).repeat(8) % 2, 3)}, losses.SupConLoss()
     ),
