@@ -37,6 +37,7 @@ CLASSIFIERS: dict[str, type[nn.Module]] = {
         methods.SoftKMeansWithCluster,
         methods.MaskedSoftKMeans,
         methods.PseudoLabels,
+        methods.LabelSpreading,
     )
 }
 #: What a classifier may be built of. Nothing else comes out of a file.

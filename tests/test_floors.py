@@ -21,6 +21,7 @@ FLOORS = [
     [["metrics"], ["augmentation"]],
     [["data"], ["losses", "mining", "objectives", "distillation"], ["backbones", "attention"]],
     [["episodes"], ["methods"], ["nuisances"], ["domains"]],
+    [["episodes"], ["methods"], ["nuisances"], ["clustering"]],
     # Evaluation is a command too, which measures a model that is stored.
     [["training"], ["evaluation", "probes", "storage"]],
     [["predictor", "command"], ["testing"]],

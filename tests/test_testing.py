@@ -14,6 +14,7 @@ from fslib.methods import (
     FiLMNetwork,
     FineTunedNetwork,
     GuidedPrototypicalNetwork,
+    LabelSpreading,
     LogisticRegression,
     MahalanobisClassifier,
     MaskedSoftKMeans,
@@ -58,6 +59,7 @@ METHODS = {
     "soft k-means of queries": lambda: SoftKMeans(Conv4(8), "queries", steps=2),
     "with a cluster, of queries": lambda: SoftKMeansWithCluster(Conv4(8), "queries"),
     "masked, of queries": lambda: MaskedSoftKMeans(Conv4(8), "queries"),
+    "label spreading": lambda: LabelSpreading(Conv4(8)),
     "pseudo-labels of queries": lambda: PseudoLabels(Conv4(8), "queries", threshold=0.4),
 }
 

@@ -12,6 +12,7 @@ from fslib.methods.matching import ContextMatchingNetwork, MatchingNetwork
 from fslib.methods.prototypical import PrototypicalNetwork, prototypes
 from fslib.methods.refined import MaskedSoftKMeans, PseudoLabels, SoftKMeans, SoftKMeansWithCluster
 from fslib.methods.relation import ConvRelation, RelationModule, RelationNetwork, VectorRelation
+from fslib.methods.spreading import LabelSpreading
 from fslib.methods.subspace import SubspaceNetwork
 
 __all__ = [
@@ -21,8 +22,7 @@ __all__ = [
     "CosineClassifier",
     "FewShotClassifier",
     "FiLMNetwork",
-    "FineTunedNetwork",
-    "GuidedPrototypicalNetwork",
+    "FineTunedNetwork", "GuidedPrototypicalNetwork", "LabelSpreading",
     "LogisticRegression",
     "MahalanobisClassifier",
     "MaskedSoftKMeans",

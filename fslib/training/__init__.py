@@ -13,6 +13,7 @@ from fslib.training.steps import (
     Mixed,
     MoCo,
     OnBatch,
+    ProtoTransfer,
     SemiSupervised,
     Step,
     Subspaces,
@@ -23,5 +24,5 @@ Objective = Loss  # its former name
 
 __all__ = [
     "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "History", "Loss", "Mixed", "MoCo",
-    "Objective", "OnBatch", "SemiSupervised", "Step", "Subspaces", "TwoViews", "fit", "one_cycle",
+    "Objective", "OnBatch", "ProtoTransfer", "SemiSupervised", "Step", "Subspaces", "TwoViews", "fit", "one_cycle",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from fslib import (
     attention,
     augmentation,
     backbones,
+    clustering,
     data,
     distillation,
     domains,
@@ -136,6 +137,7 @@ METHODS: dict[str, Callable[[], methods.FewShotClassifier]] = {
     "soft k-means": lambda: methods.SoftKMeans(conv(), "queries", steps=2),
     "soft k-means with a cluster": lambda: methods.SoftKMeansWithCluster(conv(), "queries"),
     "masked soft k-means": lambda: methods.MaskedSoftKMeans(conv(), "queries"),
+    "label spreading": lambda: methods.LabelSpreading(conv()),
     "pseudo-labels": lambda: methods.PseudoLabels(conv(), "queries", threshold=0.3),
 }  # fmt: skip
 TRAINED = {
@@ -179,6 +181,7 @@ STEPS: dict[str, Callable[[], Any]] = {
     },
     "SimCLR": lambda: training.TwoViews(augmentation.random_thickness, head=nn.Linear(8, 4)),
     "MoCo": lambda: training.MoCo(METHODS["prototypical"](), augmentation.mirrored, dim=8, queue=20),
+    "each picture a class": lambda: training.ProtoTransfer(augmentation.mirrored, queries=2),
     "subspaces": lambda: training.Subspaces(
         {"class": (None, 5), "place": (torch.arange(6).repeat(8) % 2, 3)}, losses.SupConLoss()
     ),
@@ -515,6 +518,14 @@ CALLS: dict[str, Call] = {
     "episodes.EpisodeSampler": lambda on: vars(
         episodes.EpisodeSampler(on.labels(LABELS), 4, 1, 2)[:3]
     ),
+    "clustering.kmeans": lambda on: clustering.kmeans(on.pictures(EMBEDDINGS), 3),
+    "clustering": lambda on: [
+        (made.labels, made.images)
+        for made in (
+            clustering.clusters_as_classes(on.data(), on.pictures(drawn(48, 8)), 3, least=2),
+            clustering.at_random(on.data(), 5),
+        )
+    ],
     "episodes.within_groups": lambda on: vars(episodes.within_groups(on.data(), way=4, episodes=3)),
     "episodes.with_unlabelled": lambda on: vars(
         episodes.with_unlabelled(on.data(), 4, query=2, unlabelled=2, distractors=1, episodes=3)
