@@ -15,7 +15,8 @@ class LabelSpreading(FewShotClassifier):
     All examples of an episode make a graph, with weights W_ij = exp(−‖x_i − x_j‖²/τ) and nothing on its diagonal.
     F = (I − α S)⁻¹ Y, where S = D^{−1/2} W D^{−1/2}, D is the diagonal of the sums of rows, and Y holds a one for the
     class of each support example (Zhou et al., 2004). It is the sum of what comes by paths of any length, each step
-    weighing α. Where classes are long and thin, a query may be far from its prototype and still have a path to it.
+    weighing α. Where classes are long and thin, a query may be far from its prototype and still have a path to it. With
+    α near 1 labels come everywhere in a graph in which all are neighbours, and the best connected example wins.
     Transductive Propagation Networks (Liu et al., 2019) train through it, with a width of the graph that is learned.
 
     Args:
@@ -24,7 +25,7 @@ class LabelSpreading(FewShotClassifier):
         temperature: τ, in units of squared distances.
 
     Example:
-        >>> model = LabelSpreading(nn.Flatten())
+        >>> model = LabelSpreading(nn.Flatten(), alpha=0.99)
         >>> support, chain = torch.tensor([[0.0], [9.5]]), torch.tensor([[2.0], [4.0], [6.0]])
         >>> model(support, [0, 1], chain).argmax(1)     # 6 is nearer to 9.5, but has neighbours that lead to 0
         tensor([0, 0, 0])
@@ -32,7 +33,7 @@ class LabelSpreading(FewShotClassifier):
 
     transductive = True
 
-    def __init__(self, feature_extractor: nn.Module, alpha: float = 0.99, temperature: float = 1.0):
+    def __init__(self, feature_extractor: nn.Module, alpha: float = 0.5, temperature: float = 1.0):
         super().__init__(feature_extractor)
         check_above_zero("temperature", temperature)
         if isinstance(alpha, bool | str) or not 0 < alpha < 1:  # so that NaN is refused too

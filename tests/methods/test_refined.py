@@ -89,14 +89,11 @@ def naive(form, model, support, labels, query, unlabelled):
     return torch.stack([torch.stack([-(q - p).square().sum() / model.temperature for p in centers]) for q in query])
 
 
-@each_form
-@pytest.mark.parametrize("use", ["unlabelled", "queries"])
-@pytest.mark.parametrize("steps, temperature", [(1, 1.0), (3, 2.5)])
-def test_scores_and_gradients_are_those_of_a_naive_loop(form, use, steps, temperature):
-    model = built(form, use, steps=steps, temperature=temperature)
+def check_against_the_loop(form, model):
+    """Raise where scores or gradients part from those of the naive loop."""
     sides = [points(n, 3, seed=n).requires_grad_() for n in (len(LABELS), 5, 8)]
     support, query, unlabelled = sides
-    beside = {"unlabelled": unlabelled} if use == "unlabelled" else {}
+    beside = {} if model.transductive else {"unlabelled": unlabelled}
     found = model.compare(support, LABELS, query, **beside)
     expected = naive(form, model, support, LABELS, query, beside.get("unlabelled", query))
     torch.testing.assert_close(found, expected)
@@ -104,6 +101,53 @@ def test_scores_and_gradients_are_those_of_a_naive_loop(form, use, steps, temper
     slopes = [torch.autograd.grad(each.tanh().sum(), weights) for each in (found, expected)]
     for mine, other in zip(*slopes):
         torch.testing.assert_close(mine, other)
+
+
+@each_form
+@pytest.mark.parametrize("use", ["unlabelled", "queries"])
+@pytest.mark.parametrize("steps, temperature", [(1, 1.0), (3, 2.5)])
+def test_scores_and_gradients_are_those_of_a_naive_loop(form, use, steps, temperature):
+    check_against_the_loop(form, built(form, use, steps=steps, temperature=temperature))
+
+
+class LosesTheLabelled(SoftKMeans):
+    def refine(self, prototypes, sizes, points):
+        return super().refine(prototypes, 0 * sizes, points)
+
+
+class ForgetsHowManyAreLabelled(SoftKMeans):
+    def refine(self, prototypes, sizes, points):
+        return super().refine(prototypes, torch.ones_like(sizes), points)
+
+
+class SharesOfTheWrongAxis(SoftKMeans):
+    def shares(self, points, centers):
+        return (-torch.cdist(points, centers).square()).softmax(-2)
+
+
+class StopsTheGradient(SoftKMeans):
+    """As the authors' code does at the shares of this form."""
+
+    def shares(self, points, centers):
+        return super().shares(points, centers).detach()
+
+
+class MasksTwice(MaskedSoftKMeans):
+    """As the authors' code does."""
+
+    def shares(self, points, centers):
+        once = super().shares(points, centers)
+        return once.square() / SoftKMeans.shares(self, points, centers)
+
+
+@pytest.mark.parametrize(
+    "mistake", [LosesTheLabelled, ForgetsHowManyAreLabelled, SharesOfTheWrongAxis, StopsTheGradient, MasksTwice]
+)
+def test_a_planted_mistake_is_found(mistake):
+    form = "masked" if issubclass(mistake, MaskedSoftKMeans) else "soft"
+    torch.manual_seed(0)
+    with pytest.raises(AssertionError):
+        check_against_the_loop(form, mistake(nn.Identity()).double())
 
 
 @each_form
@@ -225,6 +269,26 @@ def test_of_distractors_alone_the_cluster_takes_most():
     plain, cluster = SoftKMeans(nn.Identity()), SoftKMeansWithCluster(nn.Identity()).double()
     assert plain.shares(cloud, SUPPORT).sum() == pytest.approx(12)
     assert cluster.shares(cloud, SUPPORT).sum() < 0.01 and moved(cluster, cloud) < 0.01 < 1 < moved(plain, cloud)
+
+
+def test_what_distractors_cost_and_what_each_form_saves():
+    """Of 40 classes in 16 dimensions: half the unlabelled are distractors, and then all of them."""
+    centers = 1.2 * points(40, 16)
+    space = centers.repeat_interleave(20, 0) + points(800, 16, seed=1)
+    stack = with_unlabelled(torch.arange(40).repeat_interleave(20), 5, 1, 5, 5, 5, episodes=500)
+    alone = stack.unlabelled[:, 25:]  # of the distractor classes
+    right = {}
+    for name, kind in (("soft", SoftKMeans), ("masked", MaskedSoftKMeans), ("cluster", SoftKMeansWithCluster)):
+        model = kind(nn.Identity(), temperature=10.0).double().eval()
+        sides = space[stack.support], stack.support_labels, space[stack.query]
+        for unlabelled in (None, space[stack.unlabelled], space[alone]):
+            with torch.no_grad():
+                answers = model.compare(*sides, unlabelled).argmax(-1)
+            right.setdefault(name, []).append((answers == stack.query_labels).double().mean().item())
+    (plain, soft, soft_alone), (_, masked, masked_alone), (_, cluster, cluster_alone) = right.values()
+    assert plain < soft < masked and soft < cluster  # half of them distractors, they help still
+    assert soft_alone < masked_alone < cluster_alone < plain  # all of them, they harm
+    assert plain - cluster_alone < 0.05 < plain - soft_alone
 
 
 def test_a_wide_cluster_begins_where_the_logarithm_of_its_radius_ends():

@@ -57,7 +57,7 @@ def test_it_follows_two_moons_where_prototypes_cut_across():
     support = moons[[15, 45]]
     spread, plain = (
         (model.compare(support, torch.arange(2), moons).argmax(1) == truth).double().mean()
-        for model in (LabelSpreading(nn.Identity(), temperature=0.02), PrototypicalNetwork(nn.Identity()))
+        for model in (LabelSpreading(nn.Identity(), temperature=0.02, alpha=0.99), PrototypicalNetwork(nn.Identity()))
     )
     assert spread == 1 > plain
 

@@ -47,7 +47,7 @@ class SemiSupervised:
         )
         batch.episode = Episode(batch.episode.classes[: hidden.way], images[hidden.support], images[hidden.query])
         with batch.comparing(model):
-            batch.scores = model.compare(support, hidden.support_labels, query, unlabelled=unlabelled)  # type: ignore[call-arg]
+            batch.scores = model.compare(support, hidden.support_labels, query, **{"unlabelled": unlabelled})
             return model.loss(batch.scores, hidden.query_labels)
 
 
