@@ -73,7 +73,8 @@ def test_both_views_share_one_batch_of_the_network(tiny):
 
 
 def test_it_trains_the_network_and_the_head_without_labels(tiny):
-    model, head = network(), nn.Linear(8, 6)
+    model = network()  # which seeds the head too
+    head = nn.Linear(8, 6)
     before = [weight.clone() for weight in (*model.parameters(), *head.parameters())]
     task = SHORT | {"way": 8, "query": 5, "episodes": 60}
     history = fit(model, tiny, TwoViews(random_warp, losses.NTXentLoss(TEMPERATURE), head), **task)

@@ -28,10 +28,11 @@ class MoCo(nn.Module):
     Learning*, 2020, equations 1 and 2). Keys carry no gradient. They enter the queue after the loss, and push out the
     oldest; because the copy is slow, old keys are still of use. So there are many negatives, whatever the batch.
 
-    Four things are this step's own. The queue starts empty, and grows; the paper's starts as noise. An earlier key of
-    one's own picture is no negative. The length of the queue need be no multiple of the batch. And the slow copy stays
-    in evaluation mode, its batch-norm statistics following those of the network as its weights do: in training mode it
-    could tell a key by the batch that it shares with its query, which the paper prevents by shuffling among GPUs.
+    Three things are this step's own. The queue starts empty, and grows, and the loss with it; the paper's starts as
+    noise. An earlier key of one's own picture is no negative. The length of the queue need be no multiple of the batch.
+
+    Batch norm could tell a key by the statistics of the batch that it shares with its query. The paper shuffles keys
+    among GPUs; here they are embedded in a few groups, in random order, each with its own statistics.
 
     Queue and slow copy are part of a checkpoint. Labels are not looked at, as in
     :class:`~fslib.training.TwoViews`.
@@ -44,6 +45,7 @@ class MoCo(nn.Module):
         momentum: m, 0 … 1.
         temperature: τ.
         head: from embeddings to what is compared, trained and left behind; it has a slow copy, too. Default, none.
+        groups: in which keys are embedded; for batch norm, of several pictures each.
 
     Raises:
         ValueError: if a setting makes no sense; in the step, if the batch is longer than the queue, or ``dim`` is
@@ -70,6 +72,7 @@ class MoCo(nn.Module):
         momentum: float = 0.99,
         temperature: float = 0.1,
         head: nn.Module | None = None,
+        groups: int = 2,
     ):
         super().__init__()
         if not isinstance(model, FewShotClassifier):
@@ -79,6 +82,7 @@ class MoCo(nn.Module):
         check_augment(augment)
         check_above_zero("temperature", temperature)
         self.augment, self.temperature, self.head = augment, temperature, check_head(head)
+        self.groups = whole("groups", groups)
         self.slow_model, self.slow_head = SlowCopy(model, momentum), SlowCopy(self.head, momentum)
         dim, queue = whole("dim", dim), whole("queue", queue)
         self.register_buffer("queue", torch.zeros(queue, dim))
@@ -102,8 +106,11 @@ class MoCo(nn.Module):
     @torch.no_grad()
     def keys(self, batch: Batch, images: Tensor) -> Tensor:
         """What the slow copy makes of pictures, (n, dim), of length one."""
-        embeddings = replace(batch, images=images).embed(self.slow_model.module)  # type: ignore[arg-type]
-        return directions(self.slow_head.module(embeddings))
+        order = torch.randperm(len(images))
+        groups = [images[upload(at, images.device)] for at in order.chunk(self.groups)]
+        embeddings = [replace(batch, images=each).embed(self.slow_model.module) for each in groups]  # type: ignore[arg-type]
+        keys = directions(self.slow_head.module(torch.cat(embeddings)))
+        return keys[upload(order.argsort(), images.device)]
 
     def loss(self, queries: Tensor, keys: Tensor, pictures: Tensor) -> Tensor:
         """Cross-entropy of each query, (n, dim), for its own key among that and the queue.
@@ -142,10 +149,9 @@ class MoCo(nn.Module):
 
 
 class SlowCopy(nn.Module):
-    """A copy of a module that follows it slowly, θ ← m θ + (1 − m) θ', and is never trained.
+    """A copy of a module whose weights follow it slowly, θ ← m θ + (1 − m) θ', and are never trained.
 
-    Buffers of floats, as batch-norm statistics, follow likewise; those of integers are copied. It stays in evaluation
-    mode.
+    Batch norm of the copy has its own statistics, those of what the copy sees.
 
     Args:
         module: to copy.
@@ -157,17 +163,10 @@ class SlowCopy(nn.Module):
         if isinstance(momentum, bool | str) or not 0 <= momentum <= 1:  # so that NaN is refused too
             raise ValueError(f"The momentum is a share of the old, 0 … 1, but is {momentum!r}.")
         self.momentum = momentum
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
-
-    def train(self, mode: bool = True) -> SlowCopy:
-        """Stay in evaluation mode."""
-        return super().train(False)
+        self.module = copy.deepcopy(module).requires_grad_(False)
 
     @torch.no_grad()
     def follow(self, module: nn.Module) -> None:
         """Come a step nearer."""
-        for mine, its in zip(self.module.state_dict().values(), module.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(its.to(mine.dtype), 1 - self.momentum)
-            else:
-                mine.copy_(its)
+        for mine, its in zip(self.module.parameters(), module.parameters(), strict=True):
+            mine.lerp_(its, 1 - self.momentum)
