@@ -20,6 +20,5 @@ from fslib.training.steps.two_views import TwoViews
 
 __all__ = [
     "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "Loss", "Mixed", "MoCo", "OnBatch",
-    "ProtoTransfer",
-    "SemiSupervised", "Step", "Subspaces", "TwoViews", "as_step", "innermost",
+    "ProtoTransfer", "SemiSupervised", "Step", "Subspaces", "TwoViews", "as_step", "innermost",
 ]  # fmt: skip
