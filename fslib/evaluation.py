@@ -35,7 +35,7 @@ from fslib.devices import (
     to_device,
     upload,
 )
-from fslib.episodes import Episode, EpisodeSampler, check_episodes
+from fslib.episodes import Episode, EpisodeSampler, SemiSupervisedEpisode, check_episodes
 from fslib.labels import as_labels
 from fslib.methods import FewShotClassifier, MatchingNetwork, PrototypicalNetwork
 from fslib.methods.base import check_finite
@@ -55,12 +55,14 @@ class OverEpisodes:
         unit: what the values are of, if not of episodes; the interval is over these.
         transductive: whether the method saw the other queries of an episode when it answered one.
         drawn: a digest of the episodes, by which others of the same ones are known; ``None`` if nobody says.
+        unlabelled: how many unlabelled examples the method saw in each episode.
     """
 
     per_episode: Tensor
     unit: str = "episodes"
     transductive: bool = False
     drawn: str | None = None
+    unlabelled: int = 0
 
     def __post_init__(self) -> None:
         values = torch.as_tensor(self.per_episode).cpu()
@@ -121,6 +123,7 @@ class Accuracy(OverEpisodes):
             self.unit,
             self.transductive or other.transductive,
             self.drawn or other.drawn,
+            max(self.unlabelled, other.unlabelled),
         )
 
     def __str__(self) -> str:
@@ -144,8 +147,9 @@ class Difference(OverEpisodes):
 
 
 def _of_what(result: OverEpisodes, how: str = "") -> str:
-    """What a result is over, and whether it is transductive."""
+    """What a result is over, and what the method saw beside the support set."""
     seen = ", transductive" if result.transductive else ""
+    seen += f", with {result.unlabelled} unlabelled" if result.unlabelled else ""
     return f"{len(result.per_episode):,} {how}{result.unit}{seen}"
 
 
@@ -264,7 +268,7 @@ def evaluate(
         shot: support examples of each class; default 1, or what a stack has.
         query: query examples of each class; default 15, or what a stack has.
         episodes: how many to draw; more make the interval narrower, by the square root. Or a stack of them,
-            drawn already, as :func:`fslib.episodes.load` gives it, or a sampler.
+            drawn already, as the functions of :mod:`fslib.episodes` give it, or a sampler.
         seed: the same seed gives the same episodes, to this model or another; default 0.
         device: to embed and compare on; default, that of the model. From another one the model comes back.
         embeddings: what :func:`embed_all` gave for this model and data, to measure more than once; default, embed.
@@ -276,7 +280,8 @@ def evaluate(
 
     Raises:
         ValueError: if the data has too few classes or examples, a stack of episodes does not fit the data or is of
-            another kind, an embedding is missing, NaN or infinite, or the scores are not one number a class.
+            another kind, the method wants an unlabelled set where there is none, an embedding is missing, NaN or
+            infinite, or the scores are not one number a class.
 
     Example:
         >>> from fslib import backbones, data, methods
@@ -293,8 +298,9 @@ def evaluate(
     embeddings = upload(embeddings, where)
     first = drawn[0]
     dim = embeddings.shape[1:].numel()
-    chunk = chunk or _chunk(model, first.way, first.shot, first.n_query, dim, where)
-    targets = upload(first.query_labels, where)
+    unlabelled = _unlabelled(model, first)
+    compared = first.n_query + math.ceil(unlabelled / first.way)
+    chunk = chunk or _chunk(model, first.way, first.shot, compared, dim, where)
     # All at once: small pieces would lie scattered in freed memory.
     accuracies = torch.empty(len(drawn), device=where)
     identity = _Identity(data)
@@ -302,9 +308,11 @@ def evaluate(
         for start in tqdm(range(0, len(drawn), chunk), disable=not progress):
             stack = drawn[start : start + chunk]
             identity.update(stack)
-            accuracies[start : start + chunk] = _shares_right(model, embeddings, stack, targets)
+            accuracies[start : start + chunk] = _shares_right(model, embeddings, stack)
         _check_answered(model, accuracies)
-    return Accuracy(accuracies.cpu(), transductive=model.transductive, drawn=identity.digest())
+    return Accuracy(
+        accuracies.cpu(), transductive=model.transductive, drawn=identity.digest(), unlabelled=unlabelled
+    )
 
 
 def compare_models(
@@ -437,7 +445,7 @@ def _drawn(
             "These episodes are drawn already, and a seed changes nothing; leave it out, or give their number."
         )
     stack = episodes[:] if isinstance(episodes, EpisodeSampler) else episodes
-    stack = Episode(*(part.cpu() for part in (stack.classes, stack.support, stack.query)))
+    stack = stack.to("cpu")
     check_episodes(stack, data.labels)
     _check_way(stack.way)
     has = dict(way=stack.way, shot=stack.shot, query=stack.n_query)
@@ -448,6 +456,18 @@ def _drawn(
             f"but {asked} is asked for; leave it out."
         )
     return stack
+
+
+def _unlabelled(model: FewShotClassifier, episode: Episode) -> int:
+    """How many unlabelled examples a model sees in each episode of this kind."""
+    if not model.uses_unlabelled:
+        return 0
+    if isinstance(episode, SemiSupervisedEpisode):
+        return len(episode.unlabelled)
+    raise ValueError(
+        f"{type(model).__name__} uses an unlabelled set, but these episodes have none; "
+        "fslib.episodes.with_unlabelled draws some that do."
+    )
 
 
 def _check_way(way: int) -> None:
@@ -470,17 +490,15 @@ def _checked(embeddings: Tensor, data: ImageSet) -> Tensor:
     return check_finite(embeddings.detach())
 
 
-def _shares_right(
-    model: FewShotClassifier, embeddings: Tensor, stack: Episode, targets: Tensor
-) -> Tensor:
+def _shares_right(model: FewShotClassifier, embeddings: Tensor, stack: Episode) -> Tensor:
     """Of each episode the share of its queries that are right, NaN if one has no answer, (episodes,)."""
-    known = {"classes": stack.classes} if model.knows_classes else {}
-    scores = model.compare(
-        embeddings[stack.support], stack.support_labels, embeddings[stack.query], **known
-    )
+    beside = {"classes": stack.classes} if model.knows_classes else {}
+    if model.uses_unlabelled and isinstance(stack, SemiSupervisedEpisode):
+        beside["unlabelled"] = embeddings[stack.unlabelled]
+    scores = model.compare(embeddings[stack.support], stack.support_labels, embeddings[stack.query], **beside)
     _check_scores(scores, (*stack.query.shape, stack.way))
     best, answers = scores.max(-1)
-    right = (answers == targets).float()
+    right = (answers == upload(stack.query_labels, answers.device)).float()
     if not best.isfinite().all():
         right.masked_fill_(_without_answer(scores, best), torch.nan)
     return right.mean(-1)

@@ -33,6 +33,11 @@ CLASSIFIERS: dict[str, type[nn.Module]] = {
         methods.FEAT,
         methods.FiLMNetwork,
         methods.FineTunedNetwork,
+        methods.SoftKMeans,
+        methods.SoftKMeansWithCluster,
+        methods.MaskedSoftKMeans,
+        methods.PseudoLabels,
+        methods.LabelSpreading,
     )
 }
 #: What a classifier may be built of. Nothing else comes out of a file.

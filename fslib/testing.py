@@ -23,9 +23,9 @@ def check_method(model: FewShotClassifier, shape: tuple[int, ...] = (1, 28, 28))
 
     Scores are (queries, classes), with columns in the order of the sorted labels, whatever the labels are called. The
     order of the support set plays no part, unless ``reads_in_order`` says so; nor do the other queries, unless
-    ``transductive`` does. ``compare`` takes any number of leading episode axes. Scores that carry a gradient carry a
-    finite one. Pictures may lie on any device. A classifier of ours comes back from a file as it was, and any other is
-    refused.
+    ``transductive`` does; nor the order of an unlabelled set, where ``uses_unlabelled`` asks for one. ``compare`` takes
+    any number of leading episode axes. Scores that carry a gradient carry a finite one. Pictures may lie on any device.
+    A classifier of ours comes back from a file as it was, and any other is refused.
 
     Args:
         model: the method, over any network; tried on a copy.
@@ -99,6 +99,26 @@ def _one_query_alone(model: FewShotClassifier, support: Tensor, query: Tensor) -
         return ""
     alone = torch.cat([model(support, LABELS, one) for one in query.split(1)])
     return _apart(alone, model(support, LABELS, query), "other queries change the answer")
+
+
+@torch.no_grad()
+def _unlabelled_set(model: FewShotClassifier, support: Tensor, query: Tensor) -> str:
+    """An unlabelled set, if there is to be one, is a set, has episode axes, and leaves each query alone."""
+    if not model.uses_unlabelled:
+        return ""
+    s, q, u = model.embed(support), model.embed(query), model.embed(torch.cat([query.flip(-1), support.flip(-1)]))
+
+    def told_by(unlabelled: Tensor, s: Tensor = s, q: Tensor = q) -> Tensor:
+        return model.compare(s, LABELS, q, **{"unlabelled": unlabelled})
+
+    expected, others = told_by(u), told_by(-u)
+    alone = torch.cat([told_by(u, q=one) for one in q.split(1)])
+    stacked = told_by(torch.stack([u, -u]), s.expand(2, *s.shape), q.expand(2, *q.shape))
+    return (
+        _apart(told_by(u.flip(0)), expected, "its order plays a part")
+        or _apart(alone, expected, "with it, other queries change the answer")
+        or _apart(stacked, torch.stack([expected, others]), "not in a stack")
+    )
 
 
 @torch.no_grad()
@@ -177,6 +197,7 @@ _CHECKS: tuple[Callable[[FewShotClassifier, Tensor, Tensor], str], ...] = (
     _labels_of_any_kind,
     _order_of_support,
     _one_query_alone,
+    _unlabelled_set,
     _episode_axes,
     _gradients,
     _asking_changes_nothing,

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import json
 import pickle
 import tracemalloc
@@ -14,7 +15,18 @@ from torch.utils.data import DataLoader
 
 from fslib import episodes
 from fslib.data import ImageSet
-from fslib.episodes import Episode, EpisodeSampler, across_domains, check_episodes, within_groups
+from fslib.episodes import (
+    Episode,
+    EpisodeSampler,
+    across_domains,
+    check_episodes,
+    hide_labels,
+    unbalanced,
+    with_unlabelled,
+    within_groups,
+)
+from fslib.evaluation import evaluate
+from fslib.methods import PrototypicalNetwork
 
 LABELS = torch.arange(10).repeat(20)
 
@@ -813,3 +825,205 @@ def test_across_domains_what_cannot_be_drawn_is_refused(uneven, options, says):
 def test_across_domains_data_must_tell_its_domains(uneven):
     with pytest.raises(ValueError, match="Uneven does not tell the domain of each image"):
         across_domains(dataclasses.replace(uneven, domains=None), way=5)
+
+
+# With an unlabelled set ------------------------------------------------------------------------------------------
+
+
+def unlabelled_by_hand(stack, labels, unlabelled):
+    """What is wrong with the unlabelled sets of a stack, one example at a time."""
+    for episode in stack:
+        classes = [*episode.classes.tolist(), *episode.distractors.tolist()]
+        expected = [c for c in classes for _ in range(unlabelled)]
+        told = [classes.index(c) if c in episode.classes.tolist() else -1 for c in expected]
+        seen = [*episode.support.tolist(), *episode.query.tolist(), *episode.unlabelled.tolist()]
+        yield len({*classes}) < len(classes), "a class twice"
+        yield labels[episode.unlabelled].tolist() != expected, "an example of another class"
+        yield episode.unlabelled_labels.tolist() != told, "a label that is not so"
+        yield len({*seen}) < len(seen), "an example twice"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_with_unlabelled_every_example_stands_once_and_for_its_class(seed):
+    random = np.random.default_rng(seed)
+    way, shot, query, unlabelled = random.integers(1, 5, 4).tolist()
+    distractors = int(random.integers(0, 4))
+    sizes = shot + query + unlabelled + random.integers(0, 4, way + distractors + 2)
+    labels = torch.from_numpy(random.permutation(np.repeat(np.arange(len(sizes)) * 7 - 20, sizes)))
+    stack = with_unlabelled(labels, way, shot, query, unlabelled, distractors, episodes=20, seed=seed)
+    check_episodes(stack, labels)
+    assert (stack.way, stack.shot, stack.n_query, stack.n_unlabelled) == (way, shot, query, unlabelled)
+    assert [what for wrong, what in unlabelled_by_hand(stack, labels, unlabelled) if wrong] == []
+    (first,) = DataLoader([*stack][:3], batch_size=3)  # and they can be stacked again
+    assert first == stack[:3] and len(stack[0]) == len([*stack[0]]) == (way + distractors) * unlabelled + way * (
+        shot + query
+    )
+
+
+def test_with_unlabelled_support_and_queries_are_those_of_the_plain_episodes():
+    plain = EpisodeSampler(LABELS, 5, 2, 3, episodes=50, seed=4)[:]
+    stack = with_unlabelled(LABELS, 5, 2, 3, unlabelled=6, episodes=50, seed=4)
+    assert all(torch.equal(getattr(stack, name), part) for name, part in vars(plain).items())
+    assert stack != plain and plain != stack  # which says that it is not all the same
+
+
+def test_with_unlabelled_the_seed_and_the_number_alone_decide():
+    draw = functools.partial(with_unlabelled, LABELS, 3, 1, 2, 4, 2)
+    assert draw(60, seed=3) == draw(60, seed=3) and draw(60, seed=3)[:7] == draw(7, seed=3)
+    assert not any(a == b for a, b in zip(draw(60, seed=3), draw(60, seed=4)))
+
+
+def test_with_unlabelled_distractors_are_drawn_evenly():
+    stack = with_unlabelled(LABELS, 3, 1, 1, 1, 2, episodes=5000)
+    for classes, chance in ((stack.classes, 0.3), (stack.distractors, 0.2)):
+        spread = (5000 * chance * (1 - chance)) ** 0.5
+        assert ((classes.flatten().bincount(minlength=10) - 5000 * chance).abs() < 4.5 * spread).all()
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (dict(unlabelled=0), "unlabelled must be a whole number, at least 1, but is 0"),
+        (dict(distractors=-1), "distractors must be a whole number, at least 0, but is -1"),
+        (dict(distractors=6), "5 classes and 6 distractors, .* A 11-way episode needs 11 classes, but"),
+        (dict(unlabelled=15), "5 queries and 15 unlabelled examples of each, .* has only 20"),
+    ],
+)
+def test_with_unlabelled_what_cannot_be_drawn_is_refused(options, says):
+    with pytest.raises(ValueError, match=says):
+        with_unlabelled(LABELS, **options)
+
+
+def test_a_class_and_a_query_are_left():
+    plain = EpisodeSampler(LABELS, 4, 1, 3)[0]
+    assert hide_labels(plain, 2, 3).way == 1
+    with pytest.raises(ValueError, match="Of the 4 classes of an episode 4 are to be distractors, and none is left"):
+        hide_labels(plain, 1, 4)
+    with pytest.raises(ValueError, match="Of the 3 queries of a class 3 are to be unlabelled, and none is left to ask"):
+        hide_labels(plain, 3)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda e: e.unlabelled[1, 0].copy_(e.query[1, 0]), "Episode 1 uses an example twice"),
+        (lambda e: e.unlabelled[2, -1].copy_(e.unlabelled[2, 0]), "Episode 2 has an example in the place of another"),
+        (lambda e: e.distractors[3].copy_(e.classes[3, :2]), "Episode 3 "),
+        (lambda e: e.unlabelled[0, 0].fill_(200), "hold the examples .* to 200"),
+    ],
+)
+def test_a_broken_promise_about_the_unlabelled_set_is_named(change, says):
+    stack = with_unlabelled(LABELS, 3, 1, 2, 4, 2, episodes=5)
+    check_episodes(stack, LABELS)
+    change(stack)
+    with pytest.raises(ValueError, match=says):
+        check_episodes(stack, LABELS)
+
+
+def test_unlabelled_sets_of_other_shapes_are_refused():
+    stack = with_unlabelled(LABELS, 3, 1, 2, 4, 2, episodes=5)
+    for change in (stack.unlabelled[:, :-1], stack.unlabelled[0], stack.unlabelled[:, :0], stack.unlabelled[:4]):
+        with pytest.raises(ValueError, match=r"and unlabelled \(episodes, \(way \+ distractors\) · any number\), but"):
+            check_episodes(dataclasses.replace(stack, unlabelled=change), LABELS)
+
+
+# With unbalanced queries -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("concentration", [0.3, 2.0, 1000.0])
+def test_unbalanced_queries_are_told_by_their_classes(seed, concentration):
+    random = np.random.default_rng(seed)
+    way, shot, query = random.integers(1, 6, 3).tolist()
+    sizes = shot + way * query + random.integers(0, 9, way + 2)
+    labels = torch.from_numpy(random.permutation(np.repeat(np.arange(way + 2) * 3 + 5, sizes)))
+    stack = unbalanced(labels, way, shot, query, concentration, episodes=20, seed=seed)
+    check_episodes(stack, labels)
+    assert (stack.way, stack.shot, stack.n_query, len(stack)) == (way, shot, query, 20)
+    assert stack.query_labels.shape == stack.query.shape == (20, way * query)
+    for i, episode in enumerate(stack):
+        classes = episode.classes.tolist()
+        assert episode.query_labels.tolist() == [classes.index(c) for c in labels[episode.query].tolist()]
+        assert episode.query_labels.bincount(minlength=way).tolist() == episode.counts.tolist()
+        assert torch.equal(episode.query_labels, stack.query_labels[i])
+
+
+def test_unbalanced_episodes_are_those_plain_ones_of_which_fewer_queries_stay():
+    plain = EpisodeSampler(LABELS, 4, 2, 18, episodes=50, seed=4)[:]
+    stack = unbalanced(LABELS, 4, 2, 3, episodes=50, seed=4)
+    assert torch.equal(stack.classes, plain.classes) and torch.equal(stack.support, plain.support)
+    for counts, kept, of in zip(stack.counts.tolist(), stack.query.tolist(), plain.query.unflatten(1, (4, 18))):
+        assert kept == [i for n, row in zip(counts, of.tolist()) for i in row[:n]]
+
+
+def test_unbalanced_the_seed_and_the_number_alone_decide():
+    draw = functools.partial(unbalanced, LABELS, 3, 1, 2, 2.0)
+    assert draw(60, seed=3) == draw(60, seed=3) and draw(60, seed=3)[:7] == draw(7, seed=3)
+    assert not any(a == b for a, b in zip(draw(60, seed=3), draw(60, seed=4)))
+
+
+@pytest.mark.parametrize("concentration", [0.5, 2.0, 10.0])
+def test_shares_have_mean_and_spread_of_their_distribution(concentration):
+    """Of a share of Dirichlet(a, …, a) the variance is (1/n)(1 − 1/n)/(n·a + 1), and rounding adds 1/12 at most."""
+    many = torch.arange(4).repeat_interleave(60)
+    shares = unbalanced(many, 4, 1, 14, concentration, episodes=4000).counts.double() / 56
+    variance = 0.25 * 0.75 / (4 * concentration + 1)
+    assert (shares.mean(0) - 0.25).abs().max() < 4.5 * (variance / 4000) ** 0.5
+    assert shares.var().item() == pytest.approx(variance, rel=0.08)
+
+
+def test_no_class_gives_more_than_it_has():
+    stack = unbalanced(LABELS, 5, 1, 10, concentration=0.7, episodes=300)
+    assert stack.counts.max() <= 19 and stack.counts.min() == 0 and (stack.counts.sum(1) == 50).all()
+    with pytest.raises(ValueError, match="none gives each of 5 classes at most 19 of 90 queries"):
+        unbalanced(LABELS, 5, 1, 18, concentration=0.1, episodes=3)
+
+
+@pytest.mark.parametrize("concentration", [0, -1.0, float("nan"), float("inf"), "2"])
+def test_a_concentration_is_a_number_above_zero(concentration):
+    with pytest.raises(ValueError, match="concentration must be above zero and finite, but is"):
+        unbalanced(LABELS, concentration=concentration)
+
+
+def test_counts_add_up_to_the_queries():
+    stack = unbalanced(LABELS, 3, 1, 4, episodes=5)
+    for counts in (stack.counts + 1, stack.counts[:, :2], stack.counts - 50):
+        with pytest.raises(ValueError, match=r"counts \(episodes, way\) that add up to the queries, but the shapes"):
+            check_episodes(dataclasses.replace(stack, counts=counts), LABELS)
+    swapped = stack.counts.clone()
+    swapped[1, 0], swapped[1, 1] = swapped[1, 0] + 1, swapped[1, 1] - 1
+    with pytest.raises(ValueError, match="Episode 1 has an example in the place of another class"):
+        check_episodes(dataclasses.replace(stack, counts=swapped), LABELS)
+
+
+# Both are kept as the others are -----------------------------------------------------------------------------------
+
+KINDS = {
+    "unlabelled": lambda data: with_unlabelled(data, 3, 2, 2, 4, 2, episodes=40),
+    "unbalanced": lambda data: unbalanced(data, 4, 1, 3, episodes=40),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_episodes_comes_back_from_a_file_and_from_a_copy(kind, tiny, tmp_path):
+    stack = KINDS[kind](tiny)
+    episodes.save(stack, tmp_path / "stored.npz", tiny)
+    back = episodes.load(tmp_path / "stored.npz", tiny)
+    assert type(back) is type(stack) and back == stack and back[3:9] == stack[3:9]
+    assert pickle.loads(pickle.dumps(stack)) == stack == copy.deepcopy(stack) == stack.to("cpu")
+    with pytest.raises(TypeError, match=f"its parts are classes, support, query.* and {[*vars(stack)][-1]}"):
+        stack[0][0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_episodes_is_measured_by_the_right_classes(kind, tiny):
+    """A model that knows the answers is right in all, and one whose classes are shifted by one in none."""
+    stack, known = KINDS[kind](tiny), torch.nn.functional.one_hot(tiny.labels).float()
+    model = PrototypicalNetwork(torch.nn.Identity())
+    assert evaluate(model, tiny, episodes=stack, embeddings=known, chunk=7).mean == 1
+
+    class Shifted(PrototypicalNetwork):
+        def compare(self, *episode):
+            return super().compare(*episode).roll(1, -1)
+
+    assert evaluate(Shifted(torch.nn.Identity()), tiny, episodes=stack, embeddings=known).mean == 0

@@ -14,12 +14,17 @@ from fslib.methods import (
     FiLMNetwork,
     FineTunedNetwork,
     GuidedPrototypicalNetwork,
+    LabelSpreading,
     LogisticRegression,
     MahalanobisClassifier,
+    MaskedSoftKMeans,
     MatchingNetwork,
     PreClassifierAlignment,
     PrototypicalNetwork,
+    PseudoLabels,
     RelationNetwork,
+    SoftKMeans,
+    SoftKMeansWithCluster,
     SubspaceNetwork,
     VectorRelation,
 )
@@ -50,6 +55,12 @@ METHODS = {
     "fine-tuned layers": lambda: FineTunedNetwork(Conv4(8), layers=2, steps=3),
     "fine-tuned residual": lambda: FineTunedNetwork(Conv4(8), tuned="residual", steps=3),
     "guided": lambda: GuidedPrototypicalNetwork(Conv4(8), torch.zeros(3, 8)),
+    "soft k-means": lambda: SoftKMeans(Conv4(8)),
+    "soft k-means of queries": lambda: SoftKMeans(Conv4(8), "queries", steps=2),
+    "with a cluster, of queries": lambda: SoftKMeansWithCluster(Conv4(8), "queries"),
+    "masked, of queries": lambda: MaskedSoftKMeans(Conv4(8), "queries"),
+    "label spreading": lambda: LabelSpreading(Conv4(8)),
+    "pseudo-labels of queries": lambda: PseudoLabels(Conv4(8), "queries", threshold=0.4),
 }
 
 
@@ -132,6 +143,32 @@ class Remembers(Base):
         return super().compare(*episode)
 
 
+class Peeks(SoftKMeans):
+    """Says that it uses an unlabelled set, and looks at the queries."""
+
+    def __init__(self):
+        super().__init__(nn.Sequential(nn.Flatten(), nn.Linear(784, 4)))
+
+    def compare(self, support, labels, query, unlabelled=None):
+        if unlabelled is not None:
+            unlabelled = torch.cat([unlabelled, query], -2)
+        return super().compare(support, labels, query, unlabelled)
+
+
+class LastCountsMore(Peeks):
+    def compare(self, support, labels, query, unlabelled=None):
+        if unlabelled is not None:
+            unlabelled = torch.cat([unlabelled, unlabelled[..., -1:, :]], -2)
+        return SoftKMeans.compare(self, support, labels, query, unlabelled)
+
+
+class OneSetForAll(Peeks):
+    def compare(self, support, labels, query, unlabelled=None):
+        if unlabelled is not None:
+            unlabelled = unlabelled.flatten(0, -3)[:1].expand_as(unlabelled) if unlabelled.ndim > 2 else unlabelled
+        return SoftKMeans.compare(self, support, labels, query, unlabelled)
+
+
 BROKEN = {
     NoColumn: "one for each query and class: they have shape (5, 2)",
     NotANumber: "some are NaN",
@@ -141,6 +178,9 @@ BROKEN = {
     OneEpisodeOnly: "Episodes stacked along leading axes",
     NoSlope: "is NaN or infinite",
     Remembers: "it changed asked",
+    Peeks: "with it, other queries change the answer",
+    LastCountsMore: "its order plays a part",
+    OneSetForAll: "not in a stack",
 }
 
 

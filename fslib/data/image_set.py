@@ -174,6 +174,37 @@ class ImageSet(torch.utils.data.Dataset):
             domains=None if self.domains is None else self.domains[kept],
         )
 
+    def relabelled(self, labels: Any, name: str) -> ImageSet:
+        """The same data set under labels that were made up, as by clustering.
+
+        Args:
+            labels: of each image, (n,), integers; images with a negative one are left out. Classes are numbered anew,
+                in their order.
+            name: of what the labels are, which is added to the name of the set and names the classes.
+
+        Raises:
+            ValueError: if there is not one label for each image, or all are left out.
+
+        Example:
+            >>> pair = ImageSet("Pair", torch.zeros(3, 1, 2, 2, dtype=torch.uint8), [0, 0, 0], ["a"])
+            >>> pair.relabelled([7, -1, 5], "cluster").class_names
+            ['cluster 5', 'cluster 7']
+        """
+        labels = as_labels(labels, names=False).cpu()
+        _check_count("label", labels, len(self), "images")
+        kept = labels >= 0
+        if not kept.any():
+            raise ValueError("All labels are negative, and no image would be left.")
+        found, numbers = labels[kept].unique(return_inverse=True)
+        return self._with(
+            name=f"{self.name}, {name}",
+            images=self.images[kept.to(self.images.device)],
+            labels=numbers,
+            class_names=[f"{name} {label}" for label in found.tolist()],
+            class_groups=(),
+            domains=None if self.domains is None else self.domains[kept],
+        )
+
     def with_new_classes(
         self,
         maps: Mapping[str, Callable[[Tensor], Tensor]],

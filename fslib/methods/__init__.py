@@ -10,7 +10,9 @@ from fslib.methods.guided import GuidedPrototypicalNetwork, Prior, posterior_mea
 from fslib.methods.mahalanobis import MahalanobisClassifier
 from fslib.methods.matching import ContextMatchingNetwork, MatchingNetwork
 from fslib.methods.prototypical import PrototypicalNetwork, prototypes
+from fslib.methods.refined import MaskedSoftKMeans, PseudoLabels, SoftKMeans, SoftKMeansWithCluster
 from fslib.methods.relation import ConvRelation, RelationModule, RelationNetwork, VectorRelation
+from fslib.methods.spreading import LabelSpreading
 from fslib.methods.subspace import SubspaceNetwork
 
 __all__ = [
@@ -22,14 +24,19 @@ __all__ = [
     "FiLMNetwork",
     "FineTunedNetwork",
     "GuidedPrototypicalNetwork",
+    "LabelSpreading",
     "LogisticRegression",
     "MahalanobisClassifier",
+    "MaskedSoftKMeans",
     "MatchingNetwork",
     "PreClassifierAlignment",
     "Prior",
     "PrototypicalNetwork",
+    "PseudoLabels",
     "RelationModule",
     "RelationNetwork",
+    "SoftKMeans",
+    "SoftKMeansWithCluster",
     "SubspaceNetwork",
     "VectorRelation",
     "posterior_means",

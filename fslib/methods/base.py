@@ -27,6 +27,7 @@ class FewShotClassifier(Configured, nn.Module):
 
     Attributes:
         transductive: whether the answer to a query depends on the other queries of its episode. Results say so.
+        uses_unlabelled: whether :meth:`compare` takes an unlabelled set too, as ``unlabelled=`` (..., u, d).
         reads_in_order: whether the answer depends on the order in which the support set is given.
         compares_by_network: whether a network compares, which training may run in bfloat16; anything else that
             compares is given float32.
@@ -35,6 +36,7 @@ class FewShotClassifier(Configured, nn.Module):
     """
 
     transductive = False
+    uses_unlabelled = False
     reads_in_order = False
     compares_by_network = False
     knows_classes = False
@@ -107,17 +109,23 @@ class FewShotClassifier(Configured, nn.Module):
             ValueError: on images that do not match, labels that are not one integer or name an image, or embeddings
                 that are not finite.
         """
-        for images in (support, query):
+        labels, support, query = self._embedded(support_labels, support, query=query)
+        return self.compare(support, labels, query)
+
+    def _embedded(self, labels: Any, support: Tensor, **others: Tensor) -> tuple[Tensor, ...]:
+        """The labels, and embeddings of the support set and of others, all of them embedded in one batch."""
+        for images in (support, *others.values()):
             check_images(images)
-        if support.shape[1:] != query.shape[1:]:
-            raise ValueError(
-                f"Support and query images must have the same shape, "
-                f"but are {tuple(support.shape[1:])} and {tuple(query.shape[1:])}."
-            )
-        labels = check_labels(support_labels, len(support), axes=1)
-        images = torch.cat([self._here(support), self._here(query)])
-        embeddings = check_finite(self.embed(images))
-        return self.compare(embeddings[: len(support)], labels, embeddings[len(support) :])
+        for name, images in others.items():
+            if support.shape[1:] != images.shape[1:]:
+                raise ValueError(
+                    f"Support and {name} images must have the same shape, "
+                    f"but are {tuple(support.shape[1:])} and {tuple(images.shape[1:])}."
+                )
+        labels = check_labels(labels, len(support), axes=1)
+        sides = [self._here(images) for images in (support, *others.values())]
+        embeddings = check_finite(self.embed(torch.cat(sides)))
+        return labels, *embeddings.split([len(side) for side in sides])
 
     def _ready(
         self, support: Tensor, support_labels: Any, query: Tensor, axes: int = 1

@@ -11,14 +11,18 @@ from fslib.training.steps import (
     Episodic,
     Loss,
     Mixed,
+    MoCo,
     OnBatch,
+    ProtoTransfer,
+    SemiSupervised,
     Step,
     Subspaces,
+    TwoViews,
 )
 
 Objective = Loss  # its former name
 
 __all__ = [
-    "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "History", "Loss", "Mixed", "Objective",
-    "OnBatch", "Step", "Subspaces", "fit", "one_cycle",
+    "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "History", "Loss", "Mixed", "MoCo",
+    "Objective", "OnBatch", "ProtoTransfer", "SemiSupervised", "Step", "Subspaces", "TwoViews", "fit", "one_cycle",
 ]  # fmt: skip

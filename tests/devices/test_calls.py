@@ -19,6 +19,7 @@ from fslib import (
     attention,
     augmentation,
     backbones,
+    clustering,
     data,
     distillation,
     domains,
@@ -133,6 +134,11 @@ METHODS: dict[str, Callable[[], methods.FewShotClassifier]] = {
     "guided": lambda: methods.GuidedPrototypicalNetwork(conv(), EMBEDDINGS[:8]),
     "fine-tuned layers": lambda: methods.FineTunedNetwork(conv(), steps=3),
     "fine-tuned residual": lambda: methods.FineTunedNetwork(conv(), 2, "residual", steps=3),
+    "soft k-means": lambda: methods.SoftKMeans(conv(), "queries", steps=2),
+    "soft k-means with a cluster": lambda: methods.SoftKMeansWithCluster(conv(), "queries"),
+    "masked soft k-means": lambda: methods.MaskedSoftKMeans(conv(), "queries"),
+    "label spreading": lambda: methods.LabelSpreading(conv()),
+    "pseudo-labels": lambda: methods.PseudoLabels(conv(), "queries", threshold=0.3),
 }  # fmt: skip
 TRAINED = {
     name: make
@@ -173,6 +179,9 @@ STEPS: dict[str, Callable[[], Any]] = {
         f"aligned by {name}": lambda make=make: training.Aligned(None, IMAGES, make())
         for name, make in ALIGNMENTS.items()
     },
+    "SimCLR": lambda: training.TwoViews(augmentation.random_thickness, head=nn.Linear(8, 4)),
+    "MoCo": lambda: training.MoCo(METHODS["prototypical"](), augmentation.mirrored, dim=8, queue=20),
+    "each picture a class": lambda: training.ProtoTransfer(augmentation.mirrored, queries=2),
     "subspaces": lambda: training.Subspaces(
         {"class": (None, 5), "place": (torch.arange(6).repeat(8) % 2, 3)}, losses.SupConLoss()
     ),
@@ -491,6 +500,9 @@ CALLS: dict[str, Call] = {
         for name, make in LOSSES.items()
     },
     **{f"fit: {name}": fit(METHODS["prototypical"], step=make) for name, make in STEPS.items()},
+    "fit: semi-supervised": fit(
+        lambda: methods.SoftKMeans(conv()), step=lambda: training.SemiSupervised(1, distractors=2)
+    ),
     "fit with warps": fit(METHODS["prototypical"], augment=lambda: augmentation.random_warp),
     "evaluation.embed_all": embed_all,
     **{f"evaluate: {name}": evaluate(make) for name, make in METHODS.items()},
@@ -506,7 +518,19 @@ CALLS: dict[str, Call] = {
     "episodes.EpisodeSampler": lambda on: vars(
         episodes.EpisodeSampler(on.labels(LABELS), 4, 1, 2)[:3]
     ),
+    "clustering.kmeans": lambda on: clustering.kmeans(on.pictures(EMBEDDINGS), 3),
+    "clustering": lambda on: [
+        (made.labels, made.images)
+        for made in (
+            clustering.clusters_as_classes(on.data(), on.pictures(drawn(48, 8)), 3, least=2),
+            clustering.at_random(on.data(), 5),
+        )
+    ],
     "episodes.within_groups": lambda on: vars(episodes.within_groups(on.data(), way=4, episodes=3)),
+    "episodes.with_unlabelled": lambda on: vars(
+        episodes.with_unlabelled(on.data(), 4, query=2, unlabelled=2, distractors=1, episodes=3)
+    ),
+    "episodes.unbalanced": lambda on: vars(episodes.unbalanced(on.data(), 4, query=2, episodes=3)),
     "episodes.across_domains": lambda on: vars(episodes.across_domains(on.data(), way=4, episodes=3)),
     "data.to_input": lambda on: [
         data.to_input(

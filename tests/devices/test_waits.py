@@ -5,14 +5,17 @@ import warnings
 import pytest
 import torch
 
-from fslib import augmentation, training
+from fslib import augmentation, methods, training
 from tests.devices.gpus import RealGPU
-from tests.devices.test_calls import LOSSES, METHODS, STEPS, TRAINED, On, built
+from tests.devices.test_calls import LOSSES, METHODS, STEPS, TRAINED, On, built, conv
 from tests.pretend_gpu import CPU, waits_of_steps
 
 CASES = {
     **{name: dict(make=make) for name, make in TRAINED.items()},
     **{name: dict(make=METHODS["prototypical"], step=make) for name, make in (LOSSES | STEPS).items()},
+    "semi-supervised": dict(
+        make=lambda: methods.SoftKMeans(conv()), step=lambda: training.SemiSupervised(1, distractors=2)
+    ),
     "warps": dict(make=METHODS["prototypical"], augment=lambda: augmentation.random_warp),
 }
 

@@ -445,7 +445,7 @@ def _on_cpu(result: Any) -> Any:
     if isinstance(result, Tensor):
         return result.detach().cpu()
     if isinstance(result, Episode):
-        return Episode(*map(_on_cpu, vars(result).values()))
+        return type(result)(*map(_on_cpu, vars(result).values()))
     if isinstance(result, tuple | list):
         if result and all(part is ... or part is None for part in result):
             raise Found("untouched")

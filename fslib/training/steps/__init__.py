@@ -11,10 +11,14 @@ from fslib.training.steps.augmented import Augment, Augmented
 from fslib.training.steps.batch import Batch, Loss, Step
 from fslib.training.steps.distilled import Distilled
 from fslib.training.steps.mixed import Mixed
+from fslib.training.steps.momentum import MoCo
+from fslib.training.steps.per_picture import ProtoTransfer
 from fslib.training.steps.plain import Episodic, OnBatch, as_step, innermost
+from fslib.training.steps.semi_supervised import SemiSupervised
 from fslib.training.steps.subspaces import Subspaces
+from fslib.training.steps.two_views import TwoViews
 
 __all__ = [
-    "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "Loss", "Mixed", "OnBatch", "Step",
-    "Subspaces", "as_step", "innermost",
+    "Aligned", "Augment", "Augmented", "Batch", "Distilled", "Episodic", "Loss", "Mixed", "MoCo", "OnBatch",
+    "ProtoTransfer", "SemiSupervised", "Step", "Subspaces", "TwoViews", "as_step", "innermost",
 ]  # fmt: skip
