@@ -286,8 +286,8 @@ QUESTIONS: dict[str, Number | Choice] = {
         "of the strangers' answers {} are surer than 0.9", 0, 100,
     ),
     "strangers-let-in": Number(
-        "The threshold lets in few strangers of the held-out classes, letters of four scripts. Of the pictures of eight "
-        "other letters of our own script, how many does it let in?",
+        "The threshold lets in few strangers of the held-out classes, letters of four scripts. Of the pictures of "
+        "eight other letters of our own script, how many does it let in?",
         "strangers let in {}", 0, 100,
     ),
 }  # fmt: skip
