@@ -3,9 +3,11 @@
 The hostile kinds need no PyTorch, so that a process starts in a blink: they are two functions of numbers.
 """
 
+import csv
 import json
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +25,21 @@ pytest.importorskip("resource", reason="Grading needs Linux or macOS.")
 
 from fslib.book import checks
 from fslib.book.checks.exercise import COMMON
-from fslib.book.grading import MODES, Assignment, Graded, Limits, child, grade, namespaces, process
+from fslib.book.grading import (
+    MODES,
+    Assignment,
+    Graded,
+    Limits,
+    child,
+    classroom,
+    grade,
+    grade_folder,
+    load_assignment,
+    namespaces,
+    process,
+    reports,
+)
+from fslib.book.grading.__main__ import main
 from fslib.book.grading.notebook import code_cells
 from fslib.episodes import Episode
 
@@ -256,6 +272,7 @@ MARKS = {  # the notebook → points, and what is said of the first function
     "a cell that is no Python": (notebook(SIZES.replace(":", ""), FIELD), 3, "in the notebook. Cell 1 is not Python"),
     "duplicated cells": (notebook(SIZES.replace("3", "2"), FIELD, SIZES, FIELD), 5, "✓ Right."),
     "wrong kernel": (notebook(SIZES, FIELD, metadata={"kernelspec": {"language": "R"}}), 5, "✓ Right."),
+    "a number without end": (notebook(SIZES.replace("return", "return 10 ** 9999,"), FIELD), 3, "it returns too much"),
     "surrogates": (notebook("s = '\\ud800'", with_body(SIZES, "raise ValueError(s)"), FIELD), 3, "raised ValueError"),
     "junk in the connection": (
         notebook(with_body(SIZES, "import os", "for fd in range(3, 30):", "    try: os.write(fd, b'x' * 999)",
@@ -527,16 +544,28 @@ def processes(mark):
     return found
 
 
+STAYS = "import subprocess; subprocess.Popen(['sh', '-c', 'sleep 9999; : mark'], start_new_session=True)"
+
+
+def wait_until(happens):
+    deadline = time.monotonic() + 120
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @in_sandbox
 def test_no_process_is_left(graded):
-    """Not even one that leaves its session, while its parent dies."""
+    """Not even one that leaves its session, while its parent dies; without a sandbox it is."""
     mark = f"mark{os.getpid()}"
-    start = f"import os, subprocess; subprocess.Popen(['sleep', '9999', '{mark}'], start_new_session=True)"
-    assert graded(notebook(with_body(SIZES, start.replace("'9999', ", "'9999',"), "os._exit(1)"), FIELD)).points == 3
-    deadline = time.monotonic() + 60
-    while processes(mark) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not processes(mark)
+    text = notebook(with_body(SIZES, STAYS.replace("mark", mark), "import os; os._exit(1)"), FIELD)
+    assert graded(text).points == 3
+    wait_until(lambda: not processes(mark))
+    assert graded(text, PUBLIC, "self-check").points == 3
+    left = processes(mark)
+    for process_id in left:
+        os.kill(int(process_id), signal.SIGKILL)
+    assert left
 
 
 @in_sandbox
@@ -585,3 +614,185 @@ def test_a_user_without_rights_gets_a_sandbox_too(tmp_path_factory):
         pytest.skip("This system allows user namespaces to root alone.")
     assert done.stdout.split() == ["65534", "bin", "dev", "lib", "lib64", "proc", "tmp", "usr"], done
     assert done.returncode == 128 + 9
+
+
+# A class --------------------------------------------------------------------------------------------------------
+
+MASTER = """
+from pathlib import Path
+from fslib.book import checks
+from fslib.book.grading import Assignment, Graded
+
+def assignment(key):
+    solution = Path(__file__).with_name("solution.ipynb")
+    sizes, field = checks.block_parameters, checks.receptive_field
+    functions = Graded("block_parameters", sizes, 2), Graded("receptive_field", field, 3)
+    return Assignment("Tiny", functions, key=key, solution=solution)
+"""
+EXPECTED = {"anna": 5, "ben": 3, "carla": 3, "doejane": 2, "Eva Õ": 0}
+
+
+@pytest.fixture
+def a_class(tmp_path):
+    """A master with its key and solution, and what five students handed in."""
+    master, folder = tmp_path / "private" / "master.py", tmp_path / "handed in"
+    right, wrong = notebook(SIZES, FIELD), notebook(SIZES.replace("3 *", "2 *"), FIELD)
+    handed_in = {
+        "anna.ipynb": right, "ben/any (1).ipynb": wrong, "ben/notes.txt": "hello", ".DS_Store": "",
+        "carla.ipynb": MARKS["os._exit"][0],
+        "doejane_LATE_12_345_ps1.ipynb": "first try", "doejane_12_345_ps1-1.ipynb": notebook(SIZES),
+        "Eva Õ_78_assignsubmission_file_/report.pdf": "%PDF-1.7",
+    }  # fmt: skip
+    files = {master: MASTER, master.with_name("solution.ipynb"): right, master.with_name("key.txt"): "a key\n"}
+    for path, text in (files | {folder / name: text for name, text in handed_in.items()}).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf8")
+    (folder / "fay.ipynb").symlink_to(master.with_name("solution.ipynb"))
+    return master, folder, tmp_path / "marks"
+
+
+def points(records):
+    return {record["student"]: record["points"] for record in records}
+
+
+def test_a_class_is_graded_and_listed_for_canvas_and_moodle(a_class):
+    master, folder, output = a_class
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    records = grade_folder(master, folder, output, "container", limits=LIMITS, progress=False)
+    assert points(records) == EXPECTED and all(record["of"] == 5 for record in records)
+    canvas, moodle = (list(csv.reader((output / f"{name}.csv").open(encoding="utf8"))) for name in ("canvas", "moodle"))
+    assert canvas[:2] == [
+        ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Tiny"],
+        ["    Points Possible", "", "", "", "", "5"],
+    ]
+    assert [(row[0], row[1], float(row[5])) for row in canvas[2:]] == [
+        (record["student"], record["id"], record["points"]) for record in records
+    ]
+    assert ["doejane", "12", "", "", "", "2"] in canvas
+    row = dict(zip(moodle[0], next(row for row in moodle if row[1] == "Eva Õ")))
+    assert row["Identifier"] == "Participant 78" and (row["Grade"], row["Maximum Grade"]) == ("0", "5")
+    assert "block_parameters: ✗ Not yet: the notebook cannot be read" in row["Feedback comments"]
+    assert len(list((output / "feedback").iterdir())) == 5 and not (output / "results.json").exists()
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_what_is_graded_is_not_graded_again_unless_something_is_another(a_class, monkeypatch):
+    master, folder, output = a_class
+
+    def graded_again(**other):
+        seen = []
+        real = classroom.grade
+        monkeypatch.setattr(classroom, "grade", lambda path, *rest: seen.append(path.name) or real(path, *rest))
+        grade_folder(master, folder, output, **{"mode": "self-check", "limits": LIMITS, "progress": False} | other)
+        monkeypatch.setattr(classroom, "grade", real)
+        return [name for name in seen if name != "solution.ipynb"]
+
+    assert len(graded_again()) == 5 and graded_again() == []
+    (folder / "anna.ipynb").write_text(notebook(FIELD))
+    assert graded_again() == ["anna.ipynb"]
+    assert len(graded_again(mode="container")) == 5
+    master.write_text(MASTER + "# another")
+    assert len(graded_again(mode="container")) == 5
+
+
+def command(*arguments, **more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "fslib.book.grading", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more,
+    )  # fmt: skip
+
+
+@in_sandbox
+def test_a_killed_run_leaves_nothing_behind_and_goes_on(a_class):
+    """One submission never ends; when the others have their records, the whole of it is killed."""
+    master, folder, output = a_class
+    mark = f"mark{os.getpid()}"
+    stuck = folder / "zoe.ipynb"
+    stuck.write_text(notebook(with_body(SIZES, STAYS.replace("mark", mark), "while True: pass"), FIELD))
+    told = [master, folder, "-o", output, "--key", master.with_name("key.txt"), "--jobs", 2, "--seconds", 600]
+    running = command(*told)
+    wait_until(lambda: len(list(output.glob("records/*.json"))) == 5 and processes(mark))
+    running.kill()
+    running.communicate()
+    wait_until(lambda: not processes(mark) and not processes(str(master)))
+    assert not (output / "canvas.csv").exists() and not list(output.glob("**/*.part"))
+    kept = {path: path.stat().st_mtime_ns for path in output.glob("records/*.json")}
+    assert len(kept) == 5
+    stuck.write_text(notebook(FIELD))
+    done = command(*told, "--jobs", 1)
+    said, _ = done.communicate()
+    assert "6 graded, 2.67 points in the mean" in said and done.returncode == 0, said
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    records = [json.loads(path.read_text()) for path in output.glob("records/*.json")]
+    assert points(records) == EXPECTED | {"zoe": 3} and all(record["mode"] == "sandbox" for record in records)
+
+
+def test_a_machine_on_which_the_solution_fails_grades_nobody(a_class):
+    master, folder, output = a_class
+    master.with_name("solution.ipynb").write_text(notebook("import nix", with_body(SIZES, "nix.x"), FIELD))
+    with pytest.raises(ValueError, match="The solution of Tiny does not get full marks here, so nobody is graded"):
+        grade_folder(master, folder, output, "self-check", limits=LIMITS, progress=False)
+    assert not output.exists()
+
+
+@in_sandbox
+def test_nothing_private_may_lie_where_a_sandbox_can_read(a_class, monkeypatch):
+    master, folder, output = a_class
+    monkeypatch.setattr(classroom, "readable", lambda: [str(master.parent)])
+    with pytest.raises(ValueError, match=r"master\.py lies in .*, which a submission can read"):
+        grade_folder(master, folder, output, limits=LIMITS, progress=False)
+
+
+def test_what_the_machine_cannot_grade_is_told_and_the_rest_is_graded(a_class, monkeypatch):
+    master, folder, output = a_class
+    real = classroom.grade
+
+    def failing(path, *rest):
+        if path.name == "carla.ipynb":
+            raise OSError("Python does not start")
+        return real(path, *rest)
+
+    monkeypatch.setattr(classroom, "grade", failing)
+    with pytest.raises(RuntimeError, match=r"1 of 5 could not be graded\. carla: OSError: Python does not start"):
+        grade_folder(master, folder, output, "self-check", limits=LIMITS, progress=False)
+    assert "carla" not in (output / "canvas.csv").read_text(encoding="utf8")
+    monkeypatch.undo()
+    assert points(grade_folder(master, folder, output, "self-check", limits=LIMITS, progress=False)) == EXPECTED
+
+
+def test_of_one_submission_gradescope_gets_its_results(a_class):
+    master, folder, output = a_class
+    grade_folder(master, folder / "ben" / "any (1).ipynb", output, "container", limits=LIMITS, progress=False)
+    told = json.loads((output / "results.json").read_text())
+    assert told["score"] == 3 and "the platform's container is the boundary" in told["output"].lower()
+    assert [(test["score"], test["max_score"], test["status"]) for test in told["tests"]] == [
+        (0, 2, "failed"), (3, 3, "passed"),
+    ]  # fmt: skip
+    assert "the convolution has a bias" in told["tests"][0]["output"]
+
+
+def test_what_a_submission_says_stands_on_the_page_as_text(tmp_path):
+    evil = "<script>alert(1)</script>"
+    mark = {"function": "f", "points": 0.0, "of": 2.0, "message": evil, "because": "raised", "seeds": [7]}
+    record = {"student": f"=1+1{evil}", "id": "", "file": evil, "points": 0.0, "of": 2.0, "marks": [mark]}
+    record |= {"notes": [evil], "mode": "sandbox"}
+    reports.write(tmp_path, PUBLIC, [record, record])
+    pages = [path.read_text(encoding="utf8") for path in (tmp_path / "feedback").iterdir()]
+    assert len(pages) == 2 and all("<script" not in page and page.count("&lt;script") == 4 for page in pages)
+    assert f"'=1+1{evil}" in [row[0] for row in csv.reader((tmp_path / "canvas.csv").open(encoding="utf8"))]
+
+
+@pytest.mark.parametrize("text", ["", "assignment = 3", "def assignment(key): return key"])
+def test_a_master_makes_an_assignment(text, tmp_path):
+    (tmp_path / "master.py").write_text(text)
+    with pytest.raises(ValueError, match="should define assignment"):
+        load_assignment(tmp_path / "master.py", "key")
+
+
+def test_an_empty_folder_holds_nothing_to_grade(tmp_path, capsys):
+    (tmp_path / "master.py").touch()
+    told = [str(tmp_path / "master.py"), str(tmp_path), "-o", str(tmp_path / "marks"), "--mode", "self-check"]
+    assert main(told) == 1 and "master.py makes no assignment: it should define" in capsys.readouterr().err
+    (tmp_path / "master.py").unlink()
+    with pytest.raises(ValueError, match="There is nothing to grade in"):
+        classroom.submissions(tmp_path)

@@ -25,6 +25,9 @@ machine.
 """
 
 from fslib.book.grading.assignment import Assignment, Graded, Mark, Report, grade, load_assignment
+from fslib.book.grading.classroom import grade_folder
 from fslib.book.grading.process import MODES, Limits
 
-__all__ = ["MODES", "Assignment", "Graded", "Limits", "Mark", "Report", "grade", "load_assignment"]
+__all__ = [
+    "MODES", "Assignment", "Graded", "Limits", "Mark", "Report", "grade", "grade_folder", "load_assignment",
+]  # fmt: skip

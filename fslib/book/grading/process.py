@@ -81,6 +81,7 @@ class Child:
             self._process = subprocess.Popen(
                 program, cwd=self._folder.name, env=_environment(mode, self._folder.name), stdin=subprocess.DEVNULL,
                 stdout=self._printed, stderr=self._printed, pass_fds=[theirs.fileno()], start_new_session=True,
+                preexec_fn=namespaces.die_with_parent,
             )  # fmt: skip
         try:
             self._receive("ready", time.monotonic() + _GREETING)
