@@ -602,17 +602,20 @@ def test_a_user_without_rights_gets_a_sandbox_too(tmp_path_factory):
         os.chmod(folder, 0o777)
         script = Path(folder, "namespaces.py")
         script.write_text(Path(namespaces.__file__).read_text())
-        room = Path(folder, "room")
-        room.mkdir()
-        os.chown(room, 12345, 12345)
-        told = json.dumps({"readable": ["/usr", "/bin", "/lib", "/lib64"], "room": str(room), "bytes": 2**20})
+        room, own = Path(folder, "room"), Path(folder, "own")
+        for place in (room, own):
+            place.mkdir()
+            os.chown(place, 12345, 12345)
+        readable = ["/usr", "/bin", "/lib", "/lib64", str(own)]
+        told = json.dumps({"readable": readable, "room": str(room), "bytes": 2**20})
+        tries = f"id -u; ls /; for p in / /usr {own} /tmp; do touch $p/written && echo $p; done; kill -9 $$"
         done = subprocess.run(
-            ["/usr/bin/python3", "-I", script, told, "/bin/sh", "-c", "id -u; ls /; ls /tmp; kill -9 $$"],
+            ["/usr/bin/python3", "-I", script, told, "/bin/sh", "-c", tries],
             user=12345, group=12345, extra_groups=[], capture_output=True, text=True,
         )  # fmt: skip
     if "Operation not permitted" in done.stderr:
         pytest.skip("This system allows user namespaces to root alone.")
-    assert done.stdout.split() == ["65534", "bin", "dev", "lib", "lib64", "proc", "tmp", "usr"], done
+    assert done.stdout.split() == ["65534", "bin", "dev", "lib", "lib64", "proc", "tmp", "usr", "/tmp"], done
     assert done.returncode == 128 + 9
 
 
@@ -698,7 +701,7 @@ def test_what_is_graded_is_not_graded_again_unless_something_is_another(a_class,
 def command(*arguments, **more):
     return subprocess.Popen(
         [sys.executable, "-m", "fslib.book.grading", *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | more,
     )  # fmt: skip
 
 
@@ -710,7 +713,7 @@ def test_a_killed_run_leaves_nothing_behind_and_goes_on(a_class):
     stuck = folder / "zoe.ipynb"
     stuck.write_text(notebook(with_body(SIZES, STAYS.replace("mark", mark), "while True: pass"), FIELD))
     told = [master, folder, "-o", output, "--key", master.with_name("key.txt"), "--jobs", 2, "--seconds", 600]
-    running = command(*told)
+    running = command(*told, TMPDIR=str(master.parent))  # where a killed run leaves empty folders
     wait_until(lambda: len(list(output.glob("records/*.json"))) == 5 and processes(mark))
     running.kill()
     running.communicate()

@@ -1,7 +1,5 @@
 """Grades notebooks: runs what students hand in, and judges it by the verdicts of :mod:`fslib.book.checks`.
 
-    python -m fslib.book.grading problem_set_1.py submissions/ -o marks/ --key course_key.txt
-
 A graded function is found by its name, never by the metadata of a cell. The notebook is not run from top to bottom:
 what the graded functions need is imported, defined and assigned, in the order of the cells, and nothing else. So a
 function should stand by itself: what it uses must be bound at the top level of some cell.
@@ -14,8 +12,8 @@ written. Each request carries a number drawn for it. What is written into the co
 function, does not repeat that number: the function that was asked gets no points, and the process is ended.
 
 **What a submission can still do.** It can compute a right answer in another way than was asked: import one from a
-package, or change its inputs and hide that it did. What the installed packages hold is not hidden, `fslib` and its own
-exercises included, so a hidden assignment must ask for something that they do not contain. It can remember inputs
+package, or change its inputs and hide that it did. What the installed packages hold is not hidden, ``fslib`` and its
+own exercises included, so a hidden assignment must ask for something that they do not contain. It can remember inputs
 between calls, and use up its time. It can be right on the inputs that are drawn and wrong on others; draw more often.
 In the mode *sandbox* several processes may each take the memory that one may have; if the machine runs out of it, they
 are the first to be ended. In the modes *self-check* and *container* it can read what its user can read, the grader's

@@ -129,7 +129,7 @@ def grade(path: str | Path, assignment: Assignment, mode: str = "sandbox", limit
     Args:
         path: of the notebook, or of what was handed in for one.
         assignment: what is graded.
-        mode: one of :data:`MODES`; marks are the same in all of them.
+        mode: ``"self-check"``, ``"sandbox"`` or ``"container"``; marks are the same in all of them.
         limits: what the submission may take.
 
     Raises:

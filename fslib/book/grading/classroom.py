@@ -107,16 +107,17 @@ def grade_folder(
 
     Args:
         master: the Python file that makes the assignment, see :func:`~fslib.book.grading.load_assignment`.
-        folder: of :func:`submissions`.
+        folder: holds a file or a folder for each student, by whose name it goes; or it is the only file itself. Names
+            that Canvas and Moodle give are taken apart.
         output: a folder for what is written.
-        mode: one of :data:`~fslib.book.grading.MODES`.
+        mode: ``"self-check"``, ``"sandbox"`` or ``"container"``.
         key_file: holds the key of the course.
         jobs: how many submissions are graded at once.
         limits: what a submission may take.
         progress: whether to show a bar.
 
     Returns:
-        The records: ``student``, ``id``, ``file``, ``points``, ``of``, ``marks``, ``notes``, ``mode``, ``made_of``.
+        A record for each student: ``student``, ``id``, ``file``, ``points``, ``of``, ``marks``, ``notes``, ``mode``.
 
     Raises:
         ValueError: if the assignment cannot be graded like this, or its own solution does not get full marks.

@@ -112,7 +112,7 @@ def run(readable: list[str], room: str, size: int, program: list[str]) -> int:
     was_root = os.geteuid() == 0
     if not was_root:
         _own_users()
-    die_with_parent()
+        die_with_parent()  # which the change of rights has undone
     _system("unshare", _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS)
     if first := os.fork():
         return _wait(first)
