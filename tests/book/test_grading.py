@@ -247,12 +247,16 @@ MARKS = {  # the notebook → points, and what is said of the first function
     "sys.exit": (notebook(with_body(SIZES, "import sys; sys.exit(0)"), FIELD), 3, "raised SystemExit: 0"),
     "sys.exit between": (notebook("import sys", "sys.exit()", SIZES, FIELD), 5, "✓ Right."),
     "os._exit": (notebook(with_body(SIZES, "import os; os._exit(0)"), FIELD), 3, "whole of Python (exit status 0)"),
+    "a fork that comes back": (notebook(with_body(SIZES, "import os", "ins == 1 and os.fork()"), FIELD), 5, "✓ Right."),
     "a crash": (
         notebook(with_body(SIZES, "import ctypes; ctypes.string_at(0)"), FIELD), 3, "whole of Python (SIGSEGV)",
     ),
     "exit while loading": (notebook("import os\nx = os._exit(0)", with_body(SIZES, "x"), FIELD), 3, "whole of Python"),
     "endless loop": (notebook(with_body(SIZES, "while True: pass"), FIELD), 3, "not done after 2 seconds"),
     "endless loading": (notebook("while True: x = 1", with_body(SIZES, "x"), FIELD), 3, "not done after 2 seconds"),
+    "endless naps": (
+        notebook(with_body(SIZES, "import time; time.sleep(0.9)"), FIELD), 3, "not done after 2 seconds",
+    ),
     "memory": (notebook(with_body(SIZES, "x = bytearray(2**32)"), FIELD), 3, "than there is for it, 0.5 GB"),
     "10 GB print": (notebook(with_body(SIZES, "for _ in range(10**4): print('x' * 10**6)"), FIELD), 3, "room for 1 MB"),
     "a large result": (notebook(SIZES.replace("return", "return 'x' * 10**7,"), FIELD), 3, "it returns too much"),
@@ -470,6 +474,13 @@ def test_an_answer_for_another_function_is_none(graded):
     """The one that was asked next finds a message that it did not ask for."""
     early = with_body(SIZES, "reply(the_request() | {'token': '0' * 32}, 7)")
     report = graded(notebook(FORGER, early, FIELD))
+    assert [mark.because for mark in report.marks] == ["no answer", "right"]
+
+
+@in_sandbox
+def test_nobody_waits_for_a_result_that_is_announced_and_too_large(graded):
+    announces = "the_request()", "os.write(sys.modules['__main__'].channel, struct.pack('!QQ', 9, 2**33) + b'x' * 999)"
+    report = graded(notebook(FORGER, with_body(SIZES, *announces, "while True: pass"), FIELD), limits=SHORT)
     assert [mark.because for mark in report.marks] == ["no answer", "right"]
 
 
