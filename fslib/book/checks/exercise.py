@@ -51,7 +51,18 @@ COMMON = {
     "count 3": "three",
     "and": "{first} and {last}",
     "part": "{part}: {problem}",
+    # Of an answer that runs in another process, as a grader has it do.
+    "unreadable": "the notebook cannot be read: {problem}",
+    "no function": "there is no function {name} in the notebook.{because}",
+    "too long": "it was not done after {seconds} seconds; is there a loop that never ends?",
+    "too much memory": "it wants more memory than there is for it, {limit}.",
+    "large output": "it prints or writes too much; there is room for {limit}.",
+    "large result": "it returns too much; there is room for {limit}.",
+    "ended": "it ends the whole of Python ({how}) instead of returning something.",
+    "no answer": "what came back is no answer that can be read.",
 }
+#: What a function does that holds nothing but words, and three dots.
+STUB = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "COPY_FREE_VARS"}
 _words: dict[str, str] = {}  # of another language
 
 
@@ -434,8 +445,7 @@ def _is_empty(answer: Any) -> bool:
     answer = answer.func if isinstance(answer, functools.partial) else getattr(answer, "__func__", answer)
     if not isinstance(answer, FunctionType):
         return False
-    steps = {step.opname for step in dis.get_instructions(answer)}
-    return steps <= {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "COPY_FREE_VARS"}
+    return {step.opname for step in dis.get_instructions(answer)} <= STUB
 
 
 def _on_cpu(result: Any) -> Any:
