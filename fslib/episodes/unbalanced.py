@@ -33,7 +33,7 @@ class UnbalancedEpisode(Episode):
 
     @property
     def query_labels(self) -> Tensor:
-        """Class of each query within the episode, 0 … way − 1, shape (..., queries): other ones in each episode."""
+        """The classes of the queries within the episode, 0 … way − 1, (..., queries), others in each episode."""
         places = torch.arange(self.query.shape[-1], device=self.query.device)
         return torch.searchsorted(self.counts.cumsum(-1), places.expand_as(self.query).contiguous(), right=True)
 
