@@ -117,7 +117,8 @@ def grade_folder(
         progress: whether to show a bar.
 
     Returns:
-        A record for each student, with ``student``, ``id``, ``file``, ``points``, ``of``, ``marks``, ``notes``, ``mode``.
+        A record for each student, with ``student``, ``id``, ``file``, ``points``, ``of``, ``marks``, ``notes`` and
+        ``mode``.
 
     Raises:
         ValueError: if the assignment cannot be graded like this, or its own solution does not get full marks.
