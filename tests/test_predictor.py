@@ -318,7 +318,7 @@ def test_wrong_pictures_and_labels(letters, tmp_path):
         ((X, ["a", "b", None, "a"]), "Labels must be all names or all integers"),
         ((letters, y), "A folder or an image set brings its classes, so labels beside it are too much"),
         ((tmp_path / "empty", None), "holds no folder with pictures"),
-        (([], []), "Expected 2D array, got 1D"),
+        (([], []), "There is no picture that can be read"),
         (([__file__, __file__], ["a", "b"]), "There is no picture that can be read.* is not a picture"),
     ]
     kept = FewShotPredictor().fit(X, y)
@@ -328,9 +328,44 @@ def test_wrong_pictures_and_labels(letters, tmp_path):
     assert kept.examples_.names == ["picture 0", "picture 1", "picture 2", "picture 3"]  # nothing lost
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         kept.fit(tmp_path / "gone")
-    with pytest.raises(ValueError, match="Pictures are expected, but this is a table; a single picture goes into a li"):
-        kept.predict(np.asarray(X[0]))
-    assert kept.predict([np.asarray(X[0])]).tolist() == ["cross"]
+
+
+def test_one_picture_and_what_is_none_are_refused_where_several_are_meant(predictor, tmp_path):
+    picture = drawn("cross", 8)
+    colours, single = np.asarray(picture.convert("RGB")), r"X is a single picture, .* goes into a list, \[picture\]\."
+    wrong = [
+        (picture, single), (picture.convert("RGB"), single), (colours, single), (torch.tensor(colours), single),
+        (np.asarray(picture)[..., None], single),
+        (np.asarray(picture), r"X is a table, but must be pictures; a single picture goes into a list"),
+        (None, "X must be pictures in a list, a folder of them, .* but is None"), ({}, r"X must be .* but is \{\}"),
+        ([], "X holds no picture, but must hold one at least"), (iter([]), "X holds no picture"),
+        (np.empty((0, 28, 28), np.uint8), "X holds no picture"), (tmp_path, "X holds no picture"),
+    ]  # fmt: skip
+    for given, message in wrong:
+        for call in (predictor.predict, predictor.embed, lambda X: predictor.score(X, [])):
+            with pytest.raises(ValueError, match=message):
+                call(given)
+    with pytest.raises(ValueError, match=single):
+        FewShotPredictor().fit(colours, ["cross"] * len(colours))
+    with pytest.raises(TypeError, match=r"picture 0 must be a path, .* but is bytes; Image\.open\(BytesIO\(…\)\) m"):
+        predictor.predict([b"\x89PNG"])
+    with pytest.raises(TypeError, match=r"picture 1 must be a path, .* but is NoneType\."):
+        predictor.predict([picture, None])
+    assert list(predictor.recognise([])) == []
+    assert predictor.predict([picture]).tolist() == predictor.predict([colours]).tolist() == ["cross"]
+    assert predictor.embed([colours]).shape == (1, predictor.examples_.embeddings.shape[1])
+
+
+def test_a_score_is_of_as_many_labels_as_pictures(predictor):
+    queries, right = pictures(["cross", "vee"], 2, start=90)
+    answers = predictor.predict(queries)
+    assert predictor.score(queries, ["vee"] * 4) == np.mean([each == "vee" for each in answers])
+    for labels in (["cross"], [*right, "vee"], []):
+        with pytest.raises(ValueError, match=f"There are 4 pictures, but {len(labels)} labels; each picture has one"):
+            predictor.score(queries, labels)
+    for labels, message in (([1, 2, 3, 4], "all names or all integers"), (None, "y is None"), ([right], "shape")):
+        with pytest.raises(ValueError, match=message):
+            predictor.score(queries, labels)
 
 
 def test_nothing_is_predicted_before_it_is_fitted():

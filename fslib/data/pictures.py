@@ -197,9 +197,11 @@ def _image(picture: Any, name: str) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if kind != "uint8" or not array.size or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,), (4,)):
+        found = f"{kind} of shape {array.shape}" if array.ndim else type(picture).__name__
+        advice = "; Image.open(BytesIO(…)) makes a picture of them" if isinstance(picture, bytes) else ""
         raise TypeError(
-            f"{name} must be a path, a Pillow image or uint8 of shape (h, w), (c, h, w) or (h, w, c), but is {kind} of "
-            f"shape {array.shape}."
+            f"{name} must be a path, a Pillow image or uint8 of shape (h, w), (c, h, w) or (h, w, c), but is "
+            f"{found}{advice}."
         )
     return Image.fromarray(np.ascontiguousarray(array))
 

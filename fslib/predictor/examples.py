@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ class Eye:
         table = table_of(X)
         found = None if table is None else table.shape[1]
         if found != self.features and self.features is None:
-            raise ValueError("Pictures are expected, but this is a table; a single picture goes into a list.")
+            raise ValueError("X is a table, but must be pictures; a single picture goes into a list, [picture].")
         if found != self.features:
             raise ValueError(
                 f"X has {found or 'no'} features, but FewShotPredictor is expecting {self.features} features as input."
@@ -123,9 +124,9 @@ class Eye:
             X, y, left_out = _with_classes(X)
         labels = labels_of(y)
         if isinstance(X, Sized):
-            _check_count(len(X), labels)
+            check_count(len(X), labels)
         seen = list(self.embedded(X))
-        _check_count(len(seen), labels)
+        check_count(len(seen), labels)
         return examples_of(seen, labels, left_out), left_out
 
     @torch.no_grad()
@@ -179,18 +180,24 @@ def table_of(X: Any) -> Tensor | None:
     """Rows of numbers as float64, (n, d); ``None`` if these are pictures, or where pictures are.
 
     Raises:
-        ValueError: on a table that nobody can compare.
+        ValueError: on one picture where several are meant, and on a table that nobody can compare.
     """
+    if isinstance(X, Image.Image) or (getattr(X, "ndim", 0) == 3 and X.shape[2] in (1, 3, 4)):  # colours are last
+        raise ValueError("X is a single picture, but must be several; one goes into a list, [picture].")
     if isinstance(X, str | os.PathLike | Iterator | ImageSet) or getattr(X, "ndim", 0) > 2:
         return None
     if hasattr(X, "toarray"):
         raise ValueError("A sparse table is not compared here; X.toarray() makes it dense.")
     if isinstance(X, list | tuple):
-        first = X[0] if X else ()
-        if isinstance(first, str | os.PathLike | Image.Image) or np.ndim(first) > 1:
+        if not X or isinstance(X[0], str | os.PathLike | Image.Image) or np.ndim(X[0]) > 1:
             return None
     array = X.detach().cpu().numpy() if isinstance(X, Tensor) else np.asarray(X)
-    if array.dtype.kind == "U" or (array.dtype == object and array.ndim == 1 and array.size):
+    if array.ndim == 0:
+        raise ValueError(
+            "X must be pictures in a list, a folder of them, an image set or rows of numbers, but is "
+            f"{reprlib.repr(X)}."
+        )
+    if array.dtype.kind in "US" or (array.dtype == object and array.ndim == 1 and array.size):
         return None
     if array.dtype.kind == "c":
         raise ValueError("Complex data not supported; only real numbers are compared.")
@@ -228,6 +235,7 @@ def labels_of(y: Any) -> np.ndarray:
     return labels
 
 
-def _check_count(pictures: int, labels: np.ndarray) -> None:
+def check_count(pictures: int, labels: np.ndarray) -> None:
+    """Raise unless there is a label for each picture."""
     if pictures != len(labels):
         raise ValueError(f"There are {pictures} pictures, but {len(labels)} labels; each picture has one.")

@@ -26,7 +26,17 @@ from fslib.methods.base import check_finite
 from fslib.metrics import squared_euclidean
 from fslib.predictor.calibration import Calibration, calibrate
 from fslib.predictor.estimator import Estimator
-from fslib.predictor.examples import BATCH, Examples, Eye, Seen, batched, examples_of, table_of
+from fslib.predictor.examples import (
+    BATCH,
+    Examples,
+    Eye,
+    Seen,
+    batched,
+    check_count,
+    examples_of,
+    labels_of,
+    table_of,
+)  # fmt: skip
 
 FORMAT = 1  # of what a file holds beside the network; raise it when older versions cannot read a new one
 # One knows pens, the other print: side by side they lose little on either, where each alone loses much on the other's.
@@ -141,8 +151,10 @@ class FewShotPredictor(Estimator):
 
         Args:
             X: a folder that holds a folder for each class; an :class:`fslib.data.ImageSet`; a ``.json`` file, which is
-                an alphabet that the drawing pad has saved; or, with ``y``, pictures: paths, Pillow images, uint8 arrays
-                (h, w), (c, h, w) or (h, w, c), of any sizes; or, with ``y``, rows of numbers, (n, d).
+                an alphabet that the drawing pad has saved; or, with ``y``, a list of pictures: paths, Pillow images,
+                uint8 arrays (h, w), (c, h, w) or (h, w, c), of any sizes; or one array of several, (n, h, w),
+                (n, c, h, w) or (n, h, w, c); or, with ``y``, rows of numbers, (n, d). A single picture goes into a
+                list.
             y: the class of each, (n,), names or integers.
 
         Raises:
@@ -190,8 +202,8 @@ class FewShotPredictor(Estimator):
             X: pictures, an image set or rows as for :meth:`fit`, or a folder of pictures, at any depth, or one file.
 
         Raises:
-            ValueError: if a picture cannot be read, lest an answer stand beside another picture; :meth:`recognise` goes
-                on past it.
+            ValueError: if there is no picture, or one cannot be read, lest an answer stand beside another picture;
+                :meth:`recognise` goes on past it.
 
         Warns:
             UserWarning: if pictures are nearly those that it was fitted on, for an accuracy on these shows nothing.
@@ -209,18 +221,25 @@ class FewShotPredictor(Estimator):
         return self._probabilities(self._scores(X))
 
     def recognise(self, X: Any) -> Iterator[Answer]:
-        """An :class:`Answer` for each picture, one after the other, whether it can be read or not."""
+        """An :class:`Answer` for each picture, one after the other, whether it can be read or not; of none, none."""
         self._check_fitted()
         return (answer for seen in batched(self._eye.embedded(X), BATCH) for answer in self._answers(seen))
 
     def embed(self, X: Any) -> np.ndarray:
         """Embeddings, (n, d), for neighbours, retrieval or a classifier of one's own."""
         self._check_fitted()
-        return np.stack([_readable(each).embedding.numpy() for each in self._eye.embedded(X)])
+        return _joined([_readable(each).embedding.numpy()[None] for each in self._eye.embedded(X)])
 
     def score(self, X: Any, y: Any) -> float:
-        """The share of pictures whose class is right."""
-        return float(np.mean(self.predict(X) == np.asarray(y)))
+        """The share of pictures whose class is right.
+
+        Raises:
+            ValueError: if there are not as many labels as pictures, or they are of another kind than ``classes_``.
+        """
+        answers, right = self.predict(X), labels_of(y)
+        check_count(len(answers), right)
+        as_labels([*self.classes_.tolist(), *right.tolist()])  # all names, or all integers
+        return float(np.mean(answers == right))
 
     @property
     def report_(self) -> list[str]:
@@ -354,7 +373,7 @@ class FewShotPredictor(Estimator):
                 f"of {twins[0][1]}; how often it is right on these shows nothing.",
                 stacklevel=3,
             )
-        return np.concatenate(scores) if scores else np.empty((0, len(self.classes_)))
+        return _joined(scores)
 
     def _known(self, scores: np.ndarray) -> np.ndarray | None:
         """Which pictures fit the class of their best score well enough, (n,); ``None`` if nothing is calibrated."""
@@ -384,6 +403,12 @@ class FewShotPredictor(Estimator):
             )
         for each in seen:
             yield Answer(each.name, problem=each.problem) if each.problem else next(answers)
+
+
+def _joined(rows: list[np.ndarray]) -> np.ndarray:
+    if not rows:
+        raise ValueError("X holds no picture, but must hold one at least.")
+    return np.concatenate(rows)
 
 
 def _readable(seen: Seen) -> Seen:
