@@ -22,6 +22,7 @@ from fslib.backbones import Pretrained
 from fslib.data.pictures import in_folder
 from fslib.methods import PrototypicalNetwork
 from fslib.predictor import Answer, FewShotPredictor
+from fslib.predictor.few_shot import replaces
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(chosen: argparse.Namespace) -> int:
+    replaced = replaces(chosen.output)  # said before the work is done
     network = None
     if chosen.photographs:
         network = PrototypicalNetwork(Pretrained(chosen.photographs, side=224, photographs=True))
@@ -86,6 +88,8 @@ def _fit(chosen: argparse.Namespace) -> int:
         print(calibration or "Nothing is held out, so nothing is refused.")
         for each in predictor.report_:
             print(_shown(each), file=sys.stderr)
+    if replaced:
+        print(_shown(f"The model that was in {chosen.output} before is replaced."), file=sys.stderr)
     return 0
 
 

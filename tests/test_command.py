@@ -113,7 +113,10 @@ def test_mistakes_are_told_in_a_sentence(desk, capsys):
         ("fit", "empty", "-o", "m"): "fslib fit: empty holds no folder with pictures",
         ("fit", "gone", "-o", "m"): "fslib fit: There is no folder gone",
         ("fit", "one", "-o", "m"): "there is one class, 'a'",
-        ("fit", "letters", "-o", "empty"): "Is a directory",
+        ("fit", "letters", "-o", "empty"): "fslib fit: empty is a folder; name a file, as empty/my.model.",
+        ("fit", "letters", "-o", "new/vee.png"): "new/vee.png is there and no predictor that fslib has saved, so it is",
+        ("fit", "letters", "-o", "half.model"): "half.model is there and no predictor that fslib has saved",
+        ("fit", "letters", "-o", "new/vee.png/m"): "m cannot be written, for new/vee.png is a file and no folder.",
         ("fit", "letters", "-o", "m", "--keep", "2"): "keep is a share between 0 and 1",
         ("fit", "letters", "-o", "m", "--photographs", "resnet17"): "torchvision has no model 'resnet17'",
         ("fit", "letters", "-o", "m", "--held-out", "letters"): "Held-out classes are other ones",
@@ -124,7 +127,16 @@ def test_mistakes_are_told_in_a_sentence(desk, capsys):
         with pytest.raises(SystemExit) as refused:
             command.main(arguments)
         assert message in str(refused.value) and "\n" not in str(refused.value)
-    assert not Path("m").exists()
+    assert not Path("m").exists() and Image.open("new/vee.png").size
+
+
+def test_a_model_is_replaced_and_that_is_told(desk, capsys):
+    assert run(capsys, "fit", "letters", "-o", "my.model")[2] == ""
+    before = Path("my.model").read_bytes()
+    (desk / "letters" / "vee").rename(desk / "letters" / "wee")
+    status, out, err = run(capsys, "fit", "letters", "-o", "my.model", "--json")
+    assert status == 0 and err == "The model that was in my.model before is replaced.\n" and json.loads(out)
+    assert Path("my.model").read_bytes() != before
 
 
 def test_photographs(desk, capsys, monkeypatch):

@@ -576,6 +576,25 @@ def test_what_cannot_be_saved_is_said_and_nothing_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_no_predictor_is_never_replaced(predictor, tmp_path):
+    drawn("vee", 1).save(tmp_path / "1.png")
+    storage.save(PrototypicalNetwork(Conv4(4)), tmp_path / "c.safetensors")
+    for name in ("1.png", "c.safetensors"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(FileExistsError, match=f"{name} is there and no predictor .*; name another file"):
+            predictor.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
+    with pytest.raises(IsADirectoryError, match=r"is a folder; name a file, as .*my\.model\.$"):
+        predictor.save(tmp_path)
+    with pytest.raises(NotADirectoryError, match=r"m cannot be written, for .*1\.png is a file and no folder\.$"):
+        predictor.save(tmp_path / "1.png" / "m")
+    with pytest.raises(OSError, match=r"xxx cannot be written \(File name too long\)\.$"):
+        predictor.save(tmp_path / ("x" * 300))
+    for _ in range(2):
+        predictor.save(tmp_path / "m")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.png", "c.safetensors", "m"]
+
+
 def test_the_examples_of_its_page_are_true(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     page = Path(fslib.__file__).parents[1] / "book" / "api" / "predictor.md"

@@ -252,8 +252,12 @@ class FewShotPredictor(Estimator):
     def save(self, path: str | Path) -> None:
         """Save to one file: safetensors with a header in JSON, from which nothing is ever executed.
 
+        A predictor that was saved there before is replaced.
+
         Raises:
             ValueError: if it is not fitted, or the network or the transform is not one of the package.
+            FileExistsError, IsADirectoryError: if anything else is there.
+            OSError: if it cannot be written there.
         """
         self._check_fitted()
         if self.prepare is not None and self.prepare not in PREPARED:
@@ -264,7 +268,11 @@ class FewShotPredictor(Estimator):
         tensors = {"columns": self._columns, "embeddings": self.examples_.embeddings, "looks": self.examples_.looks}
         if self._others is not None:
             tensors |= {"others": self._others[0], "other_labels": self._others[1]}
-        storage.save(self._eye.model, path, beside=facts | tensors)
+        replaces(path)
+        try:
+            storage.save(self._eye.model, path, beside=facts | tensors)
+        except OSError as error:
+            raise type(error)(f"{path} cannot be written ({error.strerror or error}).") from error
 
     @classmethod
     def load(cls, path: str | Path) -> FewShotPredictor:
@@ -403,6 +411,29 @@ class FewShotPredictor(Estimator):
             )
         for each in seen:
             yield Answer(each.name, problem=each.problem) if each.problem else next(answers)
+
+
+def replaces(path: str | Path) -> bool:
+    """Whether to save a predictor at a path replaces one that is there.
+
+    Raises:
+        IsADirectoryError, FileExistsError: if what is there is anything else, which is never replaced.
+        NotADirectoryError: if it would lie in a file.
+    """
+    path = Path(path)
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path} is a folder; name a file, as {path / 'my.model'}.")
+    if files_above := [each for each in path.parents if os.path.isfile(each)]:
+        raise NotADirectoryError(f"{path} cannot be written, for {files_above[0]} is a file and no folder.")
+    if not os.path.exists(path):
+        return False
+    try:
+        FewShotPredictor.load(path)
+    except (ValueError, OSError) as error:
+        raise FileExistsError(
+            f"{path} is there and no predictor that fslib has saved, so it is not replaced; name another file."
+        ) from error
+    return True
 
 
 def _joined(rows: list[np.ndarray]) -> np.ndarray:
