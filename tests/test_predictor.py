@@ -306,6 +306,29 @@ def test_broken_pictures_are_left_out_and_told(letters):
     assert again.examples_.names == fitted.examples_.names
 
 
+def test_a_class_that_cannot_be_read_at_all_is_told(letters):
+    for i in range(4):
+        (letters / "vee" / f"{i}.png").write_text("no picture")
+    with pytest.warns(UserWarning, match=r"Left out: Of 'vee' no picture can be read, so .* And 4 more were left out"):
+        fitted = FewShotPredictor().fit(letters)
+    assert fitted.classes_.tolist() == ["box", "cross"] and "vee/0.png is not a picture" in fitted.report_[1]
+    for path in (letters / "box").iterdir():
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(ValueError, match=r"^Pictures can be read of 'cross' alone\. Of 'vee' no .* And 5 more"):
+        FewShotPredictor().fit(letters)
+
+
+def test_what_is_no_picture_by_its_name_is_left_out_of_a_folder(predictor, tmp_path):
+    (tmp_path / "Thumbs.db").write_text("no picture")
+    drawn("vee", 33).save(tmp_path / "x.png")
+    for call in (predictor.predict, predictor.embed, lambda place: list(predictor.recognise(place))):
+        with pytest.warns(UserWarning, match=r"Left out: .*Thumbs\.db is no picture, as its name says\.$"):
+            assert len(call(tmp_path)) == 1
+    (tmp_path / "y.png").write_text("no picture")
+    with pytest.raises(ValueError, match=r"y\.png is not a picture that can be read"):
+        predictor.predict(tmp_path)
+
+
 def test_wrong_pictures_and_labels(letters, tmp_path):
     X, y = pictures(["cross", "vee"], 2)
     (tmp_path / "empty").mkdir()

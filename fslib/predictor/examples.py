@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fslib.data.alphabets import from_alphabets
 from fslib.data.image_set import ImageSet
-from fslib.data.pictures import Read, in_classes, in_folder, read
+from fslib.data.pictures import Read, in_classes, pictures_in, read, warn_of
 from fslib.devices import evaluation_mode
 from fslib.labels import as_labels
 from fslib.methods import FewShotClassifier
@@ -93,7 +93,11 @@ class Eye:
     features: int | None = None
 
     def embedded(self, X: Any) -> Iterator[Seen]:
-        """Each of some pictures, of a folder or set of them, or of the rows of a table; 64 are held at a time."""
+        """Each of some pictures, of a folder or set of them, or of the rows of a table; 64 are held at a time.
+
+        Warns:
+            UserWarning: of files in a folder that by their names are no pictures.
+        """
         if isinstance(X, ImageSet):
             X = X.images
         table = table_of(X)
@@ -105,15 +109,17 @@ class Eye:
                 f"X has {found or 'no'} features, but FewShotPredictor is expecting {self.features} features as input."
             )
         reads: Iterable[Read]
+        left_out: list[str] = []
         if table is not None:
             reads = (Read(f"row {i}", row, NOTHING) for i, row in enumerate(table))
         else:
-            reads = read(in_folder(X) if isinstance(X, str | os.PathLike) else X, self.transform)
+            reads = read(pictures_in(X, left_out) if isinstance(X, str | os.PathLike) else X, self.transform)
         for batch in batched(reads, BATCH):
             embeddings = iter(self._embed([each.input for each in batch if not each.problem]))
             for each in batch:
                 embedding = NOTHING if each.problem else next(embeddings)
                 yield Seen(each.name, embedding, NOTHING if each.look is None else each.look, each.problem)
+        warn_of(left_out)
 
     def labelled(self, X: Any, y: Any) -> tuple[Examples, list[str]]:
         """Pictures with the class of each, and a sentence for each that was left out."""
@@ -152,15 +158,18 @@ def _with_classes(X: str | os.PathLike | ImageSet) -> tuple[Any, list[str], list
 
 
 def examples_of(seen: Sequence[Seen], labels: np.ndarray, left_out: list[str]) -> Examples:
-    """Those that could be read; a sentence for each other one goes to ``left_out``.
+    """Those that could be read; a sentence for each other one, and for each class lost, goes to ``left_out``.
 
     Raises:
         ValueError: if none could be read.
     """
-    left_out.extend(each.problem for each in seen if each.problem)
+    problems = [each.problem for each in seen if each.problem]
     good = [i for i, each in enumerate(seen) if not each.problem]
     if not good:
-        raise ValueError(" ".join(["There is no picture that can be read.", *left_out[:1]]))
+        raise ValueError(" ".join(["There is no picture that can be read.", *problems[:1]]))
+    lost = sorted(set(labels.tolist()) - set(labels[good].tolist()))
+    left_out[:0] = [f"Of {label!r} no picture can be read, so there is no such class." for label in lost]
+    left_out.extend(problems)
     return Examples(
         [seen[i].name for i in good],
         labels[good],

@@ -199,14 +199,16 @@ class FewShotPredictor(Estimator):
         """The class of each picture; or ``unknown``, if there is such a label, where none fits.
 
         Args:
-            X: pictures, an image set or rows as for :meth:`fit`, or a folder of pictures, at any depth, or one file.
+            X: pictures, an image set or rows as for :meth:`fit`, or a folder of pictures, at any depth, or one file. Of
+                a folder, what by its name is no picture is left out.
 
         Raises:
             ValueError: if there is no picture, or one cannot be read, lest an answer stand beside another picture;
                 :meth:`recognise` goes on past it.
 
         Warns:
-            UserWarning: if pictures are nearly those that it was fitted on, for an accuracy on these shows nothing.
+            UserWarning: if pictures are nearly those that it was fitted on, for an accuracy on these shows nothing; and
+                of what was left out.
         """
         scores = self._scores(X)
         answers, known = self.classes_[scores.argmax(1)], self._known(scores)
@@ -340,9 +342,14 @@ class FewShotPredictor(Estimator):
         """Be fitted on these. What is wrong is told before anything changes."""
         classes, columns, counts = np.unique(examples.labels, return_inverse=True, return_counts=True)
         if len(classes) < 2:
+            (alone,) = classes.tolist()
+            if self._left_out:
+                first, others = self._left_out[:5], len(self._left_out[5:])
+                more = [f"And {others} more were left out."] if others else []
+                raise ValueError(" ".join([f"Pictures can be read of {alone!r} alone.", *first, *more]))
             raise ValueError(
-                f"A classifier tells classes apart, but there is one class, {classes.tolist()[0]!r}; pictures of "
-                "anything else make a second one."
+                f"A classifier tells classes apart, but there is one class, {alone!r}; pictures of anything else make "
+                "a second one."
             )
         calibration = thresholds = None
         if self._others is not None:
