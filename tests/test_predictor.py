@@ -162,6 +162,12 @@ def test_what_is_of_no_class_is_refused():
     fitted = FewShotPredictor(unknown=-1, held_out=(others, other_labels)).fit(X, y)
     strangers = table(30, seed=2)[0]
     assert (fitted.predict(strangers) == -1).mean() > 0.9
+    answers = list(fitted.recognise(strangers))
+    assert [each.label for each in answers] == fitted.predict(strangers).tolist()
+    assert {each.most_like for each in answers} <= {0, 1, 2}
+    assert all(each.known is (each.label != -1) for each in answers)
+    assert all(each.label == each.most_like for each in fitted.set_params(unknown=None).recognise(strangers))
+    fitted.set_params(unknown=-1)
     assert (fitted.predict(table(3)[0]) == y).mean() > 0.9
     wanted = "On 40 held-out classes: of known ones 95 % of the pictures are kept, of the others 100 % are refused."
     assert str(fitted.calibration_) == wanted
@@ -202,7 +208,7 @@ def test_few_or_small_held_out_classes():
         with pytest.raises(ValueError, match="At least three classes of two pictures must be held out"):
             calibrate(identity(), *gaussians(classes, each, 4), shots=[1, 1])
     for keep in (0, 1, 95, "0.9", True):
-        with pytest.raises(ValueError, match="keep is a share between 0 and 1"):
+        with pytest.raises(ValueError, match=r"keep is a share between 0 and 1, such as 0\.95, but is"):
             calibrate(identity(), held_out, labels, [1, 1], keep)
 
 
@@ -222,9 +228,9 @@ def test_a_method_that_does_not_measure_distances_is_calibrated_too():
     [
         (dict(unknown=-1), "To refuse what is unknown, give pictures of other classes to calibrate on: held_out="),
         (dict(unknown=2, held_out=table(9)), "unknown is a label of its own, but 2 is one of the classes"),
-        (dict(unknown="no", held_out=table(9)), "Labels must be all names or all integers"),
+        (dict(unknown="no", held_out=table(9)), "The classes are integers, so unknown is too, such as -1, but is 'no'"),
         (dict(held_out=table(2)), "At least three classes of two pictures must be held out"),
-        (dict(keep=95, held_out=table(9)), "keep is a share between 0 and 1, but is 95"),
+        (dict(keep=95, held_out=table(9)), "keep is a share between 0 and 1, such as 0.95, but is 95"),
         (dict(prepare="photo"), "prepare is one of drawing, photograph, or a function, but is 'photo'"),
         (dict(model=3), "A method is built over a network"),
     ],
@@ -338,7 +344,9 @@ def test_wrong_pictures_and_labels(letters, tmp_path):
         ((X, None), "requires y to be passed, but the target y is None"),
         ((X, ["cross"] * 4), "tells classes apart, but there is one class, 'cross'; pictures of anything else"),
         ((X, [0.5, 1, 2, 3]), "Labels are integers or names, but these are continuous"),
-        ((X, ["a", "b", None, "a"]), "Labels must be all names or all integers"),
+        ((X, ["a", "b", None, "a"]), "Labels must be known, but label 2 is None; leave its picture out"),
+        ((X, [None] * 4), "Labels must be known, but label 0 is None"),
+        ((X, ["a", "b", 3, "a"]), "Labels must be all names or all integers"),
         ((letters, y), "A folder or an image set brings its classes, so labels beside it are too much"),
         ((tmp_path / "empty", None), "holds no folder with pictures"),
         (([], []), "There is no picture that can be read"),
@@ -395,6 +403,38 @@ def test_nothing_is_predicted_before_it_is_fitted():
     for call in (lambda p: p.predict(["a.png"]), lambda p: p.recognise([]), lambda p: p.save("x"), lambda p: p.report_):
         with pytest.raises(ValueError, match="This FewShotPredictor is not fitted yet"):
             call(FewShotPredictor())
+    with pytest.raises(AttributeError, match="This FewShotPredictor is not fitted yet; call fit first"):
+        print(FewShotPredictor().classes_)
+    with pytest.raises(AttributeError, match="A FewShotPredictor has no 'clases'"):
+        print(FewShotPredictor().clases)
+    with pytest.raises(AttributeError, match="A FewShotPredictor has no 'n_features_in_'"):
+        print(FewShotPredictor().fit(*pictures(["cross", "vee"], 1)).n_features_in_)
+
+
+def test_pictures_are_no_model(letters):
+    for place in (letters, str(letters), "gone"):
+        with pytest.raises(FileNotFoundError, match=r"no saved classifier .* to fit: FewShotPredictor\(\)\.fit\('"):
+            FewShotPredictor(place).fit(letters)
+    with pytest.raises(IsADirectoryError, match="letters is a folder, and no saved predictor"):
+        FewShotPredictor.load(letters)
+
+
+def test_the_same_picture_in_two_classes_is_told(letters):
+    (letters / "box" / "9.png").write_bytes((letters / "vee" / "2.png").read_bytes())
+    said = r"box.9\.png in class 'box' and .*vee.2\.png in class 'vee' are the same picture\.$"
+    with pytest.warns(UserWarning, match=said):
+        fitted = FewShotPredictor().fit(letters)
+    assert len(fitted.report_) == 1 and "9.png" in fitted.report_[0]
+    with pytest.warns(UserWarning, match="are the same picture"):
+        FewShotPredictor().fit([drawn("vee", 1)] * 2, [0, 1])
+    with warnings.catch_warnings(action="error"):
+        FewShotPredictor().fit([drawn("vee", 1)] * 3 + [drawn("box", 1)], [0, 0, 0, 1])
+        FewShotPredictor().fit(np.zeros((4, 3)), [0, 0, 1, 1])  # rows have no looks
+
+
+def test_unknown_is_of_the_kind_of_the_classes():
+    with pytest.raises(ValueError, match="The classes are names, so unknown is too, such as 'unknown', but is -1"):
+        FewShotPredictor(unknown=-1).fit(*pictures(["cross", "vee"], 1))
 
 
 def test_a_class_is_added(letters):
@@ -451,7 +491,9 @@ def test_ten_thousand_pictures_stream_in_constant_memory(ask):
     def prepare(picture):
         return held.watch(torch.zeros(1, 4, 4))
 
-    predictor = FewShotPredictor(nn.Flatten(), prepare=prepare).fit([Image.new("L", (4, 4))] * 2, ["a", "b"])
+    predictor = FewShotPredictor(nn.Flatten(), prepare=prepare).fit(
+        [Image.new("L", (4, 4), white) for white in (0, 255)], ["a", "b"]
+    )
     with warnings.catch_warnings(action="ignore"):
         if ask == "fit":
             predictor.fit(stream(10_000), ["a", "b"] * 5_000)
@@ -695,7 +737,7 @@ print(FewShotPredictor().fit(np.eye(4), list("abab")).predict(np.eye(4)[:1])[0])
 """
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
     assert done.stdout.split("\n")[:2] == [
-        "ValueError This FewShotPredictor is not fitted yet; call fit first.", "a",
+        "NotFittedError This FewShotPredictor is not fitted yet; call fit first.", "a",
     ], done.stderr  # fmt: skip
 
 

@@ -69,6 +69,18 @@ class Examples:
             torch.cat([self.looks, other.looks]),
         )
 
+    def in_two_classes(self) -> list[str]:
+        """A sentence for each picture that looks the same as one of another class."""
+        if not self.looks.numel():
+            return []
+        first: dict[bytes, tuple[str, Any]] = {}
+        said = []
+        for name, label, look in zip(self.names, self.labels.tolist(), self.looks.numpy()):
+            other, its = first.setdefault(look.tobytes(), (name, label))
+            if its != label:
+                said.append(f"{other} in class {its!r} and {name} in class {label!r} are the same picture.")
+        return said
+
     def nearly(self, looks: Tensor) -> list[str | None]:
         """For each of some looks, (m, 1024), the name of an example that is nearly the same picture."""
         if not looks.numel():
@@ -236,6 +248,8 @@ def labels_of(y: Any) -> np.ndarray:
             "its own classes."
         )
     labels = np.asarray(y.cpu() if isinstance(y, Tensor) else y)
+    if labels.dtype == object and (unlabelled := [i for i, label in enumerate(labels.flat) if label is None]):
+        raise ValueError(f"Labels must be known, but label {unlabelled[0]} is None; leave its picture out.")
     if labels.dtype.kind == "f" and np.isfinite(labels).all():
         if (labels != labels.round()).any():
             raise ValueError("Labels are integers or names, but these are continuous.")

@@ -66,8 +66,9 @@ class Answer:
 
     Attributes:
         name: path or number of the picture.
-        label: the class that fits best.
-        probability: of that class, if the picture is of one of the classes.
+        label: the class, as :meth:`FewShotPredictor.predict` has it: ``unknown`` of the predictor if it is refused.
+        most_like: the class that fits best, refused or not.
+        probability: of ``most_like``, if the picture is of one of the classes.
         known: whether it fits well enough to be of that class; ``None`` if nothing is calibrated.
         nearest: path or number of the example whose embedding is nearest.
         duplicate: path or number of an example that is nearly the same picture.
@@ -76,6 +77,7 @@ class Answer:
 
     name: str
     label: Any = None
+    most_like: Any = None
     probability: float | None = None
     known: bool | None = None
     nearest: str | None = None
@@ -163,7 +165,7 @@ class FewShotPredictor(Estimator):
                 sense. The predictor stays as it was.
 
         Warns:
-            UserWarning: if pictures were left out; :attr:`report_` tells which.
+            UserWarning: if pictures were left out, or one is in two classes; :attr:`report_` tells which.
         """
         fitted = type(self)(**self.config)
         table = table_of(X)
@@ -173,7 +175,7 @@ class FewShotPredictor(Estimator):
         fitted._settle(examples)
         vars(self).pop("n_features_in_", None)  # of another fit
         vars(self).update(vars(fitted))
-        warn_of(self._left_out)
+        self._warn(self._left_out)
         return self
 
     def add_class(self, label: Any, X: Any) -> FewShotPredictor:
@@ -192,7 +194,7 @@ class FewShotPredictor(Estimator):
         left_out: list[str] = []
         self._settle(self.examples_ + examples_of(seen, np.full(len(seen), label), left_out))
         self._left_out = self._left_out + left_out
-        warn_of(left_out)
+        self._warn(left_out)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -210,9 +212,7 @@ class FewShotPredictor(Estimator):
             UserWarning: if pictures are nearly those that it was fitted on, for an accuracy on these shows nothing; and
                 of what was left out.
         """
-        scores = self._scores(X)
-        answers, known = self.classes_[scores.argmax(1)], self._known(scores)
-        return answers if self.unknown is None or known is None else np.where(known, answers, self.unknown)
+        return self._labels(self._scores(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """How probable each class is, if a picture is of one of them: (n, classes), in the order of ``classes_``.
@@ -245,11 +245,11 @@ class FewShotPredictor(Estimator):
 
     @property
     def report_(self) -> list[str]:
-        """A sentence for each picture that was left out, and for what a class of a single picture leaves open."""
+        """A sentence for each picture that was left out, or is in two classes, and for classes of a single picture."""
         self._check_fitted()
         alone = ", ".join(map(repr, self.classes_[self._counts == 1].tolist()))
         said = f"Of {alone} there is a single picture, and one does not show how pictures of a class vary; add some."
-        return [*self._left_out, *([said] if alone else [])]
+        return [*self._left_out, *self.examples_.in_two_classes(), *([said] if alone else [])]
 
     def save(self, path: str | Path) -> None:
         """Save to one file: safetensors with a header in JSON, from which nothing is ever executed.
@@ -281,9 +281,11 @@ class FewShotPredictor(Estimator):
         """The predictor that :meth:`save` stored, on the CPU.
 
         Raises:
-            FileNotFoundError: if there is no such file.
+            FileNotFoundError, IsADirectoryError: if there is no such file.
             ValueError: if it holds no predictor, is damaged, or comes from a newer version.
         """
+        if os.path.isdir(path):
+            raise IsADirectoryError(f"{path} is a folder, and no saved predictor.")
         model, stored = storage.read(path, "predictor")
         version = stored.get("predictor")
         if type(version) is not int:
@@ -316,6 +318,11 @@ class FewShotPredictor(Estimator):
         if model is None:
             model = PrototypicalNetwork(nn.Sequential()) if features else characters()
         elif isinstance(model, str | os.PathLike):
+            if not os.path.isfile(model):
+                raise FileNotFoundError(
+                    f"There is no saved classifier {model}; if it holds pictures, it goes to fit: "
+                    f"FewShotPredictor().fit({os.fspath(model)!r})."
+                )
             model = storage.load(Path(model))
         if not isinstance(model, FewShotClassifier):
             model = PrototypicalNetwork(model)
@@ -358,13 +365,22 @@ class FewShotPredictor(Estimator):
         elif self.unknown is not None:
             raise ValueError("To refuse what is unknown, give pictures of other classes to calibrate on: held_out=….")
         if self.unknown is not None:
-            as_labels([*classes.tolist(), self.unknown])  # all names, or all integers
+            kind, such = ("names", "'unknown'") if isinstance(classes.tolist()[0], str) else ("integers", "-1")
+            if isinstance(self.unknown, str) != (kind == "names"):
+                raise ValueError(f"The classes are {kind}, so unknown is too, such as {such}, but is {self.unknown!r}.")
+            as_labels([*classes.tolist(), self.unknown])
             if self.unknown in classes:
                 raise ValueError(f"unknown is a label of its own, but {self.unknown!r} is one of the classes.")
         self.classes_, self.examples_, self.calibration_ = classes, examples, calibration
         self._columns, self._counts, self._thresholds = torch.from_numpy(columns), counts, thresholds
         if self._eye.features:
             self.n_features_in_ = self._eye.features
+
+    def _warn(self, left_out: list[str]) -> None:
+        """Of what was left out, and of the first picture that is in two classes."""
+        warn_of(left_out)
+        for said in self.examples_.in_two_classes()[:1]:
+            warnings.warn(said, stacklevel=3)
 
     # How it answers -----------------------------------------------------------------------------------------------
 
@@ -394,6 +410,10 @@ class FewShotPredictor(Estimator):
         """Which pictures fit the class of their best score well enough, (n,); ``None`` if nothing is calibrated."""
         return None if self._thresholds is None else scores.max(1) >= self._thresholds[scores.argmax(1)]
 
+    def _labels(self, scores: np.ndarray) -> np.ndarray:
+        answers, known = self.classes_[scores.argmax(1)], self._known(scores)
+        return answers if self.unknown is None or known is None else np.where(known, answers, self.unknown)
+
     def _probabilities(self, scores: np.ndarray) -> np.ndarray:
         temperature = 1.0 if self.calibration_ is None else self.calibration_.temperature
         return torch.from_numpy(scores / temperature).softmax(1).numpy()
@@ -410,6 +430,7 @@ class FewShotPredictor(Estimator):
             answers = map(
                 Answer,
                 [each.name for each in good],
+                self._labels(scores).tolist(),
                 self.classes_[scores.argmax(1)].tolist(),
                 self._probabilities(scores).max(1).tolist(),
                 itertools.repeat(None) if known is None else known.tolist(),

@@ -266,6 +266,13 @@ def test_what_is_no_picture_at_all_is_a_mistake(wrong):
         list(pictures.read([bar(), wrong], drawing))
 
 
+def test_of_a_large_picture_one_sentence_is_said(tmp_path):
+    (tmp_path / "large.png").write_bytes(png_header(11_000, 10_000))
+    with warnings.catch_warnings(action="error"):
+        (large,) = pictures.read([tmp_path / "large.png"], drawing)
+    assert "has more than 100 million pixels; shrink it first" in large.problem
+
+
 def test_a_picture_at_a_time_is_read(letters):
     taken = []
 
