@@ -111,7 +111,7 @@ def in_folder(place: str | os.PathLike) -> Iterator[Path]:
 
 
 def pictures_in(place: str | os.PathLike, left_out: list[str]) -> Iterator[Path]:
-    """The files of :func:`in_folder`; a sentence for each that by its name is no picture goes to ``left_out``."""
+    """As :func:`in_folder`, but in a folder a file that by its name is no picture is told to ``left_out`` instead."""
     yield from _by_name(in_folder(place), left_out) if os.path.isdir(place) else in_folder(place)
 
 

@@ -36,7 +36,7 @@ from fslib.predictor.examples import (
     examples_of,
     labels_of,
     table_of,
-)  # fmt: skip
+)
 
 FORMAT = 1  # of what a file holds beside the network; raise it when older versions cannot read a new one
 # One knows pens, the other print: side by side they lose little on either, where each alone loses much on the other's.
