@@ -13,13 +13,14 @@ import os
 import pkgutil
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Threads that wait for one another leave the processor to other work: where one core is busy with something else, two
 # threads that wait by spinning take fifteen times as long. PyTorch reads it once, so it must not be imported before.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from fslib.storage import load, save
+if TYPE_CHECKING:
+    from fslib.storage import load, save
 
 __version__ = "0.1.0"
 __all__ = ["load", "save"]
@@ -30,14 +31,19 @@ _MODULES = {module.name for module in pkgutil.iter_modules(__path__)} | _OF_THE_
 
 
 def __getattr__(name: str) -> Any:
-    """Any module of the package, imported when it is first asked for: ``fslib.training.fit``."""
+    """Any module of the package, imported when it is first asked for: ``fslib.training.fit``; so ``load`` and ``save``.
+
+    A command that says how it is used need not wait for PyTorch.
+    """
+    if name in __all__:
+        return getattr(importlib.import_module("fslib.storage"), name)
     if name in _MODULES:
         return importlib.import_module(f"fslib.{name}")
     raise AttributeError(f"module 'fslib' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    return sorted({*globals(), *__all__, *_MODULES})
 
 
 class _ShortNames:

@@ -1,5 +1,6 @@
 """The command, as its user types it."""
 
+import io
 import json
 import re
 import subprocess
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 import fslib
-from fslib import backbones, command
+from fslib import backbones, command, storage
 from fslib.data.alphabets import Alphabet
 from fslib.predictor import FewShotPredictor
 from tests.test_predictor import STROKES, drawn
@@ -71,6 +72,7 @@ def test_json(desk, capsys):
     told = json.loads(out)
     assert told["classes"] == {"bøx": 3, "cross": 3, "vee": 3} and told["report"] == []
     assert told["calibration"]["classes"] == 164 and told["calibration"]["kept"] == pytest.approx(0.9, abs=0.01)
+    assert '"bøx": 3' in out
     status, out, _ = run(capsys, "predict", "my.model", "new/vee.png", "gone.png", "--json")
     vee, gone = map(json.loads, out.splitlines())
     assert status == 1
@@ -78,18 +80,35 @@ def test_json(desk, capsys):
     assert gone["label"] is None and gone["problem"] == "There is no picture gone.png."
 
 
+def test_json_where_the_alphabet_is_small_or_a_name_is_no_text(monkeypatch):
+    told = {"ø": "\udcff"}
+    assert json.loads(command._json(told)) == told and command._json({"ø": "字"}) == '{"ø": "字"}'
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert command._json({"ø": 1}) == '{"\\u00f8": 1}'
+
+
 def test_broken_pictures_are_told_and_the_rest_is_done(desk, capsys):
     Path("letters/vee/1.png").write_text("no picture")
     Path("letters/cross/2.png").unlink()
     Path("letters/cross/1.png").unlink()
     Path("new/a text.png").write_text("no picture")
+    Path("new/Thumbs.db").write_text("no picture")
+    Path("empty").mkdir()
+    Path("empty/.DS_Store").write_text("no picture")
     status, out, err = run(capsys, "fit", "letters", "-o", "my.model")
     assert status == 0 and "vee: 2" in out
     assert "letters/vee/1.png is not a picture that can be read" in err.splitlines()[0]
     assert err.splitlines()[1].startswith("Of 'cross' there is a single picture")
     status, out, err = run(capsys, "predict", "my.model", "new")
-    assert status == 1 and len(out.splitlines()) == 2 and len(err.splitlines()) == 1
+    assert status == 1 and len(out.splitlines()) == 2 and len(err.splitlines()) == 2
     assert err.startswith("new/a text.png is not a picture that can be read")
+    assert err.splitlines()[1] == "new/Thumbs.db is no picture, as its name says."
+    Path("new/a text.png").unlink()
+    status, out, err = run(capsys, "predict", "my.model", "new")
+    assert status == 0 and len(out.splitlines()) == 2 and err == "new/Thumbs.db is no picture, as its name says.\n"
+    for places, answers in ((["empty"], 0), (["empty", "new/vee.png"], 1)):
+        status, out, err = run(capsys, "predict", "my.model", *places)
+        assert status == 1 and len(out.splitlines()) == answers and err == "empty holds no picture.\n"
 
 
 def test_what_is_unknown_is_called_so(desk, capsys):
@@ -100,7 +119,11 @@ def test_what_is_unknown_is_called_so(desk, capsys):
             drawn(list(STROKES)[number % 4], 10 * number + i).save(f"others/{number}/{i}.png")
     run(capsys, "fit", "letters", "-o", "my.model", "--held-out", "others", "--keep", "0.02")
     _, out, _ = run(capsys, "predict", "my.model", "new")
-    assert re.fullmatch(r"unknown +new/cross\.png  \(most like cross, \d+ %\)", out.splitlines()[0])
+    assert re.fullmatch(r"unknown +new/cross\.png  \(of the known classes most like cross\)", out.splitlines()[0])
+    for unknown in (None, "none of them"):  # a label that Python set
+        FewShotPredictor.load("my.model").set_params(unknown=unknown).save("my.model")
+        cross = json.loads(run(capsys, "predict", "my.model", "new", "--json")[1].splitlines()[0])
+        assert (cross["label"], cross["most_like"], cross["known"]) == (None, "cross", False)
 
 
 def test_mistakes_are_told_in_a_sentence(desk, capsys):
@@ -113,25 +136,64 @@ def test_mistakes_are_told_in_a_sentence(desk, capsys):
         ("fit", "empty", "-o", "m"): "fslib fit: empty holds no folder with pictures",
         ("fit", "gone", "-o", "m"): "fslib fit: There is no folder gone",
         ("fit", "one", "-o", "m"): "there is one class, 'a'",
-        ("fit", "letters", "-o", "empty"): "Is a directory",
+        ("fit", "letters", "-o", "empty"): "fslib fit: empty is a folder; name a file, as empty/my.model.",
+        ("fit", "letters", "-o", "new/vee.png"): "new/vee.png is there and no predictor that fslib has saved, so it is",
+        ("fit", "letters", "-o", "half.model"): "half.model is there and no predictor that fslib has saved",
+        ("fit", "letters", "-o", "new/vee.png/m"): "m cannot be written, for new/vee.png is a file and no folder.",
         ("fit", "letters", "-o", "m", "--keep", "2"): "keep is a share between 0 and 1",
         ("fit", "letters", "-o", "m", "--photographs", "resnet17"): "torchvision has no model 'resnet17'",
         ("fit", "letters", "-o", "m", "--held-out", "letters"): "Held-out classes are other ones",
         ("predict", "half.model", "new"): "half.model is not a predictor",
         ("predict", "gone.model", "new"): "There is no saved predictor gone.model",
+        ("predict", "new", "letters"): "fslib predict: new is a folder, and no saved predictor.",
+        ("predict", "new", "my.model"): "The model stands before the pictures: fslib predict my.model new",
+        ("predict", "new/vee.png", "new", "my.model"): "fslib predict: The model stands before the pictures: fslib pre",
     }
     for arguments, message in wrong.items():
         with pytest.raises(SystemExit) as refused:
             command.main(arguments)
         assert message in str(refused.value) and "\n" not in str(refused.value)
-    assert not Path("m").exists()
+    assert not Path("m").exists() and Image.open("new/vee.png").size
+
+
+def test_a_model_is_replaced_and_that_is_told(desk, capsys):
+    assert run(capsys, "fit", "letters", "-o", "my.model")[2] == ""
+    before = Path("my.model").read_bytes()
+    (desk / "letters" / "vee").rename(desk / "letters" / "wee")
+    status, out, err = run(capsys, "fit", "letters", "-o", "my.model", "--json")
+    assert status == 0 and err == "The model that was in my.model before is replaced.\n" and json.loads(out)
+    assert Path("my.model").read_bytes() != before
+
+
+def test_a_share_is_no_percentage(capsys):
+    for command_line in ("--keep 95%", "--keep most"):
+        with pytest.raises(SystemExit):
+            command.main(["fit", "letters", "-o", "m", *command_line.split()])
+        assert "argument --keep: a share between 0 and 1 is meant, such as 0.95, not " in capsys.readouterr().err
+
+
+def test_who_interrupts_is_told_so_and_nothing_is_left_behind(desk, capsys, monkeypatch):
+    before = sorted(desk.rglob("*"))
+
+    def interrupt(*given, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "serialize", interrupt)  # while a file is written
+    assert run(capsys, "fit", "letters", "-o", "deep/my.model") == (130, "", "Interrupted.\n")
+    assert sorted(desk.rglob("*")) == before
+    monkeypatch.setattr(FewShotPredictor, "load", interrupt)
+    assert run(capsys, "predict", "my.model", "new") == (130, "", "Interrupted.\n")
+
+
+def test_help_comes_before_anything_large_is_loaded():
+    told = "import sys; from fslib import command; print('torch' in sys.modules, 'fslib.storage' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True).stdout == "False False\n"
 
 
 def test_photographs(desk, capsys, monkeypatch):
     """With first weights, for none can be fetched here: of accuracy nothing is claimed."""
-    monkeypatch.setattr(
-        command, "Pretrained", lambda name, side, photographs: backbones.Pretrained(name, None, 32, photographs)
-    )
+    real = backbones.Pretrained
+    monkeypatch.setattr(backbones, "Pretrained", lambda name, side, photographs: real(name, None, 32, photographs))
     status, out, _ = run(capsys, "fit", "letters", "-o", "my.model", "--photographs", "resnet18")
     assert status == 0 and out.splitlines()[-1] == "Nothing is held out, so nothing is refused."
     assert run(capsys, "predict", "my.model", "new")[0] == 0

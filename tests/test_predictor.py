@@ -162,6 +162,12 @@ def test_what_is_of_no_class_is_refused():
     fitted = FewShotPredictor(unknown=-1, held_out=(others, other_labels)).fit(X, y)
     strangers = table(30, seed=2)[0]
     assert (fitted.predict(strangers) == -1).mean() > 0.9
+    answers = list(fitted.recognise(strangers))
+    assert [each.label for each in answers] == fitted.predict(strangers).tolist()
+    assert {each.most_like for each in answers} <= {0, 1, 2}
+    assert all(each.known is (each.label != -1) for each in answers)
+    assert all(each.label == each.most_like for each in fitted.set_params(unknown=None).recognise(strangers))
+    fitted.set_params(unknown=-1)
     assert (fitted.predict(table(3)[0]) == y).mean() > 0.9
     wanted = "On 40 held-out classes: of known ones 95 % of the pictures are kept, of the others 100 % are refused."
     assert str(fitted.calibration_) == wanted
@@ -202,7 +208,7 @@ def test_few_or_small_held_out_classes():
         with pytest.raises(ValueError, match="At least three classes of two pictures must be held out"):
             calibrate(identity(), *gaussians(classes, each, 4), shots=[1, 1])
     for keep in (0, 1, 95, "0.9", True):
-        with pytest.raises(ValueError, match="keep is a share between 0 and 1"):
+        with pytest.raises(ValueError, match=r"keep is a share between 0 and 1, such as 0\.95, but is"):
             calibrate(identity(), held_out, labels, [1, 1], keep)
 
 
@@ -222,9 +228,9 @@ def test_a_method_that_does_not_measure_distances_is_calibrated_too():
     [
         (dict(unknown=-1), "To refuse what is unknown, give pictures of other classes to calibrate on: held_out="),
         (dict(unknown=2, held_out=table(9)), "unknown is a label of its own, but 2 is one of the classes"),
-        (dict(unknown="no", held_out=table(9)), "Labels must be all names or all integers"),
+        (dict(unknown="no", held_out=table(9)), "The classes are integers, so unknown is too, such as -1, but is 'no'"),
         (dict(held_out=table(2)), "At least three classes of two pictures must be held out"),
-        (dict(keep=95, held_out=table(9)), "keep is a share between 0 and 1, but is 95"),
+        (dict(keep=95, held_out=table(9)), "keep is a share between 0 and 1, such as 0.95, but is 95"),
         (dict(prepare="photo"), "prepare is one of drawing, photograph, or a function, but is 'photo'"),
         (dict(model=3), "A method is built over a network"),
     ],
@@ -306,6 +312,29 @@ def test_broken_pictures_are_left_out_and_told(letters):
     assert again.examples_.names == fitted.examples_.names
 
 
+def test_a_class_that_cannot_be_read_at_all_is_told(letters):
+    for i in range(4):
+        (letters / "vee" / f"{i}.png").write_text("no picture")
+    with pytest.warns(UserWarning, match=r"Left out: Of 'vee' no picture can be read, so .* And 4 more were left out"):
+        fitted = FewShotPredictor().fit(letters)
+    assert fitted.classes_.tolist() == ["box", "cross"] and "vee/0.png is not a picture" in fitted.report_[1]
+    for path in (letters / "box").iterdir():
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(ValueError, match=r"^Pictures can be read of 'cross' alone\. Of 'vee' no .* And 5 more"):
+        FewShotPredictor().fit(letters)
+
+
+def test_what_is_no_picture_by_its_name_is_left_out_of_a_folder(predictor, tmp_path):
+    (tmp_path / "Thumbs.db").write_text("no picture")
+    drawn("vee", 33).save(tmp_path / "x.png")
+    for call in (predictor.predict, predictor.embed, lambda place: list(predictor.recognise(place))):
+        with pytest.warns(UserWarning, match=r"Left out: .*Thumbs\.db is no picture, as its name says\.$"):
+            assert len(call(tmp_path)) == 1
+    (tmp_path / "y.png").write_text("no picture")
+    with pytest.raises(ValueError, match=r"y\.png is not a picture that can be read"):
+        predictor.predict(tmp_path)
+
+
 def test_wrong_pictures_and_labels(letters, tmp_path):
     X, y = pictures(["cross", "vee"], 2)
     (tmp_path / "empty").mkdir()
@@ -315,10 +344,12 @@ def test_wrong_pictures_and_labels(letters, tmp_path):
         ((X, None), "requires y to be passed, but the target y is None"),
         ((X, ["cross"] * 4), "tells classes apart, but there is one class, 'cross'; pictures of anything else"),
         ((X, [0.5, 1, 2, 3]), "Labels are integers or names, but these are continuous"),
-        ((X, ["a", "b", None, "a"]), "Labels must be all names or all integers"),
+        ((X, ["a", "b", None, "a"]), "Labels must be known, but label 2 is None; leave its picture out"),
+        ((X, [None] * 4), "Labels must be known, but label 0 is None"),
+        ((X, ["a", "b", 3, "a"]), "Labels must be all names or all integers"),
         ((letters, y), "A folder or an image set brings its classes, so labels beside it are too much"),
         ((tmp_path / "empty", None), "holds no folder with pictures"),
-        (([], []), "Expected 2D array, got 1D"),
+        (([], []), "There is no picture that can be read"),
         (([__file__, __file__], ["a", "b"]), "There is no picture that can be read.* is not a picture"),
     ]
     kept = FewShotPredictor().fit(X, y)
@@ -328,15 +359,82 @@ def test_wrong_pictures_and_labels(letters, tmp_path):
     assert kept.examples_.names == ["picture 0", "picture 1", "picture 2", "picture 3"]  # nothing lost
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         kept.fit(tmp_path / "gone")
-    with pytest.raises(ValueError, match="Pictures are expected, but this is a table; a single picture goes into a li"):
-        kept.predict(np.asarray(X[0]))
-    assert kept.predict([np.asarray(X[0])]).tolist() == ["cross"]
+
+
+def test_one_picture_and_what_is_none_are_refused_where_several_are_meant(predictor, tmp_path):
+    picture = drawn("cross", 8)
+    colours, single = np.asarray(picture.convert("RGB")), r"X is a single picture, .* goes into a list, \[picture\]\."
+    wrong = [
+        (picture, single), (picture.convert("RGB"), single), (colours, single), (torch.tensor(colours), single),
+        (np.asarray(picture)[..., None], single),
+        (np.asarray(picture), r"X is a table, but must be pictures; a single picture goes into a list"),
+        (None, "X must be pictures in a list, a folder of them, .* but is None"), ({}, r"X must be .* but is \{\}"),
+        ([], "X holds no picture, but must hold one at least"), (iter([]), "X holds no picture"),
+        (np.empty((0, 28, 28), np.uint8), "X holds no picture"), (tmp_path, "X holds no picture"),
+    ]  # fmt: skip
+    for given, message in wrong:
+        for call in (predictor.predict, predictor.embed, lambda X: predictor.score(X, [])):
+            with pytest.raises(ValueError, match=message):
+                call(given)
+    with pytest.raises(ValueError, match=single):
+        FewShotPredictor().fit(colours, ["cross"] * len(colours))
+    with pytest.raises(TypeError, match=r"picture 0 must be a path, .* but is bytes; Image\.open\(BytesIO\(…\)\) m"):
+        predictor.predict([b"\x89PNG"])
+    with pytest.raises(TypeError, match=r"picture 1 must be a path, .* but is NoneType\."):
+        predictor.predict([picture, None])
+    assert list(predictor.recognise([])) == []
+    assert predictor.predict([picture]).tolist() == predictor.predict([colours]).tolist() == ["cross"]
+    assert predictor.embed([colours]).shape == (1, predictor.examples_.embeddings.shape[1])
+
+
+def test_a_score_is_of_as_many_labels_as_pictures(predictor):
+    queries, right = pictures(["cross", "vee"], 2, start=90)
+    answers = predictor.predict(queries)
+    assert predictor.score(queries, ["vee"] * 4) == np.mean([each == "vee" for each in answers])
+    for labels in (["cross"], [*right, "vee"], []):
+        with pytest.raises(ValueError, match=f"There are 4 pictures, but {len(labels)} labels; each picture has one"):
+            predictor.score(queries, labels)
+    for labels, message in (([1, 2, 3, 4], "all names or all integers"), (None, "y is None"), ([right], "shape")):
+        with pytest.raises(ValueError, match=message):
+            predictor.score(queries, labels)
 
 
 def test_nothing_is_predicted_before_it_is_fitted():
     for call in (lambda p: p.predict(["a.png"]), lambda p: p.recognise([]), lambda p: p.save("x"), lambda p: p.report_):
         with pytest.raises(ValueError, match="This FewShotPredictor is not fitted yet"):
             call(FewShotPredictor())
+    with pytest.raises(AttributeError, match="This FewShotPredictor is not fitted yet; call fit first"):
+        print(FewShotPredictor().classes_)
+    with pytest.raises(AttributeError, match="A FewShotPredictor has no 'clases'"):
+        print(FewShotPredictor().clases)
+    with pytest.raises(AttributeError, match="A FewShotPredictor has no 'n_features_in_'"):
+        print(FewShotPredictor().fit(*pictures(["cross", "vee"], 1)).n_features_in_)
+
+
+def test_pictures_are_no_model(letters):
+    for place in (letters, str(letters), "gone"):
+        with pytest.raises(FileNotFoundError, match=r"no saved classifier .* to fit: FewShotPredictor\(\)\.fit\('"):
+            FewShotPredictor(place).fit(letters)
+    with pytest.raises(IsADirectoryError, match="letters is a folder, and no saved predictor"):
+        FewShotPredictor.load(letters)
+
+
+def test_the_same_picture_in_two_classes_is_told(letters):
+    (letters / "box" / "9.png").write_bytes((letters / "vee" / "2.png").read_bytes())
+    said = r"box.9\.png in class 'box' and .*vee.2\.png in class 'vee' are the same picture\.$"
+    with pytest.warns(UserWarning, match=said):
+        fitted = FewShotPredictor().fit(letters)
+    assert len(fitted.report_) == 1 and "9.png" in fitted.report_[0]
+    with pytest.warns(UserWarning, match="are the same picture"):
+        FewShotPredictor().fit([drawn("vee", 1)] * 2, [0, 1])
+    with warnings.catch_warnings(action="error"):
+        FewShotPredictor().fit([drawn("vee", 1)] * 3 + [drawn("box", 1)], [0, 0, 0, 1])
+        FewShotPredictor().fit(np.zeros((4, 3)), [0, 0, 1, 1])  # rows have no looks
+
+
+def test_unknown_is_of_the_kind_of_the_classes():
+    with pytest.raises(ValueError, match="The classes are names, so unknown is too, such as 'unknown', but is -1"):
+        FewShotPredictor(unknown=-1).fit(*pictures(["cross", "vee"], 1))
 
 
 def test_a_class_is_added(letters):
@@ -393,7 +491,9 @@ def test_ten_thousand_pictures_stream_in_constant_memory(ask):
     def prepare(picture):
         return held.watch(torch.zeros(1, 4, 4))
 
-    predictor = FewShotPredictor(nn.Flatten(), prepare=prepare).fit([Image.new("L", (4, 4))] * 2, ["a", "b"])
+    predictor = FewShotPredictor(nn.Flatten(), prepare=prepare).fit(
+        [Image.new("L", (4, 4), white) for white in (0, 255)], ["a", "b"]
+    )
     with warnings.catch_warnings(action="ignore"):
         if ask == "fit":
             predictor.fit(stream(10_000), ["a", "b"] * 5_000)
@@ -541,6 +641,25 @@ def test_what_cannot_be_saved_is_said_and_nothing_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_no_predictor_is_never_replaced(predictor, tmp_path):
+    drawn("vee", 1).save(tmp_path / "1.png")
+    storage.save(PrototypicalNetwork(Conv4(4)), tmp_path / "c.safetensors")
+    for name in ("1.png", "c.safetensors"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(FileExistsError, match=f"{name} is there and no predictor .*; name another file"):
+            predictor.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
+    with pytest.raises(IsADirectoryError, match=r"is a folder; name a file, as .*my\.model\.$"):
+        predictor.save(tmp_path)
+    with pytest.raises(NotADirectoryError, match=r"m cannot be written, for .*1\.png is a file and no folder\.$"):
+        predictor.save(tmp_path / "1.png" / "m")
+    with pytest.raises(OSError, match=r"xxx cannot be written \(File name too long\)\.$"):
+        predictor.save(tmp_path / ("x" * 300))
+    for _ in range(2):
+        predictor.save(tmp_path / "m")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.png", "c.safetensors", "m"]
+
+
 def test_the_examples_of_its_page_are_true(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     page = Path(fslib.__file__).parents[1] / "book" / "api" / "predictor.md"
@@ -618,7 +737,7 @@ print(FewShotPredictor().fit(np.eye(4), list("abab")).predict(np.eye(4)[:1])[0])
 """
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
     assert done.stdout.split("\n")[:2] == [
-        "ValueError This FewShotPredictor is not fitted yet; call fit first.", "a",
+        "NotFittedError This FewShotPredictor is not fitted yet; call fit first.", "a",
     ], done.stderr  # fmt: skip
 
 

@@ -22,6 +22,10 @@ from fslib.data.image_set import ImageSet
 from fslib.data.transforms import as_array, drawing, grey, opened, photograph, to_input
 
 READ_AT = 512  # pixels a side that suffice of a large JPEG
+# How names end of what lies beside pictures, left by people and by systems; all else is tried.
+NO_PICTURES = {
+    ".csv", ".db", ".doc", ".docx", ".html", ".ini", ".json", ".md", ".mov", ".mp4", ".pdf", ".txt", ".xml", ".zip",
+}  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -58,12 +62,12 @@ class Read:
 def in_classes(folder: str | os.PathLike) -> Found:
     """The files of a folder that holds a folder for each class, as ``letters/alpha/1.png``.
 
-    A class is named like its folder, in which pictures may lie at any depth. Hidden files are passed over. Links are
-    followed, but not back to a folder that is being looked through.
+    A class is named like its folder, in which pictures may lie at any depth. Hidden files are passed over, and what by
+    its name is no picture is left out. Links are followed, but not back to a folder that is being looked through.
 
     Raises:
         FileNotFoundError, NotADirectoryError: if there is no such folder.
-        ValueError: if it holds no class with a file.
+        ValueError: if it holds no class with a file, or its one folder holds those of the classes.
     """
     root = _folder(folder)
     found = Found([], [], [])
@@ -72,7 +76,7 @@ def in_classes(folder: str | os.PathLike) -> Found:
     found.left_out.extend(f"{entry} lies in no folder of a class." for entry in entries if entry not in places)
     inside = {_identity(place) for place in (root, *places)}
     for place in places:
-        files = list(_walk(place, inside - {_identity(place)}, found.left_out))
+        files = list(_by_name(_walk(place, inside - {_identity(place)}, found.left_out), found.left_out))
         found.files.extend(files)
         found.labels.extend([place.name] * len(files))
         if not files:
@@ -82,6 +86,10 @@ def in_classes(folder: str | os.PathLike) -> Found:
             f"{root} holds no folder with pictures; put those of each class into a folder of its own, as in "
             f"{Path(root.name, 'alpha', '1.png')}."
         )
+    folders = {str(file.parent) for file in found.files}
+    above = os.path.commonpath(folders)
+    if len(set(found.labels)) == 1 and len(folders) > 1 and above not in folders:
+        raise ValueError(f"{root} holds a single folder with pictures; the folders of classes lie in {above}.")
     return found
 
 
@@ -100,6 +108,11 @@ def in_folder(place: str | os.PathLike) -> Iterator[Path]:
     left_out: list[str] = []
     yield from _walk(_folder(place), set(), left_out)
     warn_of(left_out)
+
+
+def pictures_in(place: str | os.PathLike, left_out: list[str]) -> Iterator[Path]:
+    """As :func:`in_folder`, but in a folder a file that by its name is no picture is told to ``left_out`` instead."""
+    yield from _by_name(in_folder(place), left_out) if os.path.isdir(place) else in_folder(place)
 
 
 def read(pictures: Iterable[Any], transform: Callable[[Image.Image], Tensor]) -> Iterator[Read]:
@@ -197,9 +210,11 @@ def _image(picture: Any, name: str) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if kind != "uint8" or not array.size or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,), (4,)):
+        found = f"{kind} of shape {array.shape}" if array.ndim else type(picture).__name__
+        advice = "; Image.open(BytesIO(…)) makes a picture of them" if isinstance(picture, bytes) else ""
         raise TypeError(
-            f"{name} must be a path, a Pillow image or uint8 of shape (h, w), (c, h, w) or (h, w, c), but is {kind} of "
-            f"shape {array.shape}."
+            f"{name} must be a path, a Pillow image or uint8 of shape (h, w), (c, h, w) or (h, w, c), but is "
+            f"{found}{advice}."
         )
     return Image.fromarray(np.ascontiguousarray(array))
 
@@ -235,6 +250,15 @@ def _walk(folder: Path, seen: set[tuple[int, int]], left_out: list[str]) -> Iter
                 waiting.extend(reversed(_entries(place, left_out)))
         else:
             yield place
+
+
+def _by_name(files: Iterable[Path], left_out: list[str]) -> Iterator[Path]:
+    """Those of some files that may be pictures; a sentence for each other one goes to ``left_out``."""
+    for file in files:
+        if file.suffix.lower() in NO_PICTURES:
+            left_out.append(f"{file} is no picture, as its name says.")
+        else:
+            yield file
 
 
 def _identity(folder: Path) -> tuple[int, int]:

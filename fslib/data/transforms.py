@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -260,7 +261,10 @@ def opened(path: str | os.PathLike, least: int | None = None) -> Image.Image:
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
         raise OSError(f"{os.fspath(path)} is not a file.")
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings():  # of its size, of which a sentence of ours tells
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+        with picture:
             if least:
                 picture.draft(None, (least, least))
             pixels = picture.width * picture.height

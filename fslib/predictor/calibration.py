@@ -68,7 +68,7 @@ def calibrate(
         ValueError: if fewer than three classes with two pictures are held out, or ``keep`` is no share.
     """
     if isinstance(keep, bool | str) or not 0 < keep < 1:
-        raise ValueError(f"keep is a share between 0 and 1, but is {keep!r}.")
+        raise ValueError(f"keep is a share between 0 and 1, such as 0.95, but is {keep!r}.")
     members = [(labels == label).nonzero().flatten() for label in labels.unique()]
     members = [each for each in members if len(each) > 1]
     if len(members) < 3:

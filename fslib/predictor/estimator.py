@@ -39,13 +39,22 @@ class Estimator(Configured):
 
         return Tags("classifier", TargetTags(required=True), classifier_tags=ClassifierTags())
 
+    def __getattr__(self, name: str) -> Any:
+        """What fitting gives, asked for before; nothing else that is there comes here."""
+        if name.endswith("_") and not name.startswith("_"):
+            self._check_fitted()
+        raise AttributeError(f"A {type(self).__name__} has no {name!r}.", name=name, obj=self)
+
     def _check_fitted(self) -> None:
-        """Raise unless it is fitted: scikit-learn's error where that is installed, which is a ValueError too."""
-        if hasattr(self, "classes_"):
-            return
-        kind = ValueError
-        try:
-            from sklearn.exceptions import NotFittedError as kind  # type: ignore[no-redef]
-        except ImportError:
-            pass
-        raise kind(f"This {type(self).__name__} is not fitted yet; call fit first.")
+        """Raise unless it is fitted: scikit-learn's error where that is installed."""
+        if "classes_" not in vars(self):
+            raise _not_fitted()(f"This {type(self).__name__} is not fitted yet; call fit first.")
+
+
+def _not_fitted() -> type[ValueError]:
+    """An error that is a ValueError and an AttributeError, as scikit-learn has it."""
+    try:
+        from sklearn.exceptions import NotFittedError
+    except ImportError:
+        return type("NotFittedError", (ValueError, AttributeError), {})
+    return NotFittedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from fslib.data.alphabets import from_alphabets
 from fslib.data.image_set import ImageSet
-from fslib.data.pictures import Read, in_classes, in_folder, read
+from fslib.data.pictures import Read, in_classes, pictures_in, read, warn_of
 from fslib.devices import evaluation_mode
 from fslib.labels import as_labels
 from fslib.methods import FewShotClassifier
@@ -68,6 +69,18 @@ class Examples:
             torch.cat([self.looks, other.looks]),
         )
 
+    def in_two_classes(self) -> list[str]:
+        """A sentence for each picture that looks the same as one of another class."""
+        if not self.looks.numel():
+            return []
+        first: dict[bytes, tuple[str, Any]] = {}
+        said = []
+        for name, label, look in zip(self.names, self.labels.tolist(), self.looks.numpy()):
+            other, its = first.setdefault(look.tobytes(), (name, label))
+            if its != label:
+                said.append(f"{other} in class {its!r} and {name} in class {label!r} are the same picture.")
+        return said
+
     def nearly(self, looks: Tensor) -> list[str | None]:
         """For each of some looks, (m, 1024), the name of an example that is nearly the same picture."""
         if not looks.numel():
@@ -92,27 +105,33 @@ class Eye:
     features: int | None = None
 
     def embedded(self, X: Any) -> Iterator[Seen]:
-        """Each of some pictures, of a folder or set of them, or of the rows of a table; 64 are held at a time."""
+        """Each of some pictures, of a folder or set of them, or of the rows of a table; 64 are held at a time.
+
+        Warns:
+            UserWarning: of files in a folder that by their names are no pictures.
+        """
         if isinstance(X, ImageSet):
             X = X.images
         table = table_of(X)
         found = None if table is None else table.shape[1]
         if found != self.features and self.features is None:
-            raise ValueError("Pictures are expected, but this is a table; a single picture goes into a list.")
+            raise ValueError("X is a table, but must be pictures; a single picture goes into a list, [picture].")
         if found != self.features:
             raise ValueError(
                 f"X has {found or 'no'} features, but FewShotPredictor is expecting {self.features} features as input."
             )
         reads: Iterable[Read]
+        left_out: list[str] = []
         if table is not None:
             reads = (Read(f"row {i}", row, NOTHING) for i, row in enumerate(table))
         else:
-            reads = read(in_folder(X) if isinstance(X, str | os.PathLike) else X, self.transform)
+            reads = read(pictures_in(X, left_out) if isinstance(X, str | os.PathLike) else X, self.transform)
         for batch in batched(reads, BATCH):
             embeddings = iter(self._embed([each.input for each in batch if not each.problem]))
             for each in batch:
                 embedding = NOTHING if each.problem else next(embeddings)
                 yield Seen(each.name, embedding, NOTHING if each.look is None else each.look, each.problem)
+        warn_of(left_out)
 
     def labelled(self, X: Any, y: Any) -> tuple[Examples, list[str]]:
         """Pictures with the class of each, and a sentence for each that was left out."""
@@ -123,9 +142,9 @@ class Eye:
             X, y, left_out = _with_classes(X)
         labels = labels_of(y)
         if isinstance(X, Sized):
-            _check_count(len(X), labels)
+            check_count(len(X), labels)
         seen = list(self.embedded(X))
-        _check_count(len(seen), labels)
+        check_count(len(seen), labels)
         return examples_of(seen, labels, left_out), left_out
 
     @torch.no_grad()
@@ -151,15 +170,18 @@ def _with_classes(X: str | os.PathLike | ImageSet) -> tuple[Any, list[str], list
 
 
 def examples_of(seen: Sequence[Seen], labels: np.ndarray, left_out: list[str]) -> Examples:
-    """Those that could be read; a sentence for each other one goes to ``left_out``.
+    """Those that could be read; a sentence for each other one, and for each class lost, goes to ``left_out``.
 
     Raises:
         ValueError: if none could be read.
     """
-    left_out.extend(each.problem for each in seen if each.problem)
+    problems = [each.problem for each in seen if each.problem]
     good = [i for i, each in enumerate(seen) if not each.problem]
     if not good:
-        raise ValueError(" ".join(["There is no picture that can be read.", *left_out[:1]]))
+        raise ValueError(" ".join(["There is no picture that can be read.", *problems[:1]]))
+    lost = sorted(set(labels.tolist()) - set(labels[good].tolist()))
+    left_out[:0] = [f"Of {label!r} no picture can be read, so there is no such class." for label in lost]
+    left_out.extend(problems)
     return Examples(
         [seen[i].name for i in good],
         labels[good],
@@ -179,18 +201,24 @@ def table_of(X: Any) -> Tensor | None:
     """Rows of numbers as float64, (n, d); ``None`` if these are pictures, or where pictures are.
 
     Raises:
-        ValueError: on a table that nobody can compare.
+        ValueError: on one picture where several are meant, and on a table that nobody can compare.
     """
+    if isinstance(X, Image.Image) or (getattr(X, "ndim", 0) == 3 and X.shape[2] in (1, 3, 4)):  # colours are last
+        raise ValueError("X is a single picture, but must be several; one goes into a list, [picture].")
     if isinstance(X, str | os.PathLike | Iterator | ImageSet) or getattr(X, "ndim", 0) > 2:
         return None
     if hasattr(X, "toarray"):
         raise ValueError("A sparse table is not compared here; X.toarray() makes it dense.")
     if isinstance(X, list | tuple):
-        first = X[0] if X else ()
-        if isinstance(first, str | os.PathLike | Image.Image) or np.ndim(first) > 1:
+        if not X or isinstance(X[0], str | os.PathLike | Image.Image) or np.ndim(X[0]) > 1:
             return None
     array = X.detach().cpu().numpy() if isinstance(X, Tensor) else np.asarray(X)
-    if array.dtype.kind == "U" or (array.dtype == object and array.ndim == 1 and array.size):
+    if array.ndim == 0:
+        raise ValueError(
+            "X must be pictures in a list, a folder of them, an image set or rows of numbers, but is "
+            f"{reprlib.repr(X)}."
+        )
+    if array.dtype.kind in "US" or (array.dtype == object and array.ndim == 1 and array.size):
         return None
     if array.dtype.kind == "c":
         raise ValueError("Complex data not supported; only real numbers are compared.")
@@ -220,6 +248,8 @@ def labels_of(y: Any) -> np.ndarray:
             "its own classes."
         )
     labels = np.asarray(y.cpu() if isinstance(y, Tensor) else y)
+    if labels.dtype == object and (unlabelled := [i for i, label in enumerate(labels.flat) if label is None]):
+        raise ValueError(f"Labels must be known, but label {unlabelled[0]} is None; leave its picture out.")
     if labels.dtype.kind == "f" and np.isfinite(labels).all():
         if (labels != labels.round()).any():
             raise ValueError("Labels are integers or names, but these are continuous.")
@@ -228,6 +258,7 @@ def labels_of(y: Any) -> np.ndarray:
     return labels
 
 
-def _check_count(pictures: int, labels: np.ndarray) -> None:
+def check_count(pictures: int, labels: np.ndarray) -> None:
+    """Raise unless there is a label for each picture."""
     if pictures != len(labels):
         raise ValueError(f"There are {pictures} pictures, but {len(labels)} labels; each picture has one.")

@@ -26,7 +26,17 @@ from fslib.methods.base import check_finite
 from fslib.metrics import squared_euclidean
 from fslib.predictor.calibration import Calibration, calibrate
 from fslib.predictor.estimator import Estimator
-from fslib.predictor.examples import BATCH, Examples, Eye, Seen, batched, examples_of, table_of
+from fslib.predictor.examples import (
+    BATCH,
+    Examples,
+    Eye,
+    Seen,
+    batched,
+    check_count,
+    examples_of,
+    labels_of,
+    table_of,
+)
 
 FORMAT = 1  # of what a file holds beside the network; raise it when older versions cannot read a new one
 # One knows pens, the other print: side by side they lose little on either, where each alone loses much on the other's.
@@ -56,8 +66,9 @@ class Answer:
 
     Attributes:
         name: path or number of the picture.
-        label: the class that fits best.
-        probability: of that class, if the picture is of one of the classes.
+        label: the class, as :meth:`FewShotPredictor.predict` has it: ``unknown`` of the predictor if it is refused.
+        most_like: the class that fits best, refused or not.
+        probability: of ``most_like``, if the picture is of one of the classes.
         known: whether it fits well enough to be of that class; ``None`` if nothing is calibrated.
         nearest: path or number of the example whose embedding is nearest.
         duplicate: path or number of an example that is nearly the same picture.
@@ -66,6 +77,7 @@ class Answer:
 
     name: str
     label: Any = None
+    most_like: Any = None
     probability: float | None = None
     known: bool | None = None
     nearest: str | None = None
@@ -141,8 +153,10 @@ class FewShotPredictor(Estimator):
 
         Args:
             X: a folder that holds a folder for each class; an :class:`fslib.data.ImageSet`; a ``.json`` file, which is
-                an alphabet that the drawing pad has saved; or, with ``y``, pictures: paths, Pillow images, uint8 arrays
-                (h, w), (c, h, w) or (h, w, c), of any sizes; or, with ``y``, rows of numbers, (n, d).
+                an alphabet that the drawing pad has saved; or, with ``y``, a list of pictures: paths, Pillow images,
+                uint8 arrays (h, w), (c, h, w) or (h, w, c), of any sizes; or one array of several, (n, h, w),
+                (n, c, h, w) or (n, h, w, c); or, with ``y``, rows of numbers, (n, d). A single picture goes into a
+                list.
             y: the class of each, (n,), names or integers.
 
         Raises:
@@ -151,7 +165,7 @@ class FewShotPredictor(Estimator):
                 sense. The predictor stays as it was.
 
         Warns:
-            UserWarning: if pictures were left out; :attr:`report_` tells which.
+            UserWarning: if pictures were left out, or one is in two classes; :attr:`report_` tells which.
         """
         fitted = type(self)(**self.config)
         table = table_of(X)
@@ -161,7 +175,7 @@ class FewShotPredictor(Estimator):
         fitted._settle(examples)
         vars(self).pop("n_features_in_", None)  # of another fit
         vars(self).update(vars(fitted))
-        warn_of(self._left_out)
+        self._warn(self._left_out)
         return self
 
     def add_class(self, label: Any, X: Any) -> FewShotPredictor:
@@ -180,25 +194,25 @@ class FewShotPredictor(Estimator):
         left_out: list[str] = []
         self._settle(self.examples_ + examples_of(seen, np.full(len(seen), label), left_out))
         self._left_out = self._left_out + left_out
-        warn_of(left_out)
+        self._warn(left_out)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of each picture; or ``unknown``, if there is such a label, where none fits.
 
         Args:
-            X: pictures, an image set or rows as for :meth:`fit`, or a folder of pictures, at any depth, or one file.
+            X: pictures, an image set or rows as for :meth:`fit`, or a folder of pictures, at any depth, or one file. Of
+                a folder, what by its name is no picture is left out.
 
         Raises:
-            ValueError: if a picture cannot be read, lest an answer stand beside another picture; :meth:`recognise` goes
-                on past it.
+            ValueError: if there is no picture, or one cannot be read, lest an answer stand beside another picture;
+                :meth:`recognise` goes on past it.
 
         Warns:
-            UserWarning: if pictures are nearly those that it was fitted on, for an accuracy on these shows nothing.
+            UserWarning: if pictures are nearly those that it was fitted on, for an accuracy on these shows nothing; and
+                of what was left out.
         """
-        scores = self._scores(X)
-        answers, known = self.classes_[scores.argmax(1)], self._known(scores)
-        return answers if self.unknown is None or known is None else np.where(known, answers, self.unknown)
+        return self._labels(self._scores(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """How probable each class is, if a picture is of one of them: (n, classes), in the order of ``classes_``.
@@ -209,32 +223,43 @@ class FewShotPredictor(Estimator):
         return self._probabilities(self._scores(X))
 
     def recognise(self, X: Any) -> Iterator[Answer]:
-        """An :class:`Answer` for each picture, one after the other, whether it can be read or not."""
+        """An :class:`Answer` for each picture, one after the other, whether it can be read or not; of none, none."""
         self._check_fitted()
         return (answer for seen in batched(self._eye.embedded(X), BATCH) for answer in self._answers(seen))
 
     def embed(self, X: Any) -> np.ndarray:
         """Embeddings, (n, d), for neighbours, retrieval or a classifier of one's own."""
         self._check_fitted()
-        return np.stack([_readable(each).embedding.numpy() for each in self._eye.embedded(X)])
+        return _joined([_readable(each).embedding.numpy()[None] for each in self._eye.embedded(X)])
 
     def score(self, X: Any, y: Any) -> float:
-        """The share of pictures whose class is right."""
-        return float(np.mean(self.predict(X) == np.asarray(y)))
+        """The share of pictures whose class is right.
+
+        Raises:
+            ValueError: if there are not as many labels as pictures, or they are of another kind than ``classes_``.
+        """
+        answers, right = self.predict(X), labels_of(y)
+        check_count(len(answers), right)
+        as_labels([*self.classes_.tolist(), *right.tolist()])  # all names, or all integers
+        return float(np.mean(answers == right))
 
     @property
     def report_(self) -> list[str]:
-        """A sentence for each picture that was left out, and for what a class of a single picture leaves open."""
+        """A sentence for each picture that was left out, or is in two classes, and for classes of a single picture."""
         self._check_fitted()
         alone = ", ".join(map(repr, self.classes_[self._counts == 1].tolist()))
         said = f"Of {alone} there is a single picture, and one does not show how pictures of a class vary; add some."
-        return [*self._left_out, *([said] if alone else [])]
+        return [*self._left_out, *self.examples_.in_two_classes(), *([said] if alone else [])]
 
     def save(self, path: str | Path) -> None:
         """Save to one file: safetensors with a header in JSON, from which nothing is ever executed.
 
+        A predictor that was saved there before is replaced.
+
         Raises:
             ValueError: if it is not fitted, or the network or the transform is not one of the package.
+            FileExistsError, IsADirectoryError: if anything else is there.
+            OSError: if it cannot be written there.
         """
         self._check_fitted()
         if self.prepare is not None and self.prepare not in PREPARED:
@@ -245,16 +270,22 @@ class FewShotPredictor(Estimator):
         tensors = {"columns": self._columns, "embeddings": self.examples_.embeddings, "looks": self.examples_.looks}
         if self._others is not None:
             tensors |= {"others": self._others[0], "other_labels": self._others[1]}
-        storage.save(self._eye.model, path, beside=facts | tensors)
+        replaces(path)
+        try:
+            storage.save(self._eye.model, path, beside=facts | tensors)
+        except OSError as error:
+            raise type(error)(f"{path} cannot be written ({error.strerror or error}).") from error
 
     @classmethod
     def load(cls, path: str | Path) -> FewShotPredictor:
         """The predictor that :meth:`save` stored, on the CPU.
 
         Raises:
-            FileNotFoundError: if there is no such file.
+            FileNotFoundError, IsADirectoryError: if there is no such file.
             ValueError: if it holds no predictor, is damaged, or comes from a newer version.
         """
+        if os.path.isdir(path):
+            raise IsADirectoryError(f"{path} is a folder, and no saved predictor.")
         model, stored = storage.read(path, "predictor")
         version = stored.get("predictor")
         if type(version) is not int:
@@ -287,6 +318,11 @@ class FewShotPredictor(Estimator):
         if model is None:
             model = PrototypicalNetwork(nn.Sequential()) if features else characters()
         elif isinstance(model, str | os.PathLike):
+            if not os.path.isfile(model):
+                raise FileNotFoundError(
+                    f"There is no saved classifier {model}; if it holds pictures, it goes to fit: "
+                    f"FewShotPredictor().fit({os.fspath(model)!r})."
+                )
             model = storage.load(Path(model))
         if not isinstance(model, FewShotClassifier):
             model = PrototypicalNetwork(model)
@@ -313,9 +349,14 @@ class FewShotPredictor(Estimator):
         """Be fitted on these. What is wrong is told before anything changes."""
         classes, columns, counts = np.unique(examples.labels, return_inverse=True, return_counts=True)
         if len(classes) < 2:
+            (alone,) = classes.tolist()
+            if self._left_out:
+                first, others = self._left_out[:5], len(self._left_out[5:])
+                more = [f"And {others} more were left out."] if others else []
+                raise ValueError(" ".join([f"Pictures can be read of {alone!r} alone.", *first, *more]))
             raise ValueError(
-                f"A classifier tells classes apart, but there is one class, {classes.tolist()[0]!r}; pictures of "
-                "anything else make a second one."
+                f"A classifier tells classes apart, but there is one class, {alone!r}; pictures of anything else make "
+                "a second one."
             )
         calibration = thresholds = None
         if self._others is not None:
@@ -324,13 +365,22 @@ class FewShotPredictor(Estimator):
         elif self.unknown is not None:
             raise ValueError("To refuse what is unknown, give pictures of other classes to calibrate on: held_out=….")
         if self.unknown is not None:
-            as_labels([*classes.tolist(), self.unknown])  # all names, or all integers
+            kind, such = ("names", "'unknown'") if isinstance(classes.tolist()[0], str) else ("integers", "-1")
+            if isinstance(self.unknown, str) != (kind == "names"):
+                raise ValueError(f"The classes are {kind}, so unknown is too, such as {such}, but is {self.unknown!r}.")
+            as_labels([*classes.tolist(), self.unknown])
             if self.unknown in classes:
                 raise ValueError(f"unknown is a label of its own, but {self.unknown!r} is one of the classes.")
         self.classes_, self.examples_, self.calibration_ = classes, examples, calibration
         self._columns, self._counts, self._thresholds = torch.from_numpy(columns), counts, thresholds
         if self._eye.features:
             self.n_features_in_ = self._eye.features
+
+    def _warn(self, left_out: list[str]) -> None:
+        """Of what was left out, and of the first picture that is in two classes."""
+        warn_of(left_out)
+        for said in self.examples_.in_two_classes()[:1]:
+            warnings.warn(said, stacklevel=3)
 
     # How it answers -----------------------------------------------------------------------------------------------
 
@@ -354,11 +404,15 @@ class FewShotPredictor(Estimator):
                 f"of {twins[0][1]}; how often it is right on these shows nothing.",
                 stacklevel=3,
             )
-        return np.concatenate(scores) if scores else np.empty((0, len(self.classes_)))
+        return _joined(scores)
 
     def _known(self, scores: np.ndarray) -> np.ndarray | None:
         """Which pictures fit the class of their best score well enough, (n,); ``None`` if nothing is calibrated."""
         return None if self._thresholds is None else scores.max(1) >= self._thresholds[scores.argmax(1)]
+
+    def _labels(self, scores: np.ndarray) -> np.ndarray:
+        answers, known = self.classes_[scores.argmax(1)], self._known(scores)
+        return answers if self.unknown is None or known is None else np.where(known, answers, self.unknown)
 
     def _probabilities(self, scores: np.ndarray) -> np.ndarray:
         temperature = 1.0 if self.calibration_ is None else self.calibration_.temperature
@@ -376,6 +430,7 @@ class FewShotPredictor(Estimator):
             answers = map(
                 Answer,
                 [each.name for each in good],
+                self._labels(scores).tolist(),
                 self.classes_[scores.argmax(1)].tolist(),
                 self._probabilities(scores).max(1).tolist(),
                 itertools.repeat(None) if known is None else known.tolist(),
@@ -384,6 +439,35 @@ class FewShotPredictor(Estimator):
             )
         for each in seen:
             yield Answer(each.name, problem=each.problem) if each.problem else next(answers)
+
+
+def replaces(path: str | Path) -> bool:
+    """Whether to save a predictor at a path replaces one that is there.
+
+    Raises:
+        IsADirectoryError, FileExistsError: if what is there is anything else, which is never replaced.
+        NotADirectoryError: if it would lie in a file.
+    """
+    path = Path(path)
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path} is a folder; name a file, as {path / 'my.model'}.")
+    if files_above := [each for each in path.parents if os.path.isfile(each)]:
+        raise NotADirectoryError(f"{path} cannot be written, for {files_above[0]} is a file and no folder.")
+    if not os.path.exists(path):
+        return False
+    try:
+        FewShotPredictor.load(path)
+    except (ValueError, OSError) as error:
+        raise FileExistsError(
+            f"{path} is there and no predictor that fslib has saved, so it is not replaced; name another file."
+        ) from error
+    return True
+
+
+def _joined(rows: list[np.ndarray]) -> np.ndarray:
+    if not rows:
+        raise ValueError("X holds no picture, but must hold one at least.")
+    return np.concatenate(rows)
 
 
 def _readable(seen: Seen) -> Seen:

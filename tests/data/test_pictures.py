@@ -65,6 +65,31 @@ def test_what_lies_in_no_class_is_told(letters):
     ]
 
 
+def test_what_is_no_picture_by_its_name_is_left_out(letters):
+    for name in ("lying/Thumbs.db", "lying/notes.TXT", "lying/of/me.pdf", "third/desktop.ini", "lying/no ending"):
+        (letters / name).parent.mkdir(exist_ok=True)
+        (letters / name).write_text("no picture")
+    files, _, left_out = inside(letters)
+    others = ["lying/Thumbs.db", "lying/notes.TXT", "lying/of/me.pdf", "third/desktop.ini"]
+    said = [f"{letters / name} is no picture, as its name says." for name in others]
+    assert left_out == [*said, f"{letters / 'third'} holds no picture, so there is no class 'third'."]
+    left_out = []
+    assert [path for path in pictures.pictures_in(letters, left_out)] == [letters / file for file in files]
+    assert left_out == said and "lying/no ending" in files  # what is in it may be a picture
+    assert list(pictures.pictures_in(letters / "lying" / "notes.TXT", [])) == [letters / "lying" / "notes.TXT"]
+
+
+def test_a_folder_one_level_too_high_is_refused_with_the_right_one(letters, tmp_path):
+    (tmp_path / "wrap" / "more").mkdir(parents=True)
+    letters.rename(tmp_path / "wrap" / "more" / "letters")
+    right = tmp_path / "wrap" / "more" / "letters"
+    (right / "Thumbs.db").write_text("no picture")
+    for place in (tmp_path, tmp_path / "wrap", tmp_path / "wrap" / "more"):
+        with pytest.raises(ValueError, match=rf"^{place} holds a single .*; the folders of classes lie in {right}\.$"):
+            pictures.in_classes(place)
+    assert len(pictures.in_classes(right).files) == 4
+
+
 @pytest.mark.parametrize("content", ["nothing", "pictures alone", "empty folders"])
 def test_a_folder_without_classes_is_refused_with_what_would_be_right(tmp_path, content):
     if content == "pictures alone":
@@ -241,6 +266,13 @@ def test_what_is_no_picture_at_all_is_a_mistake(wrong):
         list(pictures.read([bar(), wrong], drawing))
 
 
+def test_of_a_large_picture_one_sentence_is_said(tmp_path):
+    (tmp_path / "large.png").write_bytes(png_header(11_000, 10_000))
+    with warnings.catch_warnings(action="error"):
+        (large,) = pictures.read([tmp_path / "large.png"], drawing)
+    assert "has more than 100 million pixels; shrink it first" in large.problem
+
+
 def test_a_picture_at_a_time_is_read(letters):
     taken = []
 
@@ -260,7 +292,7 @@ def test_a_picture_at_a_time_is_read(letters):
 
 def test_a_folder_is_an_image_set(letters):
     (letters / "lying" / "notes.txt").write_text("no picture")
-    with pytest.warns(UserWarning, match=r"Left out: .*notes\.txt is not a picture"):
+    with pytest.warns(UserWarning, match=r"Left out: .*notes\.txt is no picture"):
         found = data.from_folder(letters)
     assert repr(found) == "letters: 4 images of 2 classes" and found.class_names == ["lying", "ständing"]
     assert found.images.shape == (4, 1, 28, 28) and found.labels.tolist() == [0, 0, 1, 1]
