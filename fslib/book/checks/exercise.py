@@ -154,8 +154,8 @@ def attempt(name: str) -> Iterator[None]:
     said = _word("right", COMMON["right"])
     try:
         yield
-    except NotImplementedError:
-        said = _word("untouched", COMMON["untouched"])
+    except NotImplementedError as error:
+        said = f"○ {error}"
     except AssertionError as error:
         said = _word("wrong", COMMON["wrong"]).format(problem=error)
     print(f"{name}: {said}")
