@@ -398,7 +398,7 @@ def clear_hits(lead: float) -> Exercise:
             ),
             "own score": Wrong(
                 "you ask for a score of LEAD; the lead is a difference of two scores.",
-                _shares(lambda scores, own: (ahead(scores, own) > 0) & (scores[own] >= lead)),
+                _shares(lambda scores, own: scores[own] >= lead),
             ),
             "probabilities": Wrong(
                 "you compare probabilities; LEAD is a difference of scores.",
