@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 from address import METADATA, first_cell, lines, project  # noqa: E402
 
 FENCE = re.compile(r"^```python( solution)?\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
-STUB = '    raise NotImplementedError("not written yet: {name}")  # ... your answer'
+STUB = '    # ... your answer, in place of the next line\n    raise NotImplementedError("not written yet: {name}")'
 UNDER_TITLE = """
 Coursework to [*Learning to Compare*]({site}), an executable book on few-shot learning. In Colab, choose *File*,
 *Upload notebook*, and this file. Hand in the notebook itself, the `.ipynb` file. The functions are found by
