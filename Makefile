@@ -42,8 +42,8 @@ UNITS := pytest -q -n 2 --ignore=tests/test_site.py --ignore=tests/test_browser.
 RUN_NOTEBOOKS := OMP_NUM_THREADS=2 python -m pytest -q -p tests.notebooks_plugin --nbval-lax --nbval-build=$(BUILD) \
 	--nbval-cell-timeout=300
 
-.PHONY: book test units oldest colab colab-image pretend everywhere gpu browser chromium links lab serve bench lint \
-	address release clean
+.PHONY: book test units oldest colab colab-image pretend everywhere gpu browser chromium links lab serve bench coursework \
+	lint address release clean
 .DELETE_ON_ERROR:
 
 # Ends in a site, on any machine: what failed is listed, and shows on the pages.
@@ -141,6 +141,10 @@ bench: $(TESTED)
 	python benchmarks/losses.py
 	python benchmarks/against_easyfsl.py
 	python benchmarks/backbones.py
+
+# Notebooks and notes of all assignments. MASTERS is a private folder of them, KEY a file that holds the key of the course.
+coursework: $(INSTALLED)
+	python coursework/make.py $(if $(MASTERS),--masters "$(MASTERS)") $(if $(KEY),--key "$(KEY)")
 
 lint: $(TESTED)
 	ruff check .

@@ -121,3 +121,10 @@ def test_the_image_of_colab_runs_the_notebooks_with_its_python(folder, tmp_path)
 def test_an_image_of_colab_has_a_name(folder):
     done = subprocess.run(["make", "colab-image"], cwd=folder, capture_output=True, text=True)
     assert done.returncode and "make colab-image COLAB_IMAGE=" in done.stderr
+
+
+def test_coursework_is_made_of_a_folder_and_a_key_of_ones_own(folder):
+    _, calls = make("coursework", folder)
+    assert calls[-1].endswith("coursework/make.py")
+    _, calls = make("coursework", folder, 0, "MASTERS=../my own", "KEY=key.txt")
+    assert calls[-1].endswith("coursework/make.py --masters ../my own --key key.txt")

@@ -942,3 +942,23 @@ def test_an_episode_must_be_one():
 def test_numbers_may_be_of_another_width(dtype):
     verdict = checks.cosines(lambda x, y: checks.cosines.right(x, y).to(dtype))
     assert verdict.right is (dtype == torch.float64) and "raised" not in verdict.message
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (None, "f: ✓ Right.\n"),
+        (NotImplementedError("not written yet: f"), "f: ○ not written yet: f\n"),
+        (AssertionError("it should be 3."), "f: ✗ Not yet: it should be 3.\n"),
+    ],
+)
+def test_examples_say_how_they_came_out_and_stop_nothing(error, said, capsys):
+    with checks.attempt("f"):
+        if error:
+            raise error
+    assert capsys.readouterr().out == said
+
+
+def test_any_other_error_in_an_example_is_shown_in_full():
+    with pytest.raises(ZeroDivisionError), checks.attempt("f"):
+        raise ZeroDivisionError

@@ -9,9 +9,9 @@ import importlib
 import pkgutil
 from typing import Any
 
-from fslib.book.checks.exercise import COMMON, Exercise, Verdict, Wrong, speak
+from fslib.book.checks.exercise import COMMON, Exercise, Verdict, Wrong, attempt, speak
 
-__all__ = ["EXERCISES", "Exercise", "Verdict", "Wrong", "speak", "texts"]
+__all__ = ["EXERCISES", "Exercise", "Verdict", "Wrong", "attempt", "speak", "texts"]
 
 #: All exercises, by chapter and name.
 EXERCISES: dict[str, Exercise] = {}

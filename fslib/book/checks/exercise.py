@@ -7,6 +7,7 @@ asks it. On one fixed input it also says what the answer gives: the book's page 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dis
 import functools
@@ -14,7 +15,7 @@ import itertools
 import math
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Literal
@@ -139,6 +140,25 @@ class Found(Exception):
 
     def __init__(self, key: str, **gaps: Any):
         self.key, self.gaps = key, gaps
+
+
+@contextlib.contextmanager
+def attempt(name: str) -> Iterator[None]:
+    """Examples of what a function should give, as assertions with words. Their outcome is printed, and stops nothing.
+
+    For coursework, whose notebooks hold no right answer to compare with.
+
+    Args:
+        name: of what is tried.
+    """
+    said = _word("right", COMMON["right"])
+    try:
+        yield
+    except NotImplementedError as error:
+        said = f"○ {error}"
+    except AssertionError as error:
+        said = _word("wrong", COMMON["wrong"]).format(problem=error)
+    print(f"{name}: {said}")
 
 
 @dataclass(kw_only=True, eq=False)
