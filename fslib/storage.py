@@ -36,6 +36,7 @@ CLASSIFIERS: dict[str, type[nn.Module]] = {
         methods.SoftKMeans,
         methods.SoftKMeansWithCluster,
         methods.MaskedSoftKMeans,
+        methods.BalancedSoftKMeans,
         methods.PseudoLabels,
         methods.LabelSpreading,
     )

@@ -10,13 +10,20 @@ from fslib.methods.guided import GuidedPrototypicalNetwork, Prior, posterior_mea
 from fslib.methods.mahalanobis import MahalanobisClassifier
 from fslib.methods.matching import ContextMatchingNetwork, MatchingNetwork
 from fslib.methods.prototypical import PrototypicalNetwork, prototypes
-from fslib.methods.refined import MaskedSoftKMeans, PseudoLabels, SoftKMeans, SoftKMeansWithCluster
+from fslib.methods.refined import (
+    BalancedSoftKMeans,
+    MaskedSoftKMeans,
+    PseudoLabels,
+    SoftKMeans,
+    SoftKMeansWithCluster,
+)
 from fslib.methods.relation import ConvRelation, RelationModule, RelationNetwork, VectorRelation
 from fslib.methods.spreading import LabelSpreading
 from fslib.methods.subspace import SubspaceNetwork
 
 __all__ = [
     "FEAT",
+    "BalancedSoftKMeans",
     "ContextMatchingNetwork",
     "ConvRelation",
     "CosineClassifier",

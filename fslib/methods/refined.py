@@ -1,7 +1,7 @@
-"""Prototypes refined by examples without labels: soft k-means in three forms, and pseudo-labels.
+"""Prototypes refined by examples without labels: soft k-means in four forms, and pseudo-labels.
 
-All but the last are of Ren et al., *Meta-Learning for Semi-Supervised Few-Shot Classification*, 2018. They differ in
-one thing, by how much an unlabelled example counts for each class.
+The first three are of Ren et al., *Meta-Learning for Semi-Supervised Few-Shot Classification*, 2018. All differ in one
+thing, by how much an unlabelled example counts for each class.
 """
 
 from __future__ import annotations
@@ -238,6 +238,39 @@ class MaskedSoftKMeans(SoftKMeans):
         told = self.mask(_moments(relative).to(next(self.mask.parameters()).dtype)).to(relative.dtype)
         threshold, slope = told[..., None, :, 0], told[..., None, :, 1]
         return shares * (-slope * (relative - threshold)).sigmoid()
+
+
+class BalancedSoftKMeans(SoftKMeans):
+    """Soft k-means that takes for granted that all classes have as many unlabelled examples.
+
+    The shares z_jc of :class:`SoftKMeans` are scaled, row by row and class by class in turns, until each example adds
+    up to 1 and all classes to the same. That is Sinkhorn's scaling, as in PT-MAP (Hu, Gripon and Pateux, *Leveraging
+    the Feature Distribution in Transfer-Based Few-Shot Learning*, 2021). Where classes are not balanced, it forces
+    examples of the large ones upon the small ones.
+
+    Args:
+        feature_extractor, use, steps, temperature: see :class:`SoftKMeans`.
+        rounds: of scaling; each ends with the examples.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: nn.Module,
+        use: Literal["unlabelled", "queries"] = "unlabelled",
+        steps: int = 1,
+        temperature: float = 1.0,
+        rounds: int = 20,
+    ):
+        super().__init__(feature_extractor, use, steps, temperature)
+        self.rounds = whole("rounds", rounds)
+
+    def shares(self, points: Tensor, centers: Tensor) -> Tensor:
+        """By how much each point counts for each class, all classes alike, (..., u, classes)."""
+        logits = (-squared_euclidean(points, centers) / self.temperature).log_softmax(-1)
+        self._warn_if_hard(logits.exp())
+        for _ in range(self.rounds):
+            logits = (logits - logits.logsumexp(-2, keepdim=True)).log_softmax(-1)
+        return logits.exp()
 
 
 class PseudoLabels(SoftKMeans):

@@ -138,6 +138,7 @@ METHODS: dict[str, Callable[[], methods.FewShotClassifier]] = {
     "soft k-means with a cluster": lambda: methods.SoftKMeansWithCluster(conv(), "queries"),
     "masked soft k-means": lambda: methods.MaskedSoftKMeans(conv(), "queries"),
     "label spreading": lambda: methods.LabelSpreading(conv()),
+    "balanced soft k-means": lambda: methods.BalancedSoftKMeans(conv(), "queries", rounds=3),
     "pseudo-labels": lambda: methods.PseudoLabels(conv(), "queries", threshold=0.3),
 }  # fmt: skip
 TRAINED = {

@@ -12,6 +12,7 @@ from fslib import evaluation
 from fslib.episodes import unbalanced, with_unlabelled
 from fslib.evaluation import compare_models, evaluate
 from fslib.methods import (
+    BalancedSoftKMeans,
     MaskedSoftKMeans,
     PrototypicalNetwork,
     PseudoLabels,
@@ -311,6 +312,33 @@ def test_distances_a_hundred_times_as_large_do_not_make_it_hard_in_silence(form)
         if form == "soft":  # which has no other scale
             scores = tempered.compare(100 * SUPPORT, THREE, 100 * cloud)
             torch.testing.assert_close(scores, model.eval().compare(SUPPORT, THREE, cloud))
+
+
+def test_balanced_shares_are_the_plain_ones_but_for_factors_of_rows_and_columns():
+    """By Sinkhorn's theorem there is one such matrix."""
+    model = BalancedSoftKMeans(nn.Identity(), temperature=2.0, rounds=200)
+    x, centers = points(12, 3), points(4, 3, seed=1)
+    shares = model.shares(x, centers)
+    assert torch.allclose(shares.sum(1), torch.ones(12).double())
+    assert torch.allclose(shares.sum(0), torch.full((4,), 3.0).double())
+    factors = shares.log() - SoftKMeans(nn.Identity(), temperature=2.0).shares(x, centers).log()
+    assert torch.allclose(factors, factors[:1] + factors[:, :1] - factors[0, 0])
+
+
+def test_what_counts_on_balance_gains_with_it_and_loses_without():
+    """Classes at 0 and 3: queries in equal numbers, and nearly all of the first."""
+    models = [kind(nn.Identity(), "queries") for kind in (SoftKMeans, BalancedSoftKMeans)]
+    support, spread = torch.tensor([[-0.8], [2.2]]), torch.linspace(-1, 1, 20)[:, None]
+    for share, better in ((10, True), (19, False)):
+        query = torch.cat(
+            [spread[:share] - spread[:share].mean(), 3 + spread[share:] - spread[share:].mean()]
+        )
+        truth = (torch.arange(20) >= share).long()
+        soft, balanced = (model(support, [0, 1], query) for model in models)
+        wrong = [
+            (scores[:, 0] - scores[:, 1]).mul(1 - 2 * truth).min() for scores in (soft, balanced)
+        ]
+        assert (wrong[1] > wrong[0]) == better
 
 
 def test_pseudo_labels_count_from_the_threshold_on_and_in_full():

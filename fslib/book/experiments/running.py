@@ -31,7 +31,7 @@ from fslib.devices import default_device
 from fslib.evaluation import embed_all
 from fslib.files import atomic_write
 from fslib.methods import FewShotClassifier
-from fslib.training import Augment, History, Objective, fit
+from fslib.training import Augment, History, Loss, Step, fit
 
 # Episodes that a start is trained for, at most, where settings are only being chosen.
 SHORT_START = 1000
@@ -100,7 +100,7 @@ class Plan:
         split: str,
         *,
         load: Load | None = None,
-        objective: Callable[[int], Objective] | None = None,
+        objective: Callable[[int], Step | Loss] | None = None,
         warp: float = 0.0,
         augment: Augment | None = None,
         init_from: str | None = None,
@@ -218,7 +218,7 @@ class Training(Plan):
         split: str,
         *,
         load: Load | None = None,
-        objective: Callable[[int], Objective] | None = None,
+        objective: Callable[[int], Step | Loss] | None = None,
         warp: float = 0.0,
         augment: Augment | None = None,
         init_from: str | None = None,
