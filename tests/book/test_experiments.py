@@ -481,7 +481,7 @@ def test_recipe_starts_with_one_that_saw_the_same_classes(name):
 
 
 def test_some_recipes_start_with_others():
-    assert len(STARTED) == 5
+    assert len(STARTED) == 6
 
 
 def test_seed_decides_the_initial_weights(toy, tmp_path):
