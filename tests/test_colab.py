@@ -217,7 +217,8 @@ def test_the_kernel_fetches_from_here(tmp_path):
 
 def test_the_environment_holds_what_notebooks_import():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["fslib"]["colab"]
-    there = {name.partition("==")[0] for name in listed} | {"fslib"} | set(sys.stdlib_module_names)
+    there = {name.partition("==")[0].replace("pillow", "PIL") for name in listed}
+    there |= {"fslib"} | set(sys.stdlib_module_names)
     cells = [cell for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells]
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     assert set(re.findall(r"^\s*(?:import|from) (\w+)", code, re.MULTILINE)) <= there

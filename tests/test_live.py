@@ -1466,6 +1466,7 @@ def test_an_alphabet_goes_out_by_a_button_and_comes_back(page, tmp_path):
     assert result["names"] == ["alif", "ba", "ta"] and said.startswith("anna.json is open.")
     for _ in range(2):
         page.get_by_role("button", name="Undo").click()
+    painted(page)
     assert pad.evaluate(state)["ways"] == 5 and page.get_by_label("Names of the").input_value() == "A, B, C, D, E"
 
 
