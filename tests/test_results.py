@@ -6,9 +6,12 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+import torch
 from sphinx.cmd.build import build_main
+from torch import nn
 
 from fslib import attention, data, files, load
+from fslib.backbones import Conv4
 from fslib.book import ledger
 from fslib.book.experiments import trained
 from fslib.evaluation import evaluate
@@ -41,6 +44,24 @@ def test_stored_weights_are_small():
         parts = type(model).__name__, type(model.feature_extractor).__name__
         alone = parts == ("PrototypicalNetwork", "Conv4")
         assert size <= (250_000 if alone else 700_000), path
+
+
+@pytest.mark.parametrize("channels, parameters, millions", [(64, "111,936", 10), (128, "445,056", 38)])
+def test_the_page_counts_parameters_and_multiplications(channels, parameters, millions):
+    """Those of the narrow and of the wide Conv-4, for an image of 28 × 28."""
+    network, multiplied = Conv4(channels), []
+
+    def count(layer, _, maps):
+        multiplied.append(maps[0, 0].numel() * layer.weight.numel())  # each weight at each location
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(count)
+    network(torch.zeros(1, 1, 28, 28))
+    assert f"{sum(each.numel() for each in network.parameters()):,}" == parameters
+    assert round(sum(multiplied) / 1e6) == millions
+    page = (ROOT / "book" / "results.md").read_text(encoding="utf8")
+    assert parameters in page and f"{millions} million" in page
 
 
 def test_no_weights_are_stored_that_no_chapter_loads():
